@@ -1,0 +1,48 @@
+# Needs Python 3.10 or later and nothing else: every target sets up what it needs in .venv.
+# Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# TensorFlow's C++ side otherwise reports the missing GPU at every start.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint format clean help
+
+demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
+	rm -rf runs/demo
+	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --run runs/demo
+	$(BIN)/tfrs-npa evaluate --run runs/demo
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## put style and formatting right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment, the demo's run, caches and build products
+	rm -rf $(VENV) runs/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo '$(PYTHON) is missing or older than 3.10: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '$(PYTHON) cannot make virtual environments (Debian, Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo 'Installing into $(VENV); TensorFlow alone is a download of 600 MB'
+	@# The pip that comes with Python 3.10 searches for minutes where a current one needs seconds.
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install -qq --editable '.[test]'
+	@touch $@

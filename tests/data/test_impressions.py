@@ -1,0 +1,236 @@
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.users import UserIndex
+
+CATALOG = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})  # 2, 3, 4
+USERS = UserIndex().adapt({"user_id": ["U1", "U2"]})
+
+# impression, user, time, history, candidates with labels
+ROWS = [
+    (7, "U2", 100, ["A", "C", "A"], [("B", 1), ("A", 0)]),
+    (3, "U9", 200, [], [("C", 0)]),
+    (7, "U1", 300, ["B"], [("A", -1), ("B", -1), ("C", -1)]),
+]
+
+
+def dataset(rows, spec=None, **extra):
+    """The data set as the TFDS builder gives it, with other features if wanted."""
+
+    def elements():
+        for i, (impression, user, time, history, candidates) in enumerate(rows):
+            yield {
+                "impression_id": impression,
+                "user_id": user,
+                "time": time,
+                "history": history,
+                "candidates": {
+                    "news_id": [news_id for news_id, _ in candidates],
+                    "clicked": [label for _, label in candidates],
+                },
+                **{name: values[i] for name, (values, _) in extra.items()},
+            }
+
+    scalar, strings = tf.TensorSpec([], tf.int64), tf.TensorSpec([None], tf.string)
+    signature = {
+        "impression_id": scalar,
+        "user_id": tf.TensorSpec([], tf.string),
+        "time": scalar,
+        "history": strings,
+        "candidates": {"news_id": strings, "clicked": tf.TensorSpec([None], tf.int64)},
+        **{name: feature_spec for name, (_, feature_spec) in extra.items()},
+    }
+    return tf.data.Dataset.from_generator(elements, output_signature=signature)
+
+
+def check(impressions):
+    expected = {
+        "impression_id": ([7, 3, 7], np.int64),
+        "user_id": ([2, 0, 1], np.int32),
+        "history_values": ([2, 4, 2, 3], np.int32),
+        "history_splits": ([0, 3, 3, 4], np.int64),
+        "candidate_values": ([3, 2, 4, 2, 3, 4], np.int32),
+        "candidate_splits": ([0, 2, 3, 6], np.int64),
+        "clicked": ([1, 0, 0, -1, -1, -1], np.int8),
+    }
+    for name, (values, dtype) in expected.items():
+        array = getattr(impressions, name)
+        assert array.dtype == dtype, name
+        assert array.tolist() == values, name
+
+
+def test_strings_become_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
+    assert len(impressions) == 3
+    assert not impressions.features
+    check(impressions)
+
+
+def test_slices_of_ragged_tensors_are_as_good():
+    columns = {
+        "impression_id": [7, 3, 7],
+        "user_id": ["U2", "U9", "U1"],
+        "history": tf.ragged.constant([row[3] for row in ROWS], tf.string),
+        "candidates": {
+            "news_id": tf.ragged.constant([[c[0] for c in row[4]] for row in ROWS]),
+            "clicked": tf.ragged.constant([[c[1] for c in row[4]] for row in ROWS], tf.int32),
+        },
+    }
+    behaviors = tf.data.Dataset.from_tensor_slices(columns)
+    check(Impressions.from_dataset(behaviors, CATALOG, USERS))
+
+
+def test_lists_of_fixed_length_padded_with_the_empty_id():
+    columns = {
+        "impression_id": [7, 3, 7],
+        "user_id": ["U2", "U9", "U1"],
+        "history": [["A", "C", "A"], ["", "", ""], ["", "", "B"]],
+        "candidates": {
+            "news_id": [["B", "A", ""], ["", "C", ""], ["A", "B", "C"]],
+            "clicked": [[1, 0, 0], [0, 0, 0], [-1, -1, -1]],
+        },
+    }
+    behaviors = tf.data.Dataset.from_tensor_slices(columns)
+    check(Impressions.from_dataset(behaviors, CATALOG, USERS))
+
+
+def test_more_impressions_than_one_chunk():
+    rows = [(i, f"U{i % 3}", i, ["A"] * (i % 4), [("B", i % 2)]) for i in range(2500)]
+    impressions = Impressions.from_dataset(dataset(rows), CATALOG, USERS, ["time"])
+    assert impressions.impression_id.tolist() == list(range(2500))
+    assert impressions.user_id.tolist() == [i % 3 for i in range(2500)]
+    assert np.diff(impressions.history_splits).tolist() == [i % 4 for i in range(2500)]
+    assert impressions.clicked.tolist() == [i % 2 for i in range(2500)]
+    assert impressions.features["time"].tolist() == list(range(2500))
+
+
+def test_unknown_articles_stay_and_are_counted_once():
+    rows = [
+        (1, "U1", 0, ["X", "A", "Y"], [("Z", 1), ("B", 0)]),
+        (2, "U1", 0, ["X"], [("C", 0)]),
+    ]
+    with pytest.warns(UserWarning) as caught:
+        impressions = Impressions.from_dataset(dataset(rows), CATALOG, USERS)
+    assert len(caught) == 1
+    assert "3 of 4 history ids and 1 of 3 candidate ids" in str(caught[0].message)
+    assert impressions.history_values.tolist() == [1, 2, 1, 1]
+    assert impressions.candidate_values.tolist() == [1, 3, 4]
+
+
+def test_features_pass_through():
+    extra = {
+        "hour": ([[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], tf.TensorSpec([2], tf.float32)),
+        "country": (["se", "no", "fi"], tf.TensorSpec([], tf.string)),
+        "tags": ([["a"], [], ["b", "c"]], tf.TensorSpec([None], tf.string)),
+    }
+    behaviors = dataset(ROWS, **extra)
+    features = Impressions.from_dataset(behaviors, CATALOG, USERS, ["hour", "country"]).features
+    assert sorted(features) == ["country", "hour"]
+    assert features["hour"].dtype == np.float32
+    assert features["hour"].tolist() == extra["hour"][0]
+    assert features["country"].tolist() == [b"se", b"no", b"fi"]
+    with pytest.raises(ValueError, match="feature tags needs a fixed shape"):
+        Impressions.from_dataset(behaviors, CATALOG, USERS, ["tags"])
+    with pytest.raises(ValueError, match="behaviors lacks weather; it has .*country"):
+        Impressions.from_dataset(behaviors, CATALOG, USERS, ["hour", "weather"])
+    with pytest.raises(ValueError, match="'user_id' is part of every batch"):
+        Impressions.from_dataset(behaviors, CATALOG, USERS, ["user_id"])
+
+
+def without(name):
+    def drop(row):
+        if name in row:
+            return {key: value for key, value in row.items() if key != name}
+        candidates = {key: value for key, value in row["candidates"].items() if key != name}
+        return row | {"candidates": candidates}
+
+    return dataset(ROWS).map(drop)
+
+
+@pytest.mark.parametrize(
+    ("behaviors", "message"),
+    [
+        (without("user_id"), "lacks user_id; it has .*impression_id"),
+        (without("clicked"), "lacks candidates/clicked; it has .*candidates/news_id"),
+        (without("candidates"), "lacks candidates/news_id, candidates/clicked"),
+        (dataset(ROWS).map(lambda row: row["time"]), "data set of dicts"),
+        (dataset(ROWS).map(lambda row: row | {"candidates": row["history"]}), "news_id and click"),
+        (dataset(ROWS).map(lambda row: row | {"user_id": row["time"]}), "user_id must be strings"),
+        (dataset(ROWS).ragged_batch(2), "impression_id must be integers of rank 0.*unbatch"),
+        (dataset([]), "no impressions"),
+        (dataset([(5, "U1", 0, [], [("A", 0), ("B", 2)])]), "impression 5 has the label 2"),
+    ],
+)
+def test_bad_behaviors(behaviors, message):
+    with pytest.raises(ValueError, match=message):
+        Impressions.from_dataset(behaviors, CATALOG, USERS)
+
+
+def test_labels_that_do_not_match_the_candidates():
+    def cut(row):
+        candidates = {
+            "news_id": row["candidates"]["news_id"],
+            "clicked": row["candidates"]["clicked"][:1],
+        }
+        return row | {"candidates": candidates}
+
+    with pytest.raises(ValueError, match="impression 7 has 2 candidates but 1 labels"):
+        Impressions.from_dataset(dataset(ROWS).map(cut), CATALOG, USERS)
+
+
+def test_not_a_dataset():
+    with pytest.raises(TypeError, match="must be a tf.data.Dataset or Impressions"):
+        Impressions.from_dataset(ROWS, CATALOG, USERS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([2, 0], [2, 0]),
+        (np.array([True, False, True]), [0, 2]),
+        (slice(1, None), [1, 2]),
+        ([], []),
+        ([1, 1], [1, 1]),
+    ],
+)
+def test_take(rows, expected):
+    impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS, ["time"])
+    chosen = [ROWS[row] for row in expected]
+    taken = impressions.take(rows)
+    assert len(taken) == len(expected)
+    assert taken.impression_id.tolist() == [row[0] for row in chosen]
+    assert taken.features["time"].tolist() == [row[2] for row in chosen]
+    numbers = {"A": 2, "B": 3, "C": 4}
+    for i, (_, _, _, history, candidates) in enumerate(chosen):
+        part = slice(*taken.history_splits[i : i + 2])
+        assert taken.history_values[part].tolist() == [numbers[news_id] for news_id in history]
+        part = slice(*taken.candidate_splits[i : i + 2])
+        assert taken.candidate_values[part].tolist() == [numbers[n] for n, _ in candidates]
+        assert taken.clicked[part].tolist() == [label for _, label in candidates]
+
+
+def test_memory_maps_are_as_good_as_arrays(tmp_path):
+    impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
+    mapped = {}
+    for field in dataclasses.fields(Impressions):
+        if field.name != "features":
+            np.save(tmp_path / field.name, getattr(impressions, field.name))
+            mapped[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
+    check(Impressions(**mapped))
+    check(Impressions(**mapped).take([0, 1, 2]))
+
+
+def test_arrays_that_do_not_fit_together():
+    impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
+    with pytest.raises(ValueError, match="clicked has 5 entries, expected 6"):
+        dataclasses.replace(impressions, clicked=impressions.clicked[:-1])
+    with pytest.raises(ValueError, match="time has 2 entries, expected 3"):
+        dataclasses.replace(impressions, features={"time": np.zeros(2)})

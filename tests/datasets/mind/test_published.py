@@ -1,0 +1,132 @@
+"""Where MIND's files come from, and what is said when they are not the published ones."""
+
+import functools
+import http.server
+import pathlib
+import shutil
+import threading
+
+import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
+
+from tfrs_npa.datasets.mind import published
+from tfrs_npa.datasets.mind.archives import Archive
+from tfrs_npa.datasets.mind.errors import MindFileError
+from tfrs_npa.datasets.mind.mind_dataset_builder import Builder
+
+DUMMY_DATA = pathlib.Path(published.__file__).parent / "dummy_data"
+
+
+def zip_of(name, folder):
+    return shutil.make_archive(folder / name, "zip", DUMMY_DATA / name.replace("demo", "small"))
+
+
+def manager(tmp_path):
+    """Returns a download manager with the manual folder tmp_path/manual."""
+    return tfds.download.DownloadManager(
+        download_dir=tmp_path / "downloads",
+        manual_dir=tmp_path / "manual",
+        manual_dir_instructions="x",
+    )
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serves tmp_path/served in place of the real downloads; returns the paths asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            asked.append(self.path)
+
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(Handler, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setattr(published, "DOWNLOADS", f"http://127.0.0.1:{running.server_port}")
+        yield asked
+        running.shutdown()
+
+
+def test_download(tmp_path, server):
+    zip_of("MINDdemo_train", tmp_path / "served")
+    zip_of("MINDdemo_dev", tmp_path / "served")
+    archives = published.locate(manager(tmp_path), "demo")
+    assert list(archives) == ["train", "validation"]
+    assert {split: archive.size("news") for split, archive in archives.items()} == {
+        "train": (DUMMY_DATA / "MINDsmall_train/news.tsv").stat().st_size,
+        "validation": (DUMMY_DATA / "MINDsmall_dev/news.tsv").stat().st_size,
+    }
+    published.locate(manager(tmp_path), "demo")
+    assert len(server) == 2  # the second time, from disk
+
+
+def test_manual_folder_needs_no_network(tmp_path, server):
+    zip_of("MINDdemo_train", tmp_path / "manual")
+    shutil.copytree(DUMMY_DATA / "MINDsmall_dev", tmp_path / "manual/MINDdemo_dev")
+    archives = published.locate(manager(tmp_path), "demo")
+    assert archives["train"].name("news") == f"{tmp_path}/manual/MINDdemo_train.zip/news.tsv"
+    assert archives["validation"].name("news") == f"{tmp_path}/manual/MINDdemo_dev/news.tsv"
+    assert not server
+
+
+def test_only_what_is_missing_is_downloaded(tmp_path, server):
+    zip_of("MINDdemo_train", tmp_path / "manual")
+    zip_of("MINDdemo_dev", tmp_path / "served")
+    assert list(published.locate(manager(tmp_path), "demo")) == ["train", "validation"]
+    assert [pathlib.Path(path).name for path in server] == ["MINDdemo_dev.zip"]
+
+
+def test_failed_download_says_what_to_put_where(tmp_path, server):
+    with pytest.raises(MindFileError, match="404.*put the zips of MIND into the manual folder"):
+        published.locate(manager(tmp_path), "large")
+
+
+def test_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "DOWNLOADS", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(downloader, "MAX_RETRIES", 0)
+    with pytest.raises(MindFileError, match="refused.*manual folder") as caught:
+        published.locate(manager(tmp_path), "small")
+    assert caught.value.__suppress_context__
+    assert "urllib3" not in str(caught.value)
+
+
+def test_truncated_download(tmp_path, server):
+    zip_of("MINDdemo_train", tmp_path / "served")
+    path = pathlib.Path(zip_of("MINDdemo_dev", tmp_path / "served"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(MindFileError, match="truncated or damaged"):
+        published.locate(manager(tmp_path), "demo")
+
+
+def test_checksums_are_those_of_the_addresses_used():
+    class Recorder:
+        manual_dir = pathlib.Path("/nonexistent")
+        urls = set()
+
+        def download(self, urls):
+            self.urls |= set(urls.values())
+            raise OSError("not here")
+
+    recorder = Recorder()
+    for size in ("demo", "small"):
+        with pytest.raises(MindFileError):
+            published.locate(recorder, size)
+    assert set(Builder.url_infos) == recorder.urls
+    assert all(len(info.checksum) == 64 for info in Builder.url_infos.values())
+
+
+def test_differences_from_the_published_files_are_logged(monkeypatch, caplog):
+    archive = Archive(DUMMY_DATA / "MINDsmall_dev")
+    rows = list(published.read(archive, "small", "validation", "behaviors"))
+    assert len(rows) == 2
+    assert "has 94 bytes, the published file has 42838544" in caplog.text
+    assert "has 2 rows, the published file has 73152" in caplog.text
+    assert "has 6 candidates, the published file has 2740998" in caplog.text
+
+    caplog.clear()
+    same = published.Published(archive.size("news"), 3, 0)
+    monkeypatch.setitem(published.PUBLISHED, ("small", "validation", "news"), same)
+    assert len(list(published.read(archive, "small", "validation", "news"))) == 3
+    assert not caplog.records

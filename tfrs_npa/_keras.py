@@ -1,0 +1,101 @@
+"""Chooses Keras 2 (`tf_keras`) for this process; imported first, and for that effect only.
+
+TensorFlow Recommenders runs on Keras 2 alone, whereas TensorFlow and KerasTuner take Keras 3
+unless told otherwise. What `import keras` gives a program does not change.
+
+Raises:
+    ImportError: If the program uses Keras 3 already, through TensorFlow or KerasTuner.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+_VARIABLE = "TF_USE_LEGACY_KERAS"
+
+
+def _is_keras_3(class_: type) -> bool:
+    return class_.__module__.startswith("keras.")
+
+
+def _choose_for_tensorflow() -> None:
+    """Makes `tf.keras` and `tensorflow.keras` Keras 2, whether TensorFlow is imported or not."""
+    before = os.environ.get(_VARIABLE)
+    # TensorFlow reads it when it is imported, and again when its Keras is first touched.
+    os.environ[_VARIABLE] = "1"
+    import tensorflow as tf
+    import tf_keras
+
+    # Each of these modules is resolved when it is first touched, and stays what it then became.
+    classes = (
+        tf.keras.Model,
+        tf.initializers.Initializer,
+        tf.losses.Loss,
+        tf.metrics.Metric,
+        tf.optimizers.Optimizer,
+    )
+    if any(map(_is_keras_3, classes)):
+        if before is None:
+            del os.environ[_VARIABLE]
+        else:
+            os.environ[_VARIABLE] = before
+        raise ImportError(
+            "tfrs_npa needs Keras 2, and this program has used Keras 3 through TensorFlow already. "
+            "Put `import tfrs_npa` before the first use of tf.keras, or set "
+            f"{_VARIABLE}=1 in the environment before Python starts."
+        )
+    # `from tensorflow.keras import ...` looks in this list, which the variable no longer changes
+    # once TensorFlow is imported.
+    keras_2 = str(Path(tf_keras.__file__).parent / "api" / "_v2")
+    if keras_2 not in tf.__path__:
+        tf.__path__.insert(0, keras_2)
+
+
+class _KerasTunerFinder:
+    """Imports KerasTuner, whenever the program does, with `keras` meaning Keras 2 meanwhile.
+
+    KerasTuner reads `sys.modules["keras"]` only while it is imported, and refuses every
+    `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be simpler, but costs a
+    second at every start, and a KerasTuner that cannot be imported would then stop tfrs_npa too.
+    """
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "keras_tuner":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            exec_module = spec.loader.exec_module
+
+            def exec_module_with_keras_2(module):
+                import tf_keras
+
+                keras = sys.modules.get("keras")
+                sys.modules["keras"] = tf_keras
+                try:
+                    exec_module(module)
+                finally:
+                    del sys.modules["keras"]
+                    if keras is not None:
+                        sys.modules["keras"] = keras
+
+            spec.loader.exec_module = exec_module_with_keras_2
+        return spec
+
+
+def _refuse_keras_tuner_with_keras_3() -> None:
+    backend = sys.modules.get("keras_tuner.src.backend.keras")
+    if backend is not None and _is_keras_3(backend.Model):
+        raise ImportError(
+            "tfrs_npa needs Keras 2, and this program has imported keras_tuner with Keras 3. "
+            "Put `import tfrs_npa` before `import keras_tuner`."
+        )
+
+
+# What may refuse comes before what changes the process.
+_refuse_keras_tuner_with_keras_3()
+_choose_for_tensorflow()
+sys.meta_path.insert(0, _KerasTunerFinder)

@@ -1,0 +1,307 @@
+"""Hyper-parameters of NPA: presets, validation, YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+ATTENTION_FORMS = ("recommenders", "paper")
+ATTENTION_KINDS = ("personalized", "vanilla", "mean")
+HISTORY_SAMPLING = ("last", "random")
+SCHEDULES = ("constant", "linear", "cosine")
+
+# Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
+_RECOMMENDERS_NAMES = {
+    "title_size": "title_length",
+    "his_size": "history_length",
+    "npratio": "negatives_per_positive",
+    "word_emb_dim": "word_embedding_dim",
+    "user_emb_dim": "user_embedding_dim",
+    "filter_num": "num_filters",
+    "window_size": "window_size",
+    "attention_hidden_dim": "attention_dim",
+    "dropout": "dropout",
+    "learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "seed": "seed",
+}
+# Recommenders' keys with one value that NPA can express; anything else would be another model.
+_RECOMMENDERS_FIXED = {
+    "model_type": "npa",
+    "cnn_activation": "relu",
+    "loss": "cross_entropy_loss",
+    "optimizer": "adam",
+    "data_format": "news",
+}
+# Recommenders' keys that belong to a run (files, logging, number of epochs), not to the model.
+_RECOMMENDERS_IGNORED = frozenset(
+    "epochs show_step save_epoch save_model metrics wordEmb_file wordDict_file userDict_file "
+    "vertDict_file subvertDict_file MODEL_DIR support_quick_scoring word_size".split()
+)
+_RECOMMENDERS_SECTIONS = frozenset(("data", "model", "train", "info"))
+
+
+@dataclasses.dataclass(frozen=True)
+class NPAConfig:
+    """Hyper-parameters of NPA, immutable and compared by value.
+
+    Plain `NPAConfig()` is this project's recipe at full dimensions; `NPAConfig.preset` gives the
+    two published forms and a small one. Change a field with `config.replace(dropout=0.1)`.
+
+    Attributes:
+        attention: Form of the attention. `"recommenders"` (Microsoft Recommenders' NPAModel) or
+            `"paper"` (Wu et al., KDD 2019, section 3); see `tfrs_npa.PersonalizedAttention`.
+        word_attention: `"personalized"`, `"vanilla"` (one learned query for everyone) or `"mean"`
+            (no attention) over the words of a title; the paper's ablation, figures 5 and 6.
+        news_attention: The same choice over the articles of a history.
+        title_length: Words of a title that are read.
+        history_length: Clicked articles of a user that are read.
+        history_sampling: `"last"` reads the latest clicks, `"random"` draws them anew for each
+            training row (evaluation always reads the latest).
+        word_embedding_dim: Size E of a word embedding.
+        user_embedding_dim: Size U of a user embedding.
+        user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
+        num_filters: Filters F of the convolution; also the size of article and user vectors.
+        window_size: Width of the convolution, in words.
+        attention_dim: Size A of the attention's hidden layer.
+        dropout: Dropout rate after the word embedding and after the convolution.
+        pooling_dropout: Extra dropout rate on what an attention pools.
+        user_dropout: Share of training rows whose user is replaced by the unknown user, so that
+            the unknown user's row is trained.
+        mask_padding: If true, padded words and articles get no attention weight, padded word
+            embeddings are zero before the convolution, and a user without clicks gets a learned
+            default vector. If false, padding takes part in everything, as in the published code.
+        negatives_per_positive: Non-clicked articles K drawn for each clicked one.
+        learning_rate: Adam's learning rate of the dense weights.
+        table_learning_rate: Learning rate of the word and user tables; None: `learning_rate`.
+        schedule: `"constant"`, `"linear"` or `"cosine"` decay of the learning rates to zero.
+        batch_size: Rows of a training batch, impressions of an evaluation batch.
+        seed: Seed of the weights, of dropout, and of the sampling of batches.
+
+    Raises:
+        ValueError: if a value is not of its field's kind or out of range.
+    """
+
+    attention: str = "recommenders"
+    word_attention: str = "personalized"
+    news_attention: str = "personalized"
+    title_length: int = 30
+    history_length: int = 50
+    history_sampling: str = "last"
+    word_embedding_dim: int = 300
+    user_embedding_dim: int = 100
+    user_initializer: str = "uniform"
+    num_filters: int = 400
+    window_size: int = 3
+    attention_dim: int = 200
+    dropout: float = 0.2
+    pooling_dropout: float = 0.0
+    user_dropout: float = 0.2
+    mask_padding: bool = True
+    negatives_per_positive: int = 4
+    learning_rate: float = 1e-3
+    table_learning_rate: float | None = None
+    schedule: str = "constant"
+    batch_size: int = 64
+    seed: int = 42
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        for name, choices in (
+            ("attention", ATTENTION_FORMS),
+            ("word_attention", ATTENTION_KINDS),
+            ("news_attention", ATTENTION_KINDS),
+            ("history_sampling", HISTORY_SAMPLING),
+            ("schedule", SCHEDULES),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(choices)}."
+                )
+
+    @classmethod
+    def preset(cls, name: str) -> NPAConfig:
+        """Returns a named configuration.
+
+        Args:
+            name: `"recommenders"` (Microsoft Recommenders' NPAModel and its npa.yaml), `"paper"`
+                (KDD 2019 and the authors' code), or `"small"` (this project's recipe at
+                dimensions that train in minutes on two cores).
+
+        Raises:
+            ValueError: if there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        return cls(**PRESETS[name])
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], base: NPAConfig | None = None) -> NPAConfig:
+        """Returns a configuration from field names and values.
+
+        Args:
+            values: Fields by name.
+            base: Where fields that are not in `values` come from; None: `NPAConfig()`.
+
+        Raises:
+            ValueError: if a key is not a field, naming the closest one.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                close = difflib.get_close_matches(str(key), names, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f". Known: {', '.join(names)}."
+                raise ValueError(f"{key!r} is not a hyper-parameter{hint}")
+        return dataclasses.replace(base or cls(), **values)
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> NPAConfig:
+        """Reads a YAML file with this project's names or with those of Recommenders' npa.yaml.
+
+        A file in Recommenders' layout (sections `data`, `model`, `train`, `info`) starts from
+        `preset("recommenders")`, any other from `base`. A field that is not in the file keeps
+        its value there.
+
+        Args:
+            path: The file.
+            base: Where missing fields come from; None: `NPAConfig()`, or
+                `preset("recommenders")` for a file in Recommenders' layout.
+
+        Raises:
+            ValueError: if the file is not a YAML mapping, or a key or a value is not known.
+            FileNotFoundError: if there is no such file.
+        """
+        with open(path, encoding="utf-8") as file:
+            try:
+                values = yaml.safe_load(file)
+            except yaml.YAMLError as error:
+                raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{path} has to hold `name: value` lines; it holds {values!r}.")
+        try:
+            if _RECOMMENDERS_SECTIONS & set(values):
+                values = _from_recommenders(values)
+                base = base or cls.preset("recommenders")
+            return cls.from_dict(values, base)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields by name; `NPAConfig.from_dict` is the inverse."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """Returns the fields as YAML text that `from_yaml` reads."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def replace(self, **changes) -> NPAConfig:
+        """Returns a copy with some fields changed.
+
+        Raises:
+            ValueError: if a name is not a field, or a value is out of range.
+        """
+        return self.from_dict(changes, base=self)
+
+
+_SMALL = {
+    "word_embedding_dim": 64,
+    "user_embedding_dim": 32,
+    "num_filters": 64,
+    "attention_dim": 32,
+}
+_RECOMMENDERS = {
+    "attention": "recommenders",
+    "title_length": 10,
+    "user_embedding_dim": 100,
+    "user_initializer": "zeros",
+    "dropout": 0.2,
+    "pooling_dropout": 0.2,
+    "user_dropout": 0.0,
+    "mask_padding": False,
+    "learning_rate": 1e-4,
+    "table_learning_rate": None,
+    "schedule": "constant",
+    "batch_size": 32,
+}
+_PAPER = {
+    "attention": "paper",
+    "title_length": 30,
+    "user_embedding_dim": 50,
+    "user_initializer": "uniform",
+    "dropout": 0.2,
+    "pooling_dropout": 0.0,
+    "user_dropout": 0.0,
+    "mask_padding": False,
+    "learning_rate": 1e-3,
+    "table_learning_rate": None,
+    "schedule": "constant",
+    "batch_size": 100,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "recommenders": _RECOMMENDERS,
+    "paper": _PAPER,
+    "small": _SMALL,
+}
+
+_MINIMUM = {
+    "title_length": 1,
+    "history_length": 1,
+    "word_embedding_dim": 1,
+    "user_embedding_dim": 1,
+    "num_filters": 1,
+    "window_size": 1,
+    "attention_dim": 1,
+    "negatives_per_positive": 1,
+    "batch_size": 1,
+    "seed": 0,
+}
+_RATES = ("dropout", "pooling_dropout", "user_dropout")
+_LEARNING_RATES = ("learning_rate", "table_learning_rate")
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    """Returns `value` in the field's type, or raises a ValueError that names the field."""
+    kind = str(field.type).split(" ")[0]
+    if value is None and "None" in str(field.type):
+        return None
+    if kind == "str" and isinstance(value, str) or kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        if value < _MINIMUM[field.name]:
+            raise ValueError(f"{field.name} is {value}; the least is {_MINIMUM[field.name]}.")
+        return value
+    if kind == "float" and not isinstance(value, bool):
+        try:
+            value = float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
+        except (TypeError, ValueError):
+            pass
+        else:
+            if field.name in _RATES and not 0 <= value < 1:
+                raise ValueError(f"{field.name} is {value}; it has to be in [0, 1).")
+            if field.name in _LEARNING_RATES and not 0 < value < float("inf"):
+                raise ValueError(f"{field.name} is {value}; it has to be positive.")
+            return value
+    raise ValueError(f"{field.name} is {value!r}; it has to be of type {field.type}.")
+
+
+def _from_recommenders(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Translates the sections of Recommenders' npa.yaml to the fields of `NPAConfig`."""
+    values = {}
+    for section, entries in sections.items():
+        if section not in _RECOMMENDERS_SECTIONS:
+            raise ValueError(f"{section!r} is not a section of Recommenders' npa.yaml.")
+        for key, value in (entries or {}).items():
+            if key in _RECOMMENDERS_NAMES:
+                values[_RECOMMENDERS_NAMES[key]] = value
+            elif key in _RECOMMENDERS_FIXED:
+                if value != _RECOMMENDERS_FIXED[key]:
+                    raise ValueError(f"{key} is {value!r}; NPA has {_RECOMMENDERS_FIXED[key]!r}.")
+            elif key not in _RECOMMENDERS_IGNORED:
+                raise ValueError(f"{section}.{key} is not a key of Recommenders' npa.yaml.")
+    return values

@@ -1,0 +1,19 @@
+"""From strings to batches of integers. Knows no model."""
+
+from tfrs_npa.data.batches import impression_batches, training_batches
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.data.vocabulary import Vocabulary, tokenize
+from tfrs_npa.data.word_vectors import WordVectors
+
+__all__ = [
+    "Impressions",
+    "NewsCatalog",
+    "UserIndex",
+    "Vocabulary",
+    "WordVectors",
+    "impression_batches",
+    "tokenize",
+    "training_batches",
+]

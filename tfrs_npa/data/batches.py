@@ -1,0 +1,167 @@
+"""Batches for training and evaluation, as `tf.data.Dataset`s of integers."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.data import ragged
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.training_rows import TrainingRows, histories
+from tfrs_npa.data.users import UserIndex
+
+
+def training_batches(
+    behaviors: tf.data.Dataset | Impressions,
+    catalog: NewsCatalog,
+    users: UserIndex,
+    config,
+    *,
+    features: Sequence[str] = (),
+    initial_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Makes batches to train on: one row for each click, with negatives of the same impression.
+
+    Each pass over the data set is the next epoch: its order, its negatives and, if
+    `config.history_sampling` is `"random"`, its histories depend on `config.seed` and the epoch and
+    on nothing else. A pass counts from its first batch on, also when only that one is looked at.
+
+    Impressions without a click, without labels, or with nothing but clicked articles give no rows.
+
+    Args:
+        behaviors: a behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
+        catalog: numbers of the articles.
+        users: numbers of the users.
+        config: an `NPAConfig`.
+        features: names of other features to pass through.
+        initial_epoch: epoch of the first pass; give the number of epochs that were trained before
+            to continue a training as if it had not been interrupted.
+
+    Returns:
+        A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,
+        `user_id` `int32 [batch]`, `history` `int32 [batch, history]`, `candidates` and `clicked`
+        `int32 [batch, 1 + negatives_per_positive]`, the click first. 0 is padding on the right,
+        where an impression has fewer negatives too. `history` is as long as the longest in the
+        batch if `config.mask_padding`, else `history_length`. The last batch may be smaller.
+
+    Raises:
+        TypeError: if `behaviors` is neither of both.
+        ValueError: if a feature is missing or malformed, or there are no rows to train on.
+    """
+    impressions = _as_impressions(behaviors, catalog, users, features)
+    rows = TrainingRows(impressions, config)
+    steps = -(-len(rows) // config.batch_size)
+    epochs = itertools.count(initial_epoch)
+
+    def generate():
+        # Keras makes two iterators before its first step; only one of them gets this far.
+        epoch = next(epochs)
+        # Seeds are padded with zeros, so [seed, epoch] is [seed, epoch, 0]: steps start at 1.
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(rows))
+        for step in range(steps):
+            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
+            yield rows.batch(chosen, np.random.default_rng([config.seed, epoch, step + 1]))
+
+    return _dataset(generate, steps, impressions, config, 1 + config.negatives_per_positive)
+
+
+def impression_batches(
+    behaviors: tf.data.Dataset | Impressions,
+    catalog: NewsCatalog,
+    users: UserIndex,
+    config,
+    *,
+    features: Sequence[str] = (),
+    batch_size: int | None = None,
+) -> tf.data.Dataset:
+    """Makes batches to evaluate on: whole impressions in file order, with their last clicks.
+
+    Args:
+        behaviors: a behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
+        catalog: numbers of the articles.
+        users: numbers of the users.
+        config: an `NPAConfig`.
+        features: names of other features to pass through.
+        batch_size: impressions in a batch; `config.batch_size` by default.
+
+    Returns:
+        A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,
+        `user_id` `int32 [batch]`, `history` `int32 [batch, history]`, `candidates` and `clicked`
+        `int32 [batch, candidates]`, as long as the longest list in the batch and padded with 0 on
+        the right. `clicked` is -1 where there is no label. `history` is as in `training_batches`.
+
+    Raises:
+        TypeError: if `behaviors` is neither of both.
+        ValueError: if a feature is missing or malformed, or there are no impressions.
+    """
+    impressions = _as_impressions(behaviors, catalog, users, features)
+    batch_size = config.batch_size if batch_size is None else batch_size
+
+    def generate():
+        for first in range(0, len(impressions), batch_size):
+            rows = np.arange(first, min(first + batch_size, len(impressions)))
+            starts, lengths = ragged.bounds(impressions.candidate_splits, rows)
+            width = max(1, lengths.max())
+            clicked = ragged.pad(impressions.clicked, starts, lengths, width)
+            yield {
+                "impression_id": impressions.impression_id[rows],
+                "user_id": impressions.user_id[rows],
+                "history": histories(impressions, rows, config),
+                "candidates": ragged.pad(impressions.candidate_values, starts, lengths, width),
+                "clicked": clicked.astype(np.int32),
+                **{name: array[rows] for name, array in impressions.features.items()},
+            }
+
+    return _dataset(generate, -(-len(impressions) // batch_size), impressions, config, None)
+
+
+def _as_impressions(behaviors, catalog, users, features):
+    if not isinstance(behaviors, Impressions):
+        return Impressions.from_dataset(behaviors, catalog, users, features)
+    if not len(behaviors):
+        raise ValueError("behaviors holds no impressions")
+    missing = [name for name in features if name not in behaviors.features]
+    if missing:
+        raise ValueError(
+            f"these impressions lack the feature {', '.join(missing)}: name it when you convert "
+            "them, Impressions.from_dataset(..., features=[...])"
+        )
+    articles = max(
+        behaviors.history_values.max(initial=0), behaviors.candidate_values.max(initial=0)
+    )
+    if articles >= len(catalog) or behaviors.user_id.max() >= len(users):
+        raise ValueError(
+            "these impressions were converted with another catalogue or user index: an article or "
+            "user number is out of range"
+        )
+    kept = {name: behaviors.features[name] for name in features}
+    return dataclasses.replace(behaviors, features=kept)
+
+
+def _dataset(
+    generate: Callable[[], Iterator[dict[str, np.ndarray]]],
+    steps: int,
+    impressions: Impressions,
+    config,
+    candidates: int | None,
+) -> tf.data.Dataset:
+    signature = {
+        "impression_id": tf.TensorSpec([None], tf.int64),
+        "user_id": tf.TensorSpec([None], tf.int32),
+        "history": tf.TensorSpec(
+            [None, None if config.mask_padding else config.history_length], tf.int32
+        ),
+        "candidates": tf.TensorSpec([None, candidates], tf.int32),
+        "clicked": tf.TensorSpec([None, candidates], tf.int32),
+    }
+    for name, array in impressions.features.items():
+        dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
+        signature[name] = tf.TensorSpec([None, *array.shape[1:]], dtype)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,276 @@
+"""Articles: from ids to numbers, and from numbers to the words of their titles."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.data import ragged
+from tfrs_npa.data.files import replacing
+from tfrs_npa.data.sources import text_columns
+from tfrs_npa.data.string_index import UNKNOWN, StringIndex
+from tfrs_npa.data.vocabulary import Vocabulary, tokenize
+from tfrs_npa.data.word_vectors import WordVectors
+
+_CHUNK = 16384
+_WORDS_FILE = "words.txt"
+_ARTICLES_FILE = "articles.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+class _ArticleIndex(StringIndex):
+    specials = ("", UNKNOWN)
+
+
+class NewsCatalog:
+    """All articles: 0 is padding, 1 the unknown article, others from 2 on in order of arrival.
+
+    The unknown article has an empty title; it is ranked like any other.
+
+    >>> catalog = NewsCatalog().adapt({"news_id": ["N7", "N9"], "title": ["Hello", "Hello, world"]})
+    >>> catalog.index(["N9", "N1", ""]).tolist()
+    [3, 1, 0]
+    >>> catalog.tokens(title_length=2).tolist()
+    [[0, 0], [0, 0], [2, 0], [2, 3]]
+
+    Args:
+        word_vectors: pretrained vectors; `adapt` takes up all words that have one, so that titles
+            of later articles find theirs.
+        vocabulary: words to use; with it, `extend` works without `adapt`.
+
+    Attributes:
+        titles: all titles by number; `titles[0]` and `titles[1]` are `""`.
+        vocabulary: the words, or None before `adapt`.
+        token_values: `int32 [tokens]`, the words of all titles at full length, packed.
+        token_splits: `int64 [articles + 1]`; article `i` has
+            `token_values[token_splits[i] : token_splits[i + 1]]`.
+        coverage: after `adapt` with word vectors, the shares of distinct title words (`"words"`)
+            and of title words as they occur (`"tokens"`) that have a vector; None without.
+    """
+
+    def __init__(
+        self, word_vectors: WordVectors | None = None, vocabulary: Vocabulary | None = None
+    ):
+        self.word_vectors = word_vectors
+        self.vocabulary = vocabulary
+        self._clear()
+
+    def __len__(self) -> int:
+        """Number of articles, padding and the unknown article included."""
+        return len(self._index)
+
+    def __eq__(self, other) -> bool:
+        return (
+            isinstance(other, NewsCatalog)
+            and self._index == other._index
+            and self.titles == other.titles
+            and self.vocabulary == other.vocabulary
+        )
+
+    def __repr__(self) -> str:
+        words = 0 if self.vocabulary is None else len(self.vocabulary)
+        return f"NewsCatalog({len(self):,} articles, {words:,} words)"
+
+    @property
+    def ids(self) -> list[str]:
+        """All article ids by number: `ids[0]` is `""`, `ids[1]` is `"[UNK]"`."""
+        return self._index.strings
+
+    @property
+    def table(self) -> tf.lookup.StaticHashTable:
+        """Article ids to numbers in a graph; see `StringIndex.table`."""
+        return self._index.table
+
+    def index(self, ids) -> np.ndarray:
+        """Numbers of articles.
+
+        Args:
+            ids: a list, array or tensor of article ids of any shape.
+
+        Returns:
+            `int32` array of the same shape; 1 for unknown ids, 0 for `""`.
+        """
+        return self._index.index(ids)
+
+    def adapt(self, news) -> NewsCatalog:
+        """Forgets everything, adds the articles of `news` and learns the words of their titles.
+
+        The words are those of the titles in order of appearance, then the other words that have a
+        pretrained vector. A vector whose word `tokenize` can never produce is left out.
+
+        Args:
+            news: a `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,
+                with the string features `news_id` and `title`.
+
+        Returns:
+            The catalogue itself.
+
+        Raises:
+            ValueError: if a feature is missing or not a string, an id is empty or reserved, or
+                there are no articles.
+        """
+        self._clear()
+        self._add_articles(news)
+        if len(self) == len(_ArticleIndex.specials):
+            raise ValueError("news holds no articles")
+        tokens = [word.decode() for word in tokenize(self.titles).flat_values.numpy()]
+        words = dict.fromkeys(tokens)
+        if self.word_vectors is not None:
+            self.coverage = {
+                "words": self.word_vectors.coverage(words),
+                "tokens": self.word_vectors.coverage(tokens),
+            }
+            logger.info(
+                "word vectors cover %.1f %% of %s title words, %.1f %% of %s as they occur",
+                100 * self.coverage["words"],
+                f"{len(words):,}",
+                100 * self.coverage["tokens"],
+                f"{len(tokens):,}",
+            )
+            words.update(dict.fromkeys(_producible(self.word_vectors.words)))
+        self.vocabulary = Vocabulary.from_words(words)
+        self._encode_titles()
+        return self
+
+    def extend(self, news) -> NewsCatalog:
+        """Adds the articles of `news` that are new; words and the numbers of the others stay.
+
+        An article that comes again keeps its first title; when the title differs, a warning counts
+        it.
+
+        Args, Returns: as `adapt`.
+
+        Raises:
+            ValueError: as `adapt`, and if there are no words yet.
+        """
+        if self.vocabulary is None:
+            raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
+        self._add_articles(news)
+        self._encode_titles()
+        return self
+
+    def tokens(self, title_length: int) -> np.ndarray:
+        """Words of all titles, cut to `title_length` and padded with 0 on the right.
+
+        Returns:
+            `int32 [articles, title_length]`; rows 0 and 1 are all 0.
+        """
+        splits = self.token_splits
+        return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
+
+    def word_embeddings(self, dim: int, seed: int) -> np.ndarray | None:
+        """Start values of the word embedding, from the pretrained vectors.
+
+        Args:
+            dim: word dimensions of the model.
+            seed: seed of the draws for words without a vector.
+
+        Returns:
+            `float32 [words, dim]` with zeros for padding, or None without word vectors.
+
+        Raises:
+            ValueError: if the word vectors have another dimension.
+        """
+        if self.word_vectors is None:
+            return None
+        if self.word_vectors.dim != dim:
+            raise ValueError(
+                f"the word vectors have {self.word_vectors.dim} dimensions, the model {dim}: "
+                f"set word_embedding_dim={self.word_vectors.dim} or take other vectors"
+            )
+        matrix = self.word_vectors.matrix(self.vocabulary.words, seed)
+        matrix[0] = 0.0
+        return matrix
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes words and articles as text files into `folder`, which is made if missing.
+
+        The word vectors are not saved: they are in the weights of the model.
+
+        Raises:
+            ValueError: if there are no words yet.
+        """
+        if self.vocabulary is None:
+            raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
+        folder = pathlib.Path(folder)
+        with (
+            replacing(folder / _WORDS_FILE) as words,
+            replacing(folder / _ARTICLES_FILE) as articles,
+        ):
+            self.vocabulary.save(words)
+            with articles.open("w", encoding="utf-8") as file:
+                for news_id, title in zip(self.ids[2:], self.titles[2:], strict=True):
+                    row = {"news_id": news_id, "title": title}
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> NewsCatalog:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a line is malformed; names the file and the line.
+        """
+        folder = pathlib.Path(folder)
+        catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE))
+        return catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
+
+    def _clear(self):
+        self._index = _ArticleIndex()
+        self.titles = ["", ""]
+        self.token_values = np.zeros(0, np.int32)
+        self.token_splits = np.zeros(3, np.int64)
+        self.coverage = None
+
+    def _add_articles(self, news):
+        retitled = {}
+        for news_ids, titles in text_columns(news, ["news_id", "title"], "news"):
+            for news_id, title in zip(news_ids, titles, strict=True):
+                position = self._index.add(news_id)
+                if position == len(self.titles):
+                    self.titles.append(title)
+                elif self.titles[position] != title:
+                    retitled[news_id] = title
+        if retitled:
+            warnings.warn(
+                f"{len(retitled):,} articles came again with another title and keep the first one "
+                f"(for example {next(iter(retitled))})",
+                stacklevel=3,
+            )
+
+    def _encode_titles(self):
+        first = len(self.token_splits) - 1
+        values, lengths = [self.token_values], [np.diff(self.token_splits)]
+        for start in range(first, len(self.titles), _CHUNK):
+            encoded = self.vocabulary.encode(self.titles[start : start + _CHUNK])
+            values.append(encoded.values.numpy())
+            lengths.append(encoded.row_lengths().numpy())
+        self.token_values = np.concatenate(values)
+        self.token_splits = ragged.splits_of(np.concatenate(lengths))
+
+
+def _producible(words: list[str]) -> list[str]:
+    """The words that a title can produce: those that `tokenize` leaves as they are."""
+    if not words:
+        return []
+    tokens = tokenize(words)
+    same = tf.strings.reduce_join(tokens, axis=-1, separator=" ") == tf.constant(words)
+    keep = tf.logical_and(same, tokens.row_lengths() == 1).numpy()
+    return [word for word, kept in zip(words, keep, strict=True) if kept]
+
+
+def _saved_articles(path: pathlib.Path):
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                yield {"news_id": row["news_id"], "title": row["title"]}
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}:{number}: expected news_id and title as JSON") from error

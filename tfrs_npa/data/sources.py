@@ -1,0 +1,92 @@
+"""Reading text columns out of whatever the user holds them in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+from tqdm import tqdm
+
+_CHUNK = 4096
+
+
+def text_columns(
+    source: tf.data.Dataset | Iterable[Mapping] | Mapping, names: Sequence[str], what: str
+) -> Iterator[tuple[list[str], ...]]:
+    """Yields the columns `names` of `source`, a chunk of rows at a time.
+
+    Args:
+        source: a `tf.data.Dataset` of dicts (batched or not), an iterable of dicts, or a dict of
+            columns (a pandas data frame too).
+        names: the features to read; each must be a string.
+        what: what the source is called in error messages.
+
+    Yields:
+        One list of `str` for each name, all of the same length.
+
+    Raises:
+        ValueError: if a feature is missing, is not a string, or columns differ in length.
+    """
+    if isinstance(source, tf.data.Dataset):
+        chunks = _dataset_chunks(source, names, what)
+    elif isinstance(source, Mapping) or hasattr(source, "columns"):
+        _require(names, source, what)
+        chunks = iter([tuple(list(source[name]) for name in names)])
+    else:
+        chunks = _row_chunks(source, names, what)
+    for chunk in chunks:
+        columns = tuple(
+            [_text(value, name, what) for value in column]
+            for name, column in zip(names, chunk, strict=True)
+        )
+        lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"the columns of {what} differ in length: {lengths}")
+        yield columns
+
+
+def _dataset_chunks(dataset, names, what):
+    spec = dataset.element_spec
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"{what} must be a data set of dicts, got elements of {spec}")
+    _require(names, spec, what)
+    for name in names:
+        if spec[name].dtype != tf.string or spec[name].shape.rank not in (0, 1):
+            raise ValueError(f"feature {name!r} of {what} must be a string, got {spec[name]}")
+    selected = dataset.map(lambda row: tuple(row[name] for name in names))
+    total = max(0, int(dataset.cardinality())) or None
+    if spec[names[0]].shape.rank == 0:
+        selected = selected.batch(_CHUNK)
+    else:
+        total = None  # the cardinality counts batches of a size we do not know
+    with tqdm(total=total, desc=f"Reading {what}", unit=" rows", delay=2, disable=None) as bar:
+        for chunk in selected.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+            yield chunk
+            bar.update(len(chunk[0]))
+
+
+def _row_chunks(rows, names, what):
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        for row in chunk:
+            if not isinstance(row, Mapping):
+                raise ValueError(f"{what} must hold dicts, got {row!r}")
+            _require(names, row, what)
+        yield tuple([row[name] for row in chunk] for name in names)
+
+
+def _require(names, found, what):
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(
+            f"{what} lacks the feature {', '.join(missing)}; it has {', '.join(map(str, found))}"
+        )
+
+
+def _text(value, name, what):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if not isinstance(value, str):
+        raise ValueError(f"feature {name!r} of {what} must be a string, got {value!r}")
+    return value

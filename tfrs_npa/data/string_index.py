@@ -1,0 +1,119 @@
+"""Strings numbered in order of arrival."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.data.files import replacing
+
+UNKNOWN = "[UNK]"
+
+
+class StringIndex:
+    """Distinct strings, numbered in order of arrival after the special ones of the class.
+
+    The last special string is `"[UNK]"`: its number stands for every string that was never added.
+    """
+
+    specials: ClassVar[tuple[str, ...]] = (UNKNOWN,)
+
+    def __init__(self):
+        self.clear()
+
+    def __len__(self) -> int:
+        """Number of strings, the special ones included."""
+        return len(self.strings)
+
+    def __contains__(self, string: str) -> bool:
+        return string in self._positions
+
+    def __eq__(self, other) -> bool:
+        return type(self) is type(other) and self.strings == other.strings
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self) - len(self.specials):,} strings)"
+
+    def clear(self) -> None:
+        """Forgets all strings but the special ones."""
+        self.strings = list(self.specials)
+        self._positions = {string: position for position, string in enumerate(self.strings)}
+        self._table = None
+
+    def add(self, string: str) -> int:
+        """Adds `string` if it is new.
+
+        Returns:
+            The number of `string`.
+
+        Raises:
+            ValueError: if `string` is one of the special strings.
+        """
+        position = self._positions.setdefault(string, len(self.strings))
+        if position < len(self.specials):
+            raise ValueError(f"{string!r} is reserved: give it another name")
+        if position == len(self.strings):
+            self.strings.append(string)
+            self._table = None
+        return position
+
+    def index(self, strings) -> np.ndarray:
+        """Looks up many strings at once, eagerly.
+
+        Args:
+            strings: a list, array or tensor of strings of any shape.
+
+        Returns:
+            `int32` array of the same shape; the number of `"[UNK]"` for strings never added.
+        """
+        return self.table.lookup(tf.convert_to_tensor(strings, tf.string)).numpy()
+
+    @property
+    def table(self) -> tf.lookup.StaticHashTable:
+        """The same lookup for use in a graph: `table.lookup(strings)` gives `int32`.
+
+        It holds the strings added so far; ask for it again after adding more.
+        """
+        if self._table is None:
+            with tf.init_scope():
+                self._table = tf.lookup.StaticHashTable(
+                    tf.lookup.KeyValueTensorInitializer(
+                        tf.constant(self.strings), tf.range(len(self.strings), dtype=tf.int32)
+                    ),
+                    default_value=len(self.specials) - 1,
+                )
+        return self._table
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the strings, one a line, in order and without the special ones.
+
+        Raises:
+            ValueError: if a string holds a line break.
+        """
+        strings = self.strings[len(self.specials) :]
+        for string in strings:
+            if "\n" in string or "\r" in string:
+                raise ValueError(f"cannot save {string!r} one a line: it holds a line break")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(f"{string}\n" for string in strings), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike):
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if a line is empty, reserved or repeated; names the file and the line.
+        """
+        index = cls()
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
+            if not line or line in index:
+                what = f"{line!r} is repeated or reserved" if line else "the line is empty"
+                raise ValueError(f"{path}:{number}: {what}")
+            index.add(line)
+        return index

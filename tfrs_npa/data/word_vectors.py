@@ -1,0 +1,199 @@
+"""Pretrained word vectors: GloVe and word2vec text files, NumPy arrays with a word list."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+from collections.abc import Collection, Iterable
+
+import numpy as np
+from tqdm import tqdm
+
+_FIRST_ROWS = 1024
+
+
+class WordVectors:
+    """Words and their vectors, as read from a file.
+
+    >>> vectors = WordVectors(["cat", "dog"], np.eye(2, dtype=np.float32))
+    >>> vectors.coverage(["cat", "cat", "cow", "dog"])
+    0.75
+
+    Args:
+        words: distinct words.
+        vectors: `float32 [words, dim]`, one row for each word.
+
+    Raises:
+        ValueError: if `vectors` is not one row a word, or a word is repeated.
+    """
+
+    def __init__(self, words: Iterable[str], vectors: np.ndarray):
+        self._rows = {word: row for row, word in enumerate(words)}
+        self.vectors = np.asarray(vectors, np.float32)
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self._rows):
+            raise ValueError(
+                f"{len(self._rows):,} distinct words need an array [{len(self._rows)}, dim], "
+                f"got shape {self.vectors.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._rows
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.vectors.shape[1]
+
+    @property
+    def words(self) -> list[str]:
+        """The words in the order of their rows in `vectors`."""
+        return list(self._rows)
+
+    def coverage(self, words: Iterable[str]) -> float:
+        """Share of `words` that have a vector; a repeated word counts each time.
+
+        Returns:
+            A number from 0 to 1; 0 if there are no words.
+        """
+        known = [word in self._rows for word in words]
+        return sum(known) / len(known) if known else 0.0
+
+    def matrix(self, words: Iterable[str], seed: int) -> np.ndarray:
+        """Vectors of `words`, with draws for those that have none.
+
+        Missing words are drawn from a normal distribution with the mean and the standard deviation,
+        dimension by dimension, of the words that are known.
+
+        Args:
+            words: the words wanted, in order.
+            seed: seed of the draws.
+
+        Returns:
+            `float32 [len(words), dim]`.
+
+        Raises:
+            ValueError: if none of `words` has a vector.
+        """
+        rows = np.array([self._rows.get(word, -1) for word in words], np.int64)
+        missing = rows < 0
+        if missing.all():
+            raise ValueError(
+                f"none of {len(rows):,} words has a vector; is this the right file of word vectors?"
+            )
+        matrix = self.vectors[rows]
+        known = matrix[~missing]
+        generator = np.random.default_rng(seed)
+        draws = generator.standard_normal((np.count_nonzero(missing), self.dim), np.float32)
+        mean, deviation = known.mean(axis=0, dtype=np.float64), known.std(axis=0, dtype=np.float64)
+        matrix[missing] = mean + deviation * draws
+        return matrix
+
+    @classmethod
+    def from_text(
+        cls, path: str | os.PathLike, words: Collection[str] | None = None
+    ) -> WordVectors:
+        """Reads a text file with a word and its numbers on each line, separated by blanks.
+
+        GloVe's files start with the first word; word2vec's with a line `count dim`. A word may hold
+        blanks itself (glove.840B has some). Of a repeated word, the first vector counts.
+
+        Args:
+            path: the file, in UTF-8.
+            words: keep only these words, to save memory.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if a line is malformed, with file and line, if there are fewer or more lines
+                than word2vec's first line says, or no vectors.
+        """
+        path = pathlib.Path(path)
+        rows: dict[str, int] = {}
+        with path.open("rb") as file:
+            lines = enumerate(file, start=1)
+            first = next(lines, (1, b""))[1].split()
+            count = None
+            if len(first) == 2 and all(field.isdigit() for field in first):
+                count, dim = map(int, first)
+            else:
+                dim = len(first) - 1
+                file.seek(0)
+                lines = enumerate(file, start=1)
+            if dim < 1:
+                raise ValueError(f"{path}:1: no word vectors here: expected a word and its numbers")
+            vectors = np.empty((_FIRST_ROWS, dim), np.float32)
+            number = 1
+            with _progress(path) as bar:
+                for number, line in lines:
+                    bar.update(len(line))
+                    word, vector = _parse(line, dim, path, number)
+                    if word in rows or (words is not None and word not in words):
+                        continue
+                    if len(rows) == len(vectors):
+                        # Grown in place: a second array would double the memory.
+                        vectors.resize((len(vectors) * 3 // 2, dim), refcheck=False)
+                    vectors[len(rows)] = vector
+                    rows[word] = len(rows)
+        if count is not None and number != count + 1:
+            raise ValueError(f"{path}:1: promises {count:,} words, but {number - 1:,} follow")
+        if not rows:
+            raise ValueError(f"{path} holds no vector for any of the words wanted")
+        vectors.resize((len(rows), dim), refcheck=False)
+        return cls(rows, vectors)
+
+    @classmethod
+    def from_npy(cls, path: str | os.PathLike, words_path: str | os.PathLike) -> WordVectors:
+        """Reads a NumPy array of vectors and the text file with its words, one a line.
+
+        Args:
+            path: an `.npy` file of floats `[words, dim]`.
+            words_path: the words in the order of the rows, in UTF-8.
+
+        Raises:
+            FileNotFoundError: if a file does not exist.
+            ValueError: if the array is not `[words, dim]`, the numbers of words and rows differ, or
+                a word is repeated.
+        """
+        vectors = np.load(path, allow_pickle=False)
+        words = pathlib.Path(words_path).read_text(encoding="utf-8-sig").removesuffix("\n")
+        words = words.split("\n")
+        if vectors.ndim != 2 or len(vectors) != len(words):
+            raise ValueError(
+                f"{words_path} has {len(words):,} words, so {path} should be an array of shape "
+                f"({len(words)}, dim), but it is {vectors.shape}"
+            )
+        first_line = {}
+        for number, word in enumerate(words, start=1):
+            if first_line.setdefault(word, number) != number:
+                raise ValueError(
+                    f"{words_path}:{number}: {word!r} is on line {first_line[word]} already"
+                )
+        return cls(words, vectors)
+
+
+def _parse(line: bytes, dim: int, path: pathlib.Path, number: int) -> tuple[str, np.ndarray]:
+    fields = line.rstrip(b" \t\r\n").replace(b"\t", b" ").rsplit(b" ", dim)
+    try:
+        vector = np.fromiter(map(float, fields[1:]), np.float32, dim)
+    except ValueError:
+        vector = None
+    if vector is None or not np.isfinite(vector).all():
+        shown = b" ".join(itertools.islice(fields, 3)).decode("utf-8", errors="replace")[:60]
+        raise ValueError(
+            f"{path}:{number}: expected a word and {dim} finite numbers, got {shown!r}..."
+        )
+    return fields[0].decode("utf-8", errors="replace"), vector
+
+
+def _progress(path: pathlib.Path) -> tqdm:
+    return tqdm(
+        total=path.stat().st_size,
+        desc=f"Reading {path.name}",
+        unit="B",
+        unit_scale=True,
+        delay=2,
+        disable=None,
+    )

@@ -1,0 +1,149 @@
+"""The TFDS dataset `mind`: the MIcrosoft News Dataset, and a synthetic one of the same shape."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
+
+from . import published, synthetic, tsv
+from .sequence import Sequence
+
+_HOMEPAGE = "https://msnews.github.io/"
+
+# File order is kept by keys that count up. Beyond a buffer in memory, TFDS sorts records in 1,000
+# buckets on disk, by the top bits of their 128-bit keys; so keys have to spread over those bits, or
+# all records meet in one bucket, which is then sorted in memory. This has room for 2^24 records
+# (seven times MIND-large), 16,778 to a bucket.
+_KEY_SHIFT = 128 - 24
+_BUFFER_BYTES = 16 << 20
+
+
+@dataclasses.dataclass(eq=False)
+class MindConfig(tfds.core.BuilderConfig):
+    """What to build.
+
+    Attributes:
+        size: `synthetic`, `demo`, `small` or `large`.
+        table: `behaviors` (impressions) or `news` (articles).
+    """
+
+    size: str = "small"
+    table: str = "behaviors"
+
+
+_CONTENTS = {
+    "small": "50,000 sampled users and their log",
+    "demo": "5,000 sampled users and their log",
+    "large": "the whole log of one million sampled users; the test split has no labels",
+    "synthetic": "a made-up log of the same shape, with known preferences; nothing to download",
+}
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Impressions and articles of a news site; see README.md."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        MindConfig(
+            name=f"{size}-{table}",
+            description=f"{'Impressions' if table == 'behaviors' else 'Articles'}: {contents}.",
+            size=size,
+            table=table,
+        )
+        for size, contents in _CONTENTS.items()
+        for table in ("behaviors", "news")
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = published.MANUAL_DOWNLOAD_INSTRUCTIONS
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=_news() if self.builder_config.table == "news" else _behaviors(),
+            homepage=_HOMEPAGE,
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
+        size, table = self.builder_config.size, self.builder_config.table
+        if size == "synthetic":
+            world = synthetic.SyntheticWorld()
+            if table == "behaviors":
+                self.info.metadata["reference_auc"] = world.reference_auc()
+            examples = {split: getattr(world, table)(split) for split in synthetic.SPLITS}
+        else:
+            examples = {
+                split: published.read(archive, size, split, table)
+                for split, archive in published.locate(dl_manager, size).items()
+            }
+        return {split: self._generate_examples(examples[split]) for split in examples}
+
+    def _generate_examples(self, examples: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict]]:
+        for number, example in enumerate(examples):
+            yield number << _KEY_SHIFT, example
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        with _small_buffer():
+            super()._download_and_prepare(dl_manager, download_config)
+
+
+def _behaviors() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "impression_id": tfds.features.Scalar(
+                np.int64, doc="Number of the impression, unique within a split only."
+            ),
+            "user_id": tfds.features.Text(doc="Who saw the impression."),
+            "time": tfds.features.Scalar(
+                np.int64, doc="When, in seconds since the epoch; the log's clock taken as UTC."
+            ),
+            "history": Sequence(
+                tfds.features.Text(),
+                doc="Ids of the articles that the user had clicked before, oldest first; can be "
+                "empty, and can repeat an id.",
+            ),
+            "candidates": Sequence(
+                {
+                    "news_id": tfds.features.Text(doc="Id of an article that was shown."),
+                    "clicked": tfds.features.Scalar(
+                        np.int64,
+                        doc="1 clicked, 0 not clicked, -1 not known (test split of large).",
+                    ),
+                },
+                doc="The articles of the impression.",
+            ),
+        }
+    )
+
+
+def _news() -> tfds.features.FeaturesDict:
+    docs = {
+        "news_id": "Id of the article, unique within a split; splits share articles.",
+        "category": "Section of the site.",
+        "subcategory": "Subsection of the site.",
+        "title": "Headline.",
+        "abstract": "Summary; can be empty.",
+        "url": "Address.",
+        "title_entities": "Wikidata entities of the title: a JSON list, rarely empty text.",
+        "abstract_entities": "Wikidata entities of the abstract: a JSON list, rarely empty text.",
+    }
+    return tfds.features.FeaturesDict(
+        {column: tfds.features.Text(doc=docs[column]) for column in tsv.NEWS_COLUMNS}
+    )
+
+
+@contextlib.contextmanager
+def _small_buffer() -> Iterator[None]:
+    """Has TFDS turn to the disk early; as it comes, it first fills 1 GB of memory."""
+    before = shuffle.MAX_MEM_BUFFER_SIZE
+    shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = before

@@ -1,0 +1,154 @@
+"""What is publicly known of MIND's files, and where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
+
+from .archives import Archive
+from .errors import MindFileError
+from .tsv import read_behaviors, read_news
+
+DOWNLOADS = "https://huggingface.co/datasets/Recommenders/MIND/resolve/main"
+MANUAL_DOWNLOAD_INSTRUCTIONS = """\
+With network, nothing has to be done. Without, put the zips of MIND into the manual folder, or the
+folders that they were extracted to: MINDsmall_train.zip and MINDsmall_dev.zip (or a folder
+MINDsmall_train/ with news.tsv and behaviors.tsv, and so on), the same for MINDdemo, and for
+MINDlarge also MINDlarge_test.zip. https://msnews.github.io/ says where to get them. The manual
+folder is <data_dir>/downloads/manual, or what is given to `tfds build` as --manual_dir, or to
+tfds.load as download_and_prepare_kwargs={"download_config":
+tfds.download.DownloadConfig(manual_dir=...)}.
+"""
+
+_NAMES = {"train": "train", "validation": "dev", "test": "test"}  # of splits: ours, theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What is publicly known of one file of MIND; None where nothing is.
+
+    Attributes:
+        size: Bytes of the file. Several zips of the same files circulate, so their sizes tell less.
+        rows: Lines, that is impressions or articles.
+        candidates: Candidates of all impressions together.
+    """
+
+    size: int | None = None
+    rows: int | None = None
+    candidates: int | None = None
+
+
+PUBLISHED = {
+    ("demo", "train", "behaviors"): Published(14_707_247),
+    ("demo", "train", "news"): Published(23_120_370),
+    ("demo", "validation", "behaviors"): Published(4_434_762),
+    ("demo", "validation", "news"): Published(15_624_320),
+    ("small", "train", "behaviors"): Published(92_019_716, 156_965, 5_843_444),
+    ("small", "train", "news"): Published(41_202_121, 51_282),
+    ("small", "validation", "behaviors"): Published(42_838_544, 73_152, 2_740_998),
+    ("small", "validation", "news"): Published(33_519_092, 42_416),
+    ("large", "train", "behaviors"): Published(1_373_844_151, 2_232_748, 83_507_374),
+    ("large", "train", "news"): Published(84_881_998, 101_527),
+    ("large", "validation", "behaviors"): Published(230_662_527, 376_471, 14_085_557),
+    ("large", "validation", "news"): Published(59_055_351, 72_023),
+    ("large", "test", "behaviors"): Published(None, 2_370_727),
+    ("large", "test", "news"): Published(None, 120_961),
+}
+
+
+def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Archive]:
+    """Returns the archive of each split, from the manual folder or else by download.
+
+    Args:
+        dl_manager: Of the build.
+        size: `demo`, `small` or `large`.
+
+    Raises:
+        MindFileError: A download fails, or an archive is damaged or incomplete.
+    """
+    names = {
+        split: f"MIND{size}_{name}"
+        for split, name in _NAMES.items()
+        if (size, split, "news") in PUBLISHED
+    }
+    paths = _find(dl_manager, names)
+    urls = {split: f"{DOWNLOADS}/{names[split]}.zip" for split in names if split not in paths}
+    if urls:
+        logging.warning("Downloading %s. %s", ", ".join(urls.values()), _instructions())
+        try:
+            paths |= dl_manager.download(urls)
+        except (OSError, tfds.download.DownloadError) as error:
+            raise MindFileError(
+                f"cannot download {' and '.join(urls.values())} ({_root(error)}). {_instructions()}"
+            ) from None
+    return {split: Archive(paths[split]) for split in names}
+
+
+def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[str, Any]]:
+    """Yields the examples of a file, and logs a warning where it is not the published one.
+
+    Args:
+        archive: The split.
+        size: `demo`, `small` or `large`.
+        split: `train`, `validation` or `test`.
+        table: `behaviors` or `news`.
+
+    Raises:
+        MindFileError: The file has a bad line, or the zip is damaged.
+    """
+    published = PUBLISHED[size, split, table]
+    name = archive.name(table)
+    _compare(name, "bytes", archive.size(table), published.size)
+    rows = candidates = 0
+    with archive.open(table) as file:
+        for example in (read_news if table == "news" else read_behaviors)(file, name=name):
+            rows += 1
+            if table == "behaviors":
+                candidates += len(example["candidates"]["news_id"])
+            yield example
+    _compare(name, "rows", rows, published.rows)
+    _compare(name, "candidates", candidates, published.candidates)
+
+
+def _find(
+    dl_manager: tfds.download.DownloadManager, names: dict[str, str]
+) -> dict[str, epath.Path]:
+    """Returns the folders and zips that are in the manual folder."""
+    try:
+        manual_dir = dl_manager.manual_dir
+    except AssertionError:  # what TFDS raises when there is no such folder, or nothing in it
+        return {}
+    paths = [
+        (split, manual_dir / f"{name}{suffix}")
+        for split, name in names.items()
+        for suffix in ("", ".zip")
+    ]
+    return {split: path for split, path in paths if path.exists()}
+
+
+def _compare(name: str, what: str, found: int, expected: int | None) -> None:
+    if expected not in (None, found):
+        logging.warning(
+            "%s has %d %s, the published file has %d; figures from it may differ from published"
+            " ones.",
+            name,
+            found,
+            what,
+            expected,
+        )
+
+
+def _instructions() -> str:
+    return " ".join(MANUAL_DOWNLOAD_INSTRUCTIONS.split())
+
+
+def _root(error: BaseException) -> BaseException:
+    """Returns what it all began with: "Name or service not known" beneath three layers."""
+    while error.__context__:
+        error = error.__context__
+    return error

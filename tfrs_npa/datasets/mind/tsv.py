@@ -1,0 +1,300 @@
+"""Reads and writes `news.tsv` and `behaviors.tsv`, the two files of a MIND split.
+
+Both are plain tab-separated UTF-8 text: no header, and no quoting, so that a quotation mark in a
+title is just a quotation mark. One line is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import pathlib
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from absl import logging
+from etils import epath
+
+from .errors import MindFileError
+
+NEWS_COLUMNS = (
+    "news_id",
+    "category",
+    "subcategory",
+    "title",
+    "abstract",
+    "url",
+    "title_entities",
+    "abstract_entities",
+)
+BEHAVIORS_COLUMNS = ("impression_id", "user_id", "time", "history", "impressions")
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CLICKED = {"-0": 0, "-1": 1}
+_TIME = re.compile(r"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M", re.ASCII)
+_LARGEST_INT64 = 2**63 - 1
+
+
+class _FieldError(Exception):
+    """What is wrong with one field; the reader of the line knows where that is."""
+
+
+def read_news(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None
+) -> Iterator[dict[str, str]]:
+    """Yields the articles of a `news.tsv`, in file order.
+
+    When a news id is repeated, its first article is kept, and the number of the others is logged
+    as one warning at the end.
+
+    Args:
+        source: Path of the file, or a file opened for reading bytes.
+        name: What error messages call the file; its path when left out.
+
+    Yields:
+        `news_id`, `category`, `subcategory`, `title`, `abstract`, `url`, `title_entities` and
+        `abstract_entities`, all strings.
+
+    Raises:
+        MindFileError: The file is missing, empty, not UTF-8, or has a bad line.
+
+    Example:
+        >>> for article in read_news("MINDsmall_train/news.tsv"):
+        ...     print(article["news_id"], article["title"])
+    """
+    name = name or _name_of(source)
+    seen = set()
+    repeated = 0
+    for line, fields in _read_rows(source, name, NEWS_COLUMNS):
+        news_id = fields[0]
+        if news_id.split() != [news_id]:
+            raise MindFileError(f"news_id {news_id!r} is empty or holds a space", name, line)
+        if news_id in seen:
+            repeated += 1
+            continue
+        seen.add(news_id)
+        yield dict(zip(NEWS_COLUMNS, fields))
+    if repeated:
+        logging.warning(
+            "%s: %d lines repeat a news_id of an earlier line and were left out.", name, repeated
+        )
+
+
+def read_behaviors(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yields the impressions of a `behaviors.tsv`, in file order.
+
+    Args:
+        source: Path of the file, or a file opened for reading bytes.
+        name: What error messages call the file; its path when left out.
+
+    Yields:
+        `impression_id` (int), `user_id` (str), `time` (int, seconds since the epoch, UTC),
+        `history` (news ids, oldest first, possibly none) and `candidates`, a dict of two lists of
+        the same length: `news_id` and `clicked` (1, 0, or -1 in a file without labels).
+
+    Raises:
+        MindFileError: The file is missing, empty, not UTF-8, or has a bad line.
+
+    Example:
+        >>> for impression in read_behaviors("MINDsmall_dev/behaviors.tsv"):
+        ...     print(impression["user_id"], sum(impression["candidates"]["clicked"]))
+    """
+    name = name or _name_of(source)
+    file_is_labelled = None
+    for line, fields in _read_rows(source, name, BEHAVIORS_COLUMNS):
+        try:
+            impression = _parse_impression(fields)
+        except _FieldError as error:
+            raise MindFileError(str(error), name, line) from None
+        is_labelled = impression["candidates"]["clicked"][0] >= 0
+        if file_is_labelled is None:
+            file_is_labelled = is_labelled
+        elif file_is_labelled != is_labelled:
+            raise MindFileError(
+                f"{'has' if is_labelled else 'has no'} labels, unlike the lines before it; label "
+                "every candidate of the file (N123-1, N456-0), or none (N123, N456)",
+                name,
+                line,
+            )
+        yield impression
+
+
+def write_news(path: str | os.PathLike[str], articles: Iterable[dict[str, str]]) -> None:
+    """Writes a `news.tsv`, the inverse of `read_news`.
+
+    Args:
+        path: Where to write; missing folders are made. The file appears once it is complete.
+        articles: What `read_news` yields.
+
+    Raises:
+        ValueError: A field holds a tab or a line break, which the format cannot express.
+    """
+    _write_rows(path, ([article[column] for column in NEWS_COLUMNS] for article in articles))
+
+
+def write_behaviors(path: str | os.PathLike[str], impressions: Iterable[dict[str, Any]]) -> None:
+    """Writes a `behaviors.tsv`, the inverse of `read_behaviors`.
+
+    Args:
+        path: Where to write; missing folders are made. The file appears once it is complete.
+        impressions: What `read_behaviors` yields.
+
+    Raises:
+        ValueError: A field holds what the format cannot express.
+    """
+    _write_rows(path, map(_format_impression, impressions))
+
+
+def _name_of(source: Any) -> str:
+    return str(getattr(source, "name", source))
+
+
+@contextlib.contextmanager
+def _opened(source: Any, name: str) -> Iterator[BinaryIO]:
+    if hasattr(source, "read"):
+        yield source
+        return
+    path = epath.Path(source)
+    if not path.is_file():
+        raise MindFileError("no such file; a split is a folder with news.tsv, behaviors.tsv", name)
+    with path.open("rb") as file:
+        yield file
+
+
+def _read_rows(source: Any, name: str, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Yields line numbers and fields, as many as there are columns."""
+    rows = 0
+    empty_line = None
+    with _opened(source, name) as file:
+        # Bytes, because text mode cannot tell the line of a wrong byte, and takes a lone carriage
+        # return for the end of a line.
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            try:
+                row = line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise MindFileError(
+                    f"not UTF-8: byte {line[error.start]:#04x} at position {error.start + 1} of the"
+                    " line; convert the file to UTF-8",
+                    name,
+                    number,
+                ) from None
+            if not row:
+                empty_line = empty_line or number
+                continue
+            if empty_line:
+                raise MindFileError("the line is empty; remove it", name, empty_line)
+            fields = row.split("\t")
+            if len(fields) != len(columns):
+                raise MindFileError(
+                    f"{len(fields)} columns instead of {len(columns)} ({', '.join(columns)}); look "
+                    "for a tab or a line break inside a field, the format cannot express them",
+                    name,
+                    number,
+                )
+            rows += 1
+            yield number, fields
+    if not rows:
+        raise MindFileError("the file is empty; get it anew", name)
+
+
+def _parse_impression(fields: list[str]) -> dict[str, Any]:
+    impression_id, user_id, time, history, candidates = fields
+    if not user_id:
+        raise _FieldError("user_id is empty; give visitors without an account an id of their own")
+    return {
+        "impression_id": _parse_impression_id(impression_id),
+        "user_id": user_id,
+        "time": _parse_time(time),
+        "history": history.split(),
+        "candidates": _parse_candidates(candidates),
+    }
+
+
+def _parse_impression_id(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number <= _LARGEST_INT64:
+        raise _FieldError(f"impression_id {text!r} is not a whole number from 0 to 2^63 - 1")
+    return number
+
+
+def _parse_time(text: str) -> int:
+    # Not strptime: what it takes for AM and PM depends on the user's locale.
+    match = _TIME.fullmatch(text)
+    if match and 1 <= int(match[4]) <= 12:
+        month, day, year, hour, minute, second = map(int, match.groups()[:6])
+        hour = hour % 12 + (12 if match[7] == "P" else 0)
+        with contextlib.suppress(ValueError):
+            moment = datetime.datetime(
+                year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc
+            )
+            return int(moment.timestamp())
+    raise _FieldError(f"time {text!r} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)")
+
+
+def _parse_candidates(text: str) -> dict[str, list]:
+    pairs = text.split()
+    if not pairs:
+        raise _FieldError("the impression has no candidates; leave it out")
+    news_ids = [pair[:-2] for pair in pairs]
+    try:
+        clicked = [_CLICKED[pair[-2:]] for pair in pairs]
+    except KeyError:
+        if "-" not in text:
+            return {"news_id": pairs, "clicked": [-1] * len(pairs)}
+        bad = next(pair for pair in pairs if pair[-2:] not in _CLICKED)
+        raise _FieldError(
+            f"candidate {bad!r} does not end in -1 (clicked) or -0 (not clicked), as the "
+            "candidates of a file with labels do"
+        ) from None
+    if "" in news_ids:
+        raise _FieldError(f"candidate {pairs[news_ids.index('')]!r} has no news id")
+    return {"news_id": news_ids, "clicked": clicked}
+
+
+def _format_impression(impression: dict[str, Any]) -> list[str]:
+    news_ids = impression["candidates"]["news_id"]
+    clicked = [int(value) for value in impression["candidates"]["clicked"]]
+    for news_id in [*impression["history"], *news_ids]:
+        if news_id.split() != [news_id]:
+            raise ValueError(f"news id {news_id!r} is empty or holds a space")
+    if set(clicked) == {-1}:
+        candidates = " ".join(news_ids)
+        if "-" in candidates:
+            raise ValueError("without labels, a news id cannot hold a hyphen: " + candidates)
+    elif set(clicked) <= {0, 1}:
+        pairs = zip(news_ids, clicked, strict=True)
+        candidates = " ".join(f"{news_id}-{label}" for news_id, label in pairs)
+    else:
+        raise ValueError(f"clicked is {clicked}; expected 0s and 1s, or -1 for all")
+    time = datetime.datetime.fromtimestamp(impression["time"], datetime.timezone.utc)
+    return [
+        str(impression["impression_id"]),
+        impression["user_id"],
+        f"{time.month}/{time.day}/{time.year:04} {time.hour % 12 or 12}:{time:%M:%S} "
+        f"{'PM' if time.hour >= 12 else 'AM'}",
+        " ".join(impression["history"]),
+        candidates,
+    ]
+
+
+def _write_rows(path: str | os.PathLike[str], rows: Iterable[list[str]]) -> None:
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            for number, fields in enumerate(rows, 1):
+                row = "\t".join(fields)
+                if row.count("\t") != len(fields) - 1 or "\n" in row or "\r" in row:
+                    raise ValueError(f"{path}, line {number}: a tab or line break in {fields}")
+                file.write(row.encode("utf-8") + b"\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

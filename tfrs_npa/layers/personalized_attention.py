@@ -1,0 +1,196 @@
+"""Attention pooling whose query is the user."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Large and finite: infinity times zero would be NaN in the gradient.
+MASKED_LOGIT = -1e9
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class PersonalizedAttention(tf.keras.layers.Layer):
+    """Weighted sum of a sequence, with weights that a user's embedding chooses.
+
+    For values `c_1..c_L` (`[F]` each) and a user embedding `e`, the result is
+    `sum_i softmax_i(a_i) c_i` with, in the two published forms,
+
+        recommenders:  q = V e + v                 a_i = q . tanh(W c_i + b)
+        paper:         q = relu(V e + v)
+                       p = tanh(P q + b)           a_i = p . c_i
+
+    The first is Microsoft Recommenders' NPAModel, the second Wu et al., KDD 2019, section 3.1,
+    equations 3 to 5 (words) and section 3.2, equations 7 to 9 (articles). Both are `a_i = query .
+    key_i` where only the query knows the user and only the keys know the values. `query`, `keys`
+    and `pool` give the parts, so that keys can be computed once for all users.
+
+    Args:
+        kind: `"personalized"`; `"vanilla"`: one learned query for every user; `"mean"`: equal
+            weights.
+        form: `"recommenders"` or `"paper"`.
+        attention_dim: Size A of the hidden layer.
+        dropout: Dropout rate on the values.
+        seed: Seed of the initial weights and of the dropout.
+
+    Call arguments:
+        values: `[..., length, features]`.
+        user_embedding: `[..., user_embedding_dim]`; not read unless `kind` is `"personalized"`.
+        mask: `[..., length]` booleans, False where a value gets no weight; None: all take part.
+        training: Whether dropout is on.
+
+    Returns:
+        A dict with `output`, `[..., features]`, and `attention`, `[..., length]`, the weights. A
+        sequence that is masked entirely has zero weights and a zero output.
+
+    Example:
+        >>> attention = PersonalizedAttention(attention_dim=4)
+        >>> out = attention(tf.ones([2, 5, 8]), tf.ones([2, 3]))
+        >>> out["output"].shape, out["attention"].shape
+        (TensorShape([2, 8]), TensorShape([2, 5]))
+    """
+
+    def __init__(
+        self,
+        kind: str = "personalized",
+        form: str = "recommenders",
+        attention_dim: int = 200,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.form = form
+        self.attention_dim = attention_dim
+        self.dropout = dropout
+        self.seed = seed
+        self._dropout = tf.keras.layers.Dropout(dropout, seed=seed)
+
+    def build(self, input_shape):
+        """Creates the weights for inputs of shape `[..., length, features]`, `[..., user dims]`."""
+        values_shape, user_shape = input_shape
+        features, user_dim = values_shape[-1], user_shape[-1]
+
+        def weight(name, *shape):
+            # One seed for all would give weights of equal shape equal values.
+            seed = None if self.seed is None else self.seed + len(self.weights)
+            initializer = tf.keras.initializers.GlorotUniform(seed) if len(shape) > 1 else "zeros"
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        if self.kind != "mean" and self.form == "recommenders":
+            self.key_kernel = weight("key_kernel", features, self.attention_dim)
+            self.key_bias = weight("key_bias", self.attention_dim)
+        if self.kind == "personalized":
+            self.query_kernel = weight("query_kernel", user_dim, self.attention_dim)
+            self.query_bias = weight("query_bias", self.attention_dim)
+            if self.form == "paper":
+                self.preference_kernel = weight("preference_kernel", self.attention_dim, features)
+                self.preference_bias = weight("preference_bias", features)
+        elif self.kind == "vanilla":
+            size = self.attention_dim if self.form == "recommenders" else features
+            self.learned_query = weight("learned_query", 1, size)
+        super().build(input_shape)
+
+    def query(self, user_embedding):
+        """Returns the query `[..., attention_dim]` (`[..., features]` in the `paper` form).
+
+        Without personalisation it is one for all, `[1, ...]`, or None where weights are equal.
+
+        Args:
+            user_embedding: `[..., user_embedding_dim]`.
+        """
+        if self.kind == "mean":
+            return None
+        if self.kind == "vanilla":
+            return tf.cast(self.learned_query, self.compute_dtype)
+        query = _dense(user_embedding, self.query_kernel, self.query_bias)
+        if self.form == "paper":
+            query = tf.nn.relu(query)
+            query = tf.tanh(_dense(query, self.preference_kernel, self.preference_bias))
+        return query
+
+    def keys(self, values):
+        """Returns what the query is compared with, the same for every user.
+
+        Args:
+            values: `[..., length, features]`.
+
+        Returns:
+            `[..., length, attention_dim]` (`[..., length, features]` in the `paper` form), or
+            None where weights are equal.
+        """
+        if self.kind == "mean":
+            return None
+        if self.form == "paper":
+            return values
+        return tf.tanh(_dense(values, self.key_kernel, self.key_bias))
+
+    def pool(self, values, keys, query, mask=None):
+        """Pools `values` by the softmax of `query . keys`; see the class for shapes and result."""
+        if self.kind == "mean":
+            logits = tf.zeros_like(values[..., 0])
+        else:
+            logits = tf.linalg.matvec(keys, query)
+        if mask is None:
+            weights = tf.nn.softmax(logits)
+        else:
+            mask = tf.cast(mask, logits.dtype)
+            weights = tf.nn.softmax(logits + (1 - mask) * MASKED_LOGIT) * mask
+        output = tf.linalg.matvec(values, weights, transpose_a=True)
+        return {"output": output, "attention": weights}
+
+    def pool_packed(self, values, keys, query, lengths):
+        """Pools sequences that are packed one after the other, without any padding.
+
+        Args:
+            values: `[elements, features]`, the elements of all sequences.
+            keys: `[elements, ...]`, see `keys`.
+            query: `[sequences, ...]` or, for all alike, `[1, ...]`, see `query`.
+            lengths: `[sequences]` elements of each sequence.
+
+        Returns:
+            A dict of `output` `[sequences, features]` and `attention`, a ragged `[sequences,
+            (elements)]`; a sequence without elements has a zero output.
+        """
+        sequences = tf.size(lengths)
+        rows = tf.repeat(tf.range(sequences), lengths)
+        if self.kind == "mean":
+            weights = 1 / tf.gather(tf.cast(lengths, values.dtype), rows)
+        else:
+            if self.kind == "personalized":
+                query = tf.gather(query, rows)
+            logits = tf.reduce_sum(keys * query, axis=-1)
+            largest = tf.math.unsorted_segment_max(tf.stop_gradient(logits), rows, sequences)
+            weights = tf.exp(logits - tf.gather(largest, rows))
+            totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
+            weights /= tf.gather(totals, rows)
+        output = tf.math.unsorted_segment_sum(weights[:, tf.newaxis] * values, rows, sequences)
+        attention = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
+        return {"output": output, "attention": attention}
+
+    def call(self, inputs, mask=None, training=False):
+        """Pools `inputs = (values, user_embedding)`; see the class."""
+        values, user_embedding = inputs
+        values = self.dropped(values, training)
+        return self.pool(values, self.keys(values), self.query(user_embedding), mask)
+
+    def dropped(self, values, training=False):
+        """Returns `values` after this layer's dropout."""
+        return self._dropout(values, training=training)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "form": self.form,
+            "attention_dim": self.attention_dim,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
+
+
+def _dense(inputs, kernel, bias):
+    """Returns `inputs @ kernel + bias` over the last axis, in the dtype of the inputs."""
+    outputs = tf.tensordot(inputs, tf.cast(kernel, inputs.dtype), 1)
+    return outputs + tf.cast(bias, inputs.dtype)

@@ -1,0 +1,84 @@
+"""The user table."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class UserEmbedding(tf.keras.layers.Layer):
+    """One embedding per user, with row 0 for every user that is not known.
+
+    While training, a share of the users is replaced by the unknown one. Without that its row would
+    keep its initial value, and it is the row that most users of a news site meet.
+
+    Args:
+        num_users: Rows of the table, the unknown user included.
+        embedding_dim: Size U of an embedding.
+        dropout: Share of training rows whose user is replaced by the unknown user.
+        initializer: Keras initializer of the table.
+        seed: Seed of the initial values and of the dropout.
+
+    Call arguments:
+        user_id: `[batch]` integers in `[0, num_users)`, 0 for an unknown user.
+        training: Whether users are replaced.
+
+    Returns:
+        `[batch, embedding_dim]` embeddings.
+
+    Example:
+        >>> layer = UserEmbedding(num_users=3, embedding_dim=8)
+        >>> layer(tf.constant([2, 0])).shape
+        TensorShape([2, 8])
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        embedding_dim: int,
+        dropout: float = 0.0,
+        initializer="uniform",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_users = num_users
+        self.embedding_dim = embedding_dim
+        self.dropout = dropout
+        self.initializer = tf.keras.initializers.get(initializer)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Creates the table `[num_users, embedding_dim]`."""
+        self.table = self.add_weight(
+            name="table",
+            shape=(self.num_users, self.embedding_dim),
+            initializer=_seeded(self.initializer, self.seed),
+        )
+        super().build(input_shape)
+
+    def call(self, user_id, training=False):
+        """Looks users up; see the class."""
+        if training and self.dropout:
+            kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.dropout
+            user_id = tf.where(kept, user_id, tf.zeros_like(user_id))
+        return tf.cast(tf.gather(self.table, user_id), self.compute_dtype)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_users": self.num_users,
+            "embedding_dim": self.embedding_dim,
+            "dropout": self.dropout,
+            "initializer": tf.keras.initializers.serialize(self.initializer),
+            "seed": self.seed,
+        }
+
+
+def _seeded(initializer, seed):
+    """Returns a copy of `initializer` that draws from `seed`, if it draws at all."""
+    config = initializer.get_config()
+    if config.get("seed", 0) is None:
+        return type(initializer).from_config({**config, "seed": seed})
+    return initializer

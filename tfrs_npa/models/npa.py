@@ -1,0 +1,198 @@
+"""NPA as a `tfrs.Model`."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.data.vocabulary import Vocabulary
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
+from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.models.news_encoder import PADDING, NewsEncoder
+from tfrs_npa.models.user_encoder import UserEncoder
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class NPA(tfrs.Model):
+    """Neural News Recommendation with Personalized Attention (Wu et al., KDD 2019).
+
+    The score of an article for a user is the inner product of what the two towers return:
+    `query_tower({"user_id", "history"})` and `candidate_tower({"user_id", "news_id"})`, both
+    `[batch, num_filters]`. Training maximises the softmax of clicked articles against articles of
+    the same impression that were not clicked (section 3.3), through `tfrs.tasks.Ranking`.
+
+    `fit` takes `tfrs_npa.training_batches`; `evaluate`, `predict` and `validation_data` take
+    `tfrs_npa.impression_batches`. `evaluate` reports the metrics of
+    `tfrs_npa.metrics.ImpressionMetrics` and `loss`, the softmax cross-entropy with an impression's
+    labels normalised to sum 1, over the impressions with a click. `predict` returns a ragged
+    tensor `[impressions, (candidates)]` of logits, without padding and in the order of the
+    batches.
+
+    Weights can be kept as a TensorFlow checkpoint (`save_weights("name")`) or as `.weights.h5`,
+    and the whole model, with catalogue and users, as `.keras`.
+
+    Args:
+        config: Hyper-parameters.
+        catalog: The articles, and the vocabulary of the word table.
+        users: The users of the user table.
+
+    Call arguments:
+        features: A dict of `user_id` `[batch]`, `history` `[batch, history]` (0 at padding) and
+            `candidates` `[batch, candidates]` (0 at padding); other entries are not read.
+        training: Whether dropout is on.
+
+    Returns:
+        `[batch, candidates]` float32 logits; -1e9 at padding.
+
+    Example:
+        >>> news = {"news_id": ["N1", "N2"], "title": ["Rain tomorrow", "Team wins final"]}
+        >>> catalog = NewsCatalog().adapt(news)
+        >>> users = UserIndex().adapt({"user_id": ["U1"]})
+        >>> model = NPA(NPAConfig.preset("small"), catalog, users)
+        >>> model({"user_id": [1], "history": [[2]], "candidates": [[2, 3]]}).shape
+        TensorShape([1, 2])
+    """
+
+    def __init__(self, config: NPAConfig, catalog: NewsCatalog, users: UserIndex, name="npa"):
+        super().__init__(name=name)
+        self.config = config
+        self.catalog = catalog
+        self.users = users
+        self.user_embedding = UserEmbedding(
+            len(users),
+            config.user_embedding_dim,
+            dropout=config.user_dropout,
+            initializer=config.user_initializer,
+            seed=config.seed,
+            name="user_embedding",
+        )
+        self.user_embedding.build((None,))
+        self.candidate_tower = NewsEncoder(
+            config,
+            catalog.tokens(config.title_length),
+            len(catalog.vocabulary),
+            self.user_embedding,
+            catalog.word_embeddings(config.word_embedding_dim, config.seed),
+        )
+        self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
+        self.task = tfrs.tasks.Ranking(
+            loss=tf.keras.losses.CategoricalCrossentropy(
+                from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+            )
+        )
+        self._loss_mean = tf.keras.metrics.Mean(name="loss")
+        self._ranking = ImpressionMetrics()
+        # All weights exist: they can be loaded before the model is first called.
+        self.built = True
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The mean loss and the ranking metrics, reset by Keras at every epoch."""
+        return [self._loss_mean, *self._ranking.metrics]
+
+    def set_catalog(self, catalog: NewsCatalog) -> None:
+        """Replaces the articles that can be encoded, without touching a weight.
+
+        Args:
+            catalog: Articles with the vocabulary that the model was made with, such as the
+                model's own catalogue after `extend`.
+
+        Raises:
+            ValueError: if the vocabulary is another one.
+        """
+        if catalog.vocabulary != self.catalog.vocabulary:
+            raise ValueError(
+                "The catalogue has another vocabulary than the word table of the model. "
+                "Add articles with `extend`, which leaves the words alone."
+            )
+        self.catalog = catalog
+        self.candidate_tower.tokens.assign(catalog.tokens(self.config.title_length))
+
+    def call(self, features, training=False):
+        """Scores candidates; see the class."""
+        user_embedding = self.user_embedding(features["user_id"], training=training)
+        clicks, lengths = self.query_tower.clicks(features["history"])
+        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        candidates = tf.convert_to_tensor(features["candidates"])
+        slots = tf.where(candidates != PADDING)
+        owners = tf.cast(slots[:, 0], tf.int32)
+        # History and candidates in one call, so that a title that is in both is encoded once.
+        vectors = self.candidate_tower.encode(
+            tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0),
+            tf.concat([rows, owners], axis=0),
+            user_embedding,
+            training,
+        )["output"]
+        clicked, shown = tf.split(vectors, [tf.size(clicks), tf.size(owners)])
+        user = self.query_tower.encode(clicked, lengths, user_embedding, training)["output"]
+        logits = tf.reduce_sum(tf.cast(shown * tf.gather(user, owners), tf.float32), axis=1)
+        nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
+        return tf.tensor_scatter_nd_update(nothing, slots, logits)
+
+    def compute_loss(self, features, training=False):
+        """Returns the mean loss of a batch and updates the metrics.
+
+        Args:
+            features: A batch of `training_batches` or `impression_batches`.
+            training: Whether dropout is on. Ranking metrics are of whole impressions, so they are
+                updated when it is off only.
+
+        Returns:
+            The softmax cross-entropy, a scalar, over the rows that have a click.
+        """
+        logits = self(features, training=training)
+        clicked = tf.cast(features["clicked"] > 0, logits.dtype)
+        clicks = tf.reduce_sum(clicked, axis=1)
+        weights = tf.cast(clicks > 0, logits.dtype)
+        losses = self.task(
+            clicked / tf.maximum(clicks, 1)[:, tf.newaxis], logits, compute_metrics=False
+        )
+        self._loss_mean.update_state(losses, sample_weight=weights)
+        if not training:
+            self._ranking.update(
+                features["clicked"],
+                logits,
+                mask=features["candidates"] != PADDING,
+                known_user=features["user_id"] != 0,
+            )
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+
+    def train_step(self, features):
+        """Takes one optimizer step; returns the epoch's mean loss so far."""
+        super().train_step(features)
+        return {"loss": self._loss_mean.result()}
+
+    def test_step(self, features):
+        """Scores one batch; returns the means so far."""
+        super().test_step(features)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def predict_step(self, features):
+        """Returns the logits of the real candidates, a ragged `[batch, (candidates)]`."""
+        return tf.ragged.boolean_mask(self(features), features["candidates"] != PADDING)
+
+    def get_config(self):
+        """Returns hyper-parameters, articles, words and users, in types that JSON has."""
+        return {
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "words": self.catalog.vocabulary.words[2:],
+            "news_ids": self.catalog.ids[2:],
+            "titles": self.catalog.titles[2:],
+            "users": self.users.ids[1:],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns an untrained model from what `get_config` gave."""
+        catalog = NewsCatalog(vocabulary=Vocabulary.from_words(config["words"]))
+        if config["news_ids"]:
+            catalog.extend({"news_id": config["news_ids"], "title": config["titles"]})
+        users = UserIndex()
+        if config["users"]:
+            users.extend({"user_id": config["users"]})
+        return cls(NPAConfig(**config["config"]), catalog, users, name=config["name"])

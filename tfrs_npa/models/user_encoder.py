@@ -1,0 +1,104 @@
+"""The query tower: a user as the articles clicked before."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.layers.personalized_attention import PersonalizedAttention
+from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.models.news_encoder import PADDING, NewsEncoder
+
+
+class UserEncoder(tf.keras.Model):
+    """Personalised user encoder (Wu et al., KDD 2019, section 3.2): the query tower.
+
+    Attention over the vectors of the articles that the user clicked, with the user as the query.
+    Where padding is masked, a user without clicks gets a learned default vector.
+
+    Args:
+        config: Hyper-parameters.
+        user_embedding: The table of users, shared with the candidate tower.
+        news_encoder: The candidate tower, which encodes the clicked articles.
+
+    Call arguments:
+        inputs: A dict of `user_id` `[batch]` and `history` `[batch, history]`, indices of the
+            user index and of the catalogue, 0 where a history is padded.
+        training: Whether dropout is on.
+
+    Returns:
+        `[batch, num_filters]` user vectors.
+    """
+
+    def __init__(
+        self,
+        config: NPAConfig,
+        user_embedding: UserEmbedding,
+        news_encoder: NewsEncoder,
+        name: str = "query_tower",
+    ):
+        super().__init__(name=name)
+        self.config = config
+        self.user_embedding = user_embedding
+        self.news_encoder = news_encoder
+        self.attention = PersonalizedAttention(
+            kind=config.news_attention,
+            form=config.attention,
+            attention_dim=config.attention_dim,
+            dropout=config.pooling_dropout,
+            seed=config.seed + 20,
+            name="news_attention",
+        )
+        self.attention.build(((None, None, config.num_filters), (None, config.user_embedding_dim)))
+        if config.mask_padding:
+            self.default_history = self.add_weight(
+                name="default_history", shape=(config.num_filters,), initializer="zeros"
+            )
+        self.built = True
+
+    def clicks(self, history):
+        """Packs histories.
+
+        Args:
+            history: `[batch, history]` indices of the catalogue, 0 at padding.
+
+        Returns:
+            `news_id` `[clicks]`, the articles of one history after the other, and `lengths`
+            `[batch]`, how many each has. Padding is left out where it is masked.
+        """
+        if not self.config.mask_padding:
+            shape = tf.shape(history)
+            return tf.reshape(history, [-1]), tf.repeat(shape[1], shape[0])
+        real = history != PADDING
+        return tf.boolean_mask(history, real), tf.math.count_nonzero(real, 1, dtype=tf.int32)
+
+    def encode(self, vectors, lengths, user_embedding, training=False):
+        """Pools the vectors of clicked articles.
+
+        Args:
+            vectors: `[clicks, num_filters]`, the articles of one history after the other as its
+                user sees them.
+            lengths: `[batch]` clicks of each user.
+            user_embedding: `[batch, user_embedding_dim]`.
+            training: Whether dropout is on.
+
+        Returns:
+            A dict of `output` `[batch, num_filters]` and `attention`, a ragged `[batch,
+            (clicks)]`, the weights of the clicked articles.
+        """
+        values = self.attention.dropped(vectors, training)
+        query = self.attention.query(user_embedding)
+        pooled = self.attention.pool_packed(values, self.attention.keys(values), query, lengths)
+        if self.config.mask_padding:
+            default = tf.cast(self.default_history, vectors.dtype)
+            has_clicks = lengths[:, tf.newaxis] > 0
+            pooled["output"] = tf.where(has_clicks, pooled["output"], default)
+        return pooled
+
+    def call(self, inputs, training=False):
+        """Encodes users; see the class."""
+        user_embedding = self.user_embedding(inputs["user_id"], training=training)
+        news_id, lengths = self.clicks(inputs["history"])
+        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        vectors = self.news_encoder.encode(news_id, rows, user_embedding, training)["output"]
+        return self.encode(vectors, lengths, user_embedding, training)["output"]

@@ -1,0 +1,199 @@
+"""Adam for models whose embedding tables are far larger than a batch."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class LazyAdam(tf.keras.optimizers.Adam):
+    """Adam that, given a sparse gradient, moves only the rows that are in it.
+
+    `tf.keras.optimizers.Adam` decays the moments of every row of an embedding table, and moves
+    every row, at each step: its cost grows with the table. Here a row that is not in the gradient
+    keeps its value and its moments bit for bit, so the cost grows with the batch alone. This is
+    the usual lazy variant, as in PyTorch's `SparseAdam`. Duplicate indices are added up first.
+
+    For a row `w_i` with gradient `g_i` (Kingma & Ba, 2015, algorithm 1 in the order of
+    computation given at the end of section 2):
+
+        m_i <- beta_1 m_i + (1 - beta_1) g_i
+        v_i <- beta_2 v_i + (1 - beta_2) g_i^2
+        w_i <- w_i - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m_i / (sqrt(v_i) + epsilon)
+
+    The bias correction uses the optimizer's global step, `t = iterations + 1`, and not the number
+    of times that the row was seen. A dense gradient gets exactly what Adam gives it. Keras applies
+    the `constraint` of a variable, if it has one, to all of it after each step.
+
+    Example:
+        model.compile(optimizer=tfrs_npa.LazyAdam(1e-3, table_learning_rate=1e-2))
+
+    Saving: TensorFlow checkpoints and `.keras` files restore everything. `.weights.h5` files hold
+    the iteration and the moments but, as for every optimizer of Keras 2, no learning rate, and
+    they restore an optimizer only once it is built: call
+    `optimizer.build(model.trainable_variables)` before `model.load_weights(path)`.
+
+    Args:
+        learning_rate: A float or a `tf.keras.optimizers.schedules.LearningRateSchedule`.
+        table_learning_rate: Learning rate of a variable whose gradient is sparse. `None` means
+            `learning_rate`. When a schedule or a callback changes `learning_rate`, this one
+            changes in proportion.
+        base_learning_rate: The value of `learning_rate` that `table_learning_rate` goes with.
+            `None` means its first value; name another where that is zero, as in a warm-up.
+        jit_compile: Whether to compile the update of each variable with XLA where there is a GPU.
+            Unlike Adam's, off by default: XLA would compile anew for each number of rows.
+        name: Name of the optimizer.
+        **kwargs: Adam's other arguments, `weight_decay` and `use_ema` excepted.
+
+    Raises:
+        ValueError: For `weight_decay` or `use_ema`, which need every row of a table at each step,
+            and for a `table_learning_rate` with a `base_learning_rate` that is not positive.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        *,
+        table_learning_rate: float | None = None,
+        base_learning_rate: float | None = None,
+        jit_compile: bool = False,
+        name: str = "LazyAdam",
+        **kwargs,
+    ):
+        super().__init__(learning_rate, jit_compile=jit_compile, name=name, **kwargs)
+        if self.weight_decay is not None or self.use_ema:
+            raise ValueError(
+                f"LazyAdam takes neither weight_decay (got {self.weight_decay}) nor use_ema (got "
+                f"{self.use_ema}): they touch every row of every embedding table at each step. "
+                "Leave them out, or use tf.keras.optimizers.Adam."
+            )
+        if table_learning_rate is not None:
+            if base_learning_rate is None:
+                first = learning_rate(0) if callable(learning_rate) else learning_rate
+                base_learning_rate = float(first)
+            if not base_learning_rate > 0:
+                raise ValueError(
+                    "table_learning_rate follows learning_rate in proportion, so the value it "
+                    f"goes with must be positive; got {base_learning_rate}. Pass that value as "
+                    "base_learning_rate."
+                )
+        self._table_learning_rate = table_learning_rate
+        self._base_learning_rate = base_learning_rate
+
+    @property
+    def table_learning_rate(self):
+        """The present learning rate of variables with a sparse gradient, a scalar."""
+        if self._table_learning_rate is None:
+            return self.learning_rate
+        # A ratio, because callbacks and schedules know of one learning rate only.
+        return self.learning_rate * (self._table_learning_rate / self._base_learning_rate)
+
+    def update_step(self, gradient, variable):
+        """Updates `variable`: all of it for a dense gradient, else the rows in `gradient`.
+
+        Args:
+            gradient: A tensor of the shape of `variable`, or a `tf.IndexedSlices` without
+                duplicate indices (`apply_gradients` adds them up before it calls this).
+            variable: The model's variable, `[rows, ...]`.
+        """
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable)
+            return
+        index = self._index_dict[self._var_key(variable)]
+        rows, values = gradient.indices, gradient.values
+        m = _move_average(self._momentums[index], rows, values, self.beta_1)
+        v = _move_average(self._velocities[index], rows, tf.square(values), self.beta_2)
+        if self.amsgrad:
+            v_hat = self._velocity_hats[index]
+            v = tf.maximum(tf.gather(v_hat, rows), v)
+            v_hat.scatter_update(tf.IndexedSlices(v, rows))
+
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        correction_1 = 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
+        correction_2 = tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
+        rate = tf.cast(self.table_learning_rate, variable.dtype)
+        epsilon = self.epsilon * correction_2 if self.adaptive_epsilon else self.epsilon
+        change = rate * correction_2 / correction_1 * m / (tf.sqrt(v) + epsilon)
+        variable.scatter_sub(tf.IndexedSlices(change, rows))
+
+    def get_config(self):
+        """Returns the arguments that make the same optimizer, without its variables."""
+        return super().get_config() | {
+            "table_learning_rate": self._table_learning_rate,
+            "base_learning_rate": self._base_learning_rate,
+            # Adam leaves this one out.
+            "adaptive_epsilon": self.adaptive_epsilon,
+        }
+
+    # Keras clips before it adds up duplicates, and so takes the wrong norm of a sparse gradient.
+    # Clipping therefore waits until they are added up.
+    def _clip_gradients(self, grads):
+        return grads
+
+    def _deduplicate_sparse_grad(self, grads):
+        return super()._clip_gradients([_sum_duplicates(grad) for grad in grads])
+
+
+def _sum_duplicates(gradient):
+    """Returns a sparse gradient with each row once; a dense one as it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, positions = tf.unique(gradient.indices)
+    number = tf.size(rows)
+    values = tf.math.unsorted_segment_sum(gradient.values, positions, number)
+    # Compiled by XLA, tf.unique overlooks that a tensor may be shorter than its buffer, as the
+    # result of another tf.unique is, and returns rows for what lies beyond its end as well. They
+    # become -1, which XLA leaves out of a scatter. Elsewhere there are none.
+    real = tf.range(tf.size(positions)) < tf.size(gradient.indices)
+    real_indices = tf.math.unsorted_segment_sum(tf.cast(real, tf.int32), positions, number)
+    rows = tf.where(real_indices > 0, rows, -1)
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _move_average(average, rows, values, decay):
+    """Moves `rows` of the variable `average` towards `values` and returns them.
+
+    Gathering and scattering are the only operations here that do not walk the table.
+    """
+    moved = tf.gather(average, rows)
+    moved += (values - moved) * (1 - decay)
+    average.scatter_update(tf.IndexedSlices(moved, rows))
+    return moved
+
+
+def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
+    """Makes the optimizer that a configuration describes.
+
+    Example:
+        batches = tfrs_npa.training_batches(train, catalog, users, config)
+        model.compile(optimizer=tfrs_npa.default_optimizer(config, len(batches) * epochs))
+
+    Args:
+        config: An `NPAConfig`; its `learning_rate`, `table_learning_rate` (may be `None`) and
+            `schedule` are used: `"constant"`, or `"linear"` or `"cosine"` decay to zero.
+        total_steps: Number of training steps over which the learning rate decays to zero. A
+            constant schedule needs none.
+
+    Returns:
+        A `LazyAdam`. Callbacks can change its learning rate under the constant schedule only.
+
+    Raises:
+        ValueError: If the schedule is unknown, or decays without a positive `total_steps`.
+    """
+    schedules = tf.keras.optimizers.schedules
+    learning_rate = config.learning_rate
+    if config.schedule not in ("constant", "linear", "cosine"):
+        raise ValueError(
+            f'schedule must be "constant", "linear" or "cosine"; got {config.schedule!r}.'
+        )
+    if config.schedule != "constant":
+        if total_steps is None or total_steps < 1:
+            raise ValueError(
+                f"The {config.schedule} schedule decays the learning rate over the whole "
+                f"training: pass total_steps=len(batches) * epochs (got {total_steps})."
+            )
+        if config.schedule == "linear":
+            learning_rate = schedules.PolynomialDecay(learning_rate, total_steps, 0.0)
+        else:
+            learning_rate = schedules.CosineDecay(learning_rate, total_steps)
+    return LazyAdam(learning_rate, table_learning_rate=config.table_learning_rate)
