@@ -212,8 +212,10 @@ class NPAConfig:
 _SMALL = {
     "word_embedding_dim": 64,
     "user_embedding_dim": 32,
-    "num_filters": 64,
+    "num_filters": 128,
     "attention_dim": 32,
+    "learning_rate": 3e-3,
+    "table_learning_rate": 1e-2,
 }
 _RECOMMENDERS = {
     "attention": "recommenders",

@@ -62,7 +62,7 @@ class NewsEncoder(tf.keras.Model):
             name="word_table",
             shape=(num_words, config.word_embedding_dim),
             initializer=(
-                tf.keras.initializers.RandomNormal(stddev=float(__import__("os").environ.get("WSTD","0.4")), seed=config.seed)
+                tf.keras.initializers.RandomNormal(stddev=0.4, seed=config.seed)
                 if word_embeddings is None
                 else tf.keras.initializers.Constant(word_embeddings)
             ),

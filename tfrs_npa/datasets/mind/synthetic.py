@@ -297,32 +297,30 @@ def _auc(scores: np.ndarray, clicked: np.ndarray) -> float:
 
 def _write(rng, topics, forms, hooks) -> tuple[list[str], list[str]]:
     """Writes a title and an abstract for each article."""
-    words = _made_up_words(
-        rng,
-        FIELDS * TOPICS * WORDS_PER_TOPIC + FORMS * WORDS_PER_FORM + HOOK_WORDS + FILLER_WORDS,
-    )
-    parts = np.split(
-        words,
-        np.cumsum([FIELDS * TOPICS * WORDS_PER_TOPIC, FORMS * WORDS_PER_FORM, HOOK_WORDS]),
-    )
-    topic_words = parts[0].reshape(FIELDS, TOPICS, WORDS_PER_TOPIC)
-    form_words = parts[1].reshape(FORMS, WORDS_PER_FORM)
-    zipf = {len(w): 1 / (np.arange(len(w)) + 1.0) for w in (topic_words[0, 0], parts[3])}
-    zipf = {size: weights / weights.sum() for size, weights in zipf.items()}
+    sizes = [FIELDS * TOPICS * WORDS_PER_TOPIC, FORMS * WORDS_PER_FORM, HOOK_WORDS, FILLER_WORDS]
+    words = _made_up_words(rng, sum(sizes))
+    topic_words, form_words, hook_words, filler = np.split(words, np.cumsum(sizes[:-1]))
+    topic_words = topic_words.reshape(FIELDS, TOPICS, WORDS_PER_TOPIC)
+    form_words = form_words.reshape(FORMS, WORDS_PER_FORM)
+    zipf = {}
+    for size in (WORDS_PER_TOPIC, FILLER_WORDS):
+        weights = 1 / np.arange(1, size + 1)
+        zipf[size] = weights / weights.sum()
 
     def sentence(article: int, length: int) -> str:
-        chosen = [rng.choice(form_words[forms[article]])]
+        # Phrases in any order; the words of one field stand together, as in a name.
+        phrases = [[rng.choice(form_words[forms[article]])]]
         if hooks[article]:
-            chosen.append(rng.choice(parts[2]))
-        # One word for each field, and now and then a second one in a title with room for it.
-        for again in (False, True):
-            for field in range(FIELDS):
-                if not again or (len(chosen) < length and rng.random() < SECOND_WORD):
-                    own = topic_words[field, topics[article, field]]
-                    chosen.append(rng.choice(own, p=zipf[WORDS_PER_TOPIC]))
-        filler = max(0, length - len(chosen))
-        chosen.extend(rng.choice(parts[3], filler, p=zipf[FILLER_WORDS]))
-        text = " ".join(rng.permutation(chosen))
+            phrases.append([rng.choice(hook_words)])
+        room = length - len(phrases) - FIELDS
+        for field in range(FIELDS):
+            number = 2 if room > 0 and rng.random() < SECOND_WORD else 1
+            room -= number - 1
+            own = topic_words[field, topics[article, field]]
+            phrases.append(list(rng.choice(own, number, p=zipf[WORDS_PER_TOPIC])))
+        phrases.extend([word] for word in rng.choice(filler, max(0, room), p=zipf[FILLER_WORDS]))
+        order = rng.permutation(len(phrases))
+        text = " ".join(word for phrase in order for word in phrases[phrase])
         return text[0].upper() + text[1:]
 
     lengths = rng.lognormal(np.log(TITLE_MEDIAN), TITLE_SIGMA, len(topics)).astype(int)

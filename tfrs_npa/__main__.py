@@ -1,0 +1,7 @@
+"""`python -m tfrs_npa` is the command `tfrs-npa`."""
+
+import sys
+
+from tfrs_npa_cli import main
+
+sys.exit(main())

@@ -1,0 +1,267 @@
+"""The folder that a training leaves behind, and what is in it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import yaml
+
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.files import replacing
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.optimizers import default_optimizer
+
+HOLDOUTS = ("auto", "last-day", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """What a training is given besides the hyper-parameters.
+
+    Attributes:
+        data: `mind/small` and so on, or a folder; see `load_mind`.
+        data_dir: where TensorFlow Datasets keeps what it has prepared.
+        manual_dir: where zips of MIND lie that were fetched by hand.
+        word_vectors: file of pretrained word vectors, text or `.npy`.
+        word_list: the words of an `.npy` file.
+        holdout: what early stopping looks at. `last-day`: the last day of the training
+            impressions, which is then not trained on. `none`: nothing, the training lasts
+            `epochs`. `auto`: the split `validation` if there is a labelled `test` to report on,
+            else `last-day`.
+        epochs: the most passes over the training impressions.
+        patience: passes without a better `val_auc` after which the training stops.
+
+    Raises:
+        ValueError: if a value is out of range, or `.npy` vectors and a word list do not go together.
+    """
+
+    data: str
+    data_dir: str | None = None
+    manual_dir: str | None = None
+    word_vectors: str | None = None
+    word_list: str | None = None
+    holdout: str = "auto"
+    epochs: int = 10
+    patience: int = 2
+
+    def __post_init__(self):
+        if self.holdout not in HOLDOUTS:
+            raise ValueError(f"holdout is {self.holdout!r}; it is one of {', '.join(HOLDOUTS)}")
+        for name in ("epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; the least is 1")
+        is_array = (self.word_vectors or "").endswith(".npy")
+        if is_array != (self.word_list is not None):
+            raise ValueError("a word list goes with word vectors in an .npy file, and they with it")
+
+
+class Run:
+    """The folder of a training.
+
+    It holds `config.yaml` (hyper-parameters), `training.yaml` (data and course of the training),
+    `catalog/` and `users.txt`, `popularity.csv` (clicks and views of the training articles),
+    `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
+    epoch), `tensorboard/`, and at the end `metrics.json`. It appears when all that training needs
+    is in it, and each file is replaced as a whole, so it can be read and resumed whenever the
+    training is cut off.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        ValueError: if it is not there or not a run.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        if not _is_run(self.path):
+            what = "is not the folder of a run" if self.path.exists() else "does not exist"
+            raise ValueError(f"{self.path} {what}; `tfrs-npa train --run {self.path}` makes one")
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike,
+        model: NPA,
+        settings: TrainingSettings,
+        popularity: dict[str, tuple[int, int]],
+        overwrite: bool = False,
+    ) -> Run:
+        """Makes the folder, with the model as it is before its first step.
+
+        Args:
+            path: the folder.
+            model: with its optimizer.
+            settings: what the training was given.
+            popularity: for articles by id, how often each was clicked and shown.
+            overwrite: replace a run that is there.
+
+        Raises:
+            ValueError: if there is something already; see `check_free`.
+        """
+        path = pathlib.Path(path)
+        check_free(path, overwrite)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            (temporary / "checkpoints").mkdir(parents=True)
+            (temporary / "config.yaml").write_text(model.config.to_yaml(), encoding="utf-8")
+            text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
+            (temporary / "training.yaml").write_text(text, encoding="utf-8")
+            model.catalog.save(temporary / "catalog")
+            model.users.save(temporary / "users.txt")
+            with (temporary / "popularity.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["news_id", "clicked", "shown"])
+                writer.writerows([news_id, *counts] for news_id, counts in popularity.items())
+            model.save_weights(temporary / "checkpoints" / "last.weights.h5")
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls(path)
+
+    @property
+    def config(self) -> NPAConfig:
+        """The hyper-parameters."""
+        return NPAConfig.from_yaml(self.path / "config.yaml")
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """What the training was given."""
+        text = (self.path / "training.yaml").read_text(encoding="utf-8")
+        return TrainingSettings(**yaml.safe_load(text))
+
+    @property
+    def popularity(self) -> dict[str, tuple[int, int]]:
+        """For articles by id, how often each was clicked and shown in training."""
+        with (self.path / "popularity.csv").open(encoding="utf-8", newline="") as file:
+            return {
+                row["news_id"]: (int(row["clicked"]), int(row["shown"]))
+                for row in csv.DictReader(file)
+            }
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """What was measured in each epoch, by name."""
+        if not self.history_file.exists():
+            return []
+        with self.history_file.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            return [{name: float(value) for name, value in row.items()} for row in rows]
+
+    @property
+    def history_file(self) -> pathlib.Path:
+        """`history.csv`."""
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """What `metrics.json` holds; None until the training has come to its end."""
+        file = self.path / "metrics.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    @metrics.setter
+    def metrics(self, figures: dict[str, Any]) -> None:
+        with replacing(self.path / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether there is a checkpoint `last` or `best`."""
+        return self._checkpoint(name).exists()
+
+    def save_checkpoint(self, model: NPA, name: str) -> None:
+        """Writes the weights and the state of the optimizer.
+
+        Args:
+            model: the model.
+            name: `last` or `best`.
+        """
+        with replacing(self._checkpoint(name)) as temporary:
+            # Keras knows the format by the end of the name.
+            weights = temporary.with_suffix(".weights.h5")
+            try:
+                model.save_weights(weights)
+                os.replace(weights, temporary)
+            finally:
+                weights.unlink(missing_ok=True)
+
+    def load_checkpoint(self, model: NPA, name: str) -> None:
+        """Reads what `save_checkpoint` wrote; the optimizer's state too if it is built.
+
+        Raises:
+            ValueError: if the checkpoint is damaged, or made for another vocabulary or other users.
+        """
+        path = self._checkpoint(name)
+        try:
+            model.load_weights(path)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(
+                f"{path} does not fit the config.yaml, catalog/ and users.txt of its run, or is "
+                f"damaged: {error}"
+            ) from error
+
+    def load_model(self, checkpoint: str | None = None) -> NPA:
+        """Returns the model, compiled with the optimizer of its configuration.
+
+        The optimizer is at its beginning, and its learning rate is constant.
+
+        Args:
+            checkpoint: `best` or `last`; None: the best that there is.
+        """
+        config = self.config
+        catalog = NewsCatalog.load(self.path / "catalog")
+        model = NPA(config, catalog, UserIndex.load(self.path / "users.txt"))
+        if checkpoint is None:
+            checkpoint = "best" if self.has_checkpoint("best") else "last"
+        self.load_checkpoint(model, checkpoint)
+        model.compile(optimizer=default_optimizer(config.replace(schedule="constant")))
+        return model
+
+    def _checkpoint(self, name: str) -> pathlib.Path:
+        return self.path / "checkpoints" / f"{name}.weights.h5"
+
+
+def check_free(path: str | os.PathLike, overwrite: bool) -> None:
+    """Makes sure that a run may be made at `path`.
+
+    Raises:
+        ValueError: if there is a run and `overwrite` is false, or there is anything else.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() and not any(path.iterdir()) or not path.exists():
+        return
+    if not _is_run(path):
+        raise ValueError(f"{path} is there already and is not the folder of a run; name another")
+    if not overwrite:
+        raise ValueError(f"{path} holds a run already; use --resume, --overwrite or another folder")
+
+
+def load_run(folder: str | os.PathLike) -> NPA:
+    """Gives back a trained model with its articles (`catalog`) and its users (`users`).
+
+    >>> model = tfrs_npa.load_run("runs/demo")
+    >>> batches = tfrs_npa.impression_batches(valid, model.catalog, model.users, model.config)
+    >>> model.evaluate(batches)
+
+    It is compiled with the optimizer of its configuration, at its beginning, so that `evaluate`
+    and `fit` work. Of a run that was cut off, it is the best model until then.
+
+    Args:
+        folder: what `tfrs-npa train --run` was given.
+
+    Raises:
+        ValueError: if the folder is not there, is not a run, or is damaged.
+    """
+    return Run(folder).load_model()
+
+
+def _is_run(path: pathlib.Path) -> bool:
+    return (path / "training.yaml").is_file() and (path / "config.yaml").is_file()
