@@ -6,12 +6,15 @@ The options themselves are in `tfrs_npa_cli`, which needs no TensorFlow.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import pathlib
 import sys
 import warnings
+from collections.abc import Iterator
 
 import yaml
 
@@ -20,20 +23,11 @@ from tfrs_npa.data.files import replacing
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.mind import load_mind
 from tfrs_npa.evaluation import evaluate_model, report
-from tfrs_npa.run import Run, TrainingSettings
+from tfrs_npa.run import Run
 from tfrs_npa.training import resume, train
+from tfrs_npa.training_settings import TrainingSettings
 from tfrs_npa_cli import main as main
 
-_SETTINGS = (
-    "data",
-    "data_dir",
-    "manual_dir",
-    "word_vectors",
-    "word_list",
-    "holdout",
-    "epochs",
-    "patience",
-)
 _PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list")
 
 
@@ -46,7 +40,11 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         The exit code: 0 for success, 2 for input that is not as it should be, 130 for Ctrl-C.
     """
-    _set_up_messages()
+    with _plain_messages():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         {"train": _train, "evaluate": _evaluate}[options.command](options)
     except KeyboardInterrupt:
@@ -62,12 +60,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
-    given = {name: getattr(options, name) for name in _SETTINGS}
-    given = {name: value for name, value in given.items() if value is not None}
+    names = [field.name for field in dataclasses.fields(TrainingSettings)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     for name in _PATHS:
         if name in given:
             given[name] = os.path.abspath(given[name])
-    if os.path.isdir(given.get("data", "")) and not given["data"].startswith("mind/"):
+    if "data" in given and not given["data"].startswith("mind/"):
         given["data"] = os.path.abspath(given["data"])
     verbose = int(sys.stdout.isatty())
     if options.resume:
@@ -136,19 +134,13 @@ def _changes(options: argparse.Namespace) -> dict:
 def _require_same(options: argparse.Namespace, given: dict) -> None:
     """Raises a ValueError if a run is to go on with other options than it was begun with."""
     begun = Run(options.run)
-    wanted = dict(given)
-    had = {name: getattr(begun.settings, name) for name in given}
-    config = begun.config.to_dict()
-    if options.config is not None or options.preset is not None:
-        changes = _config(options).to_dict()
-    else:
-        changes = NPAConfig.from_dict(_changes(options), begun.config).to_dict()
-    wanted |= changes
-    had |= config
+    had = dataclasses.asdict(begun.settings) | begun.config.to_dict()
+    starts_anew = options.config is not None or options.preset is not None
+    config = _config(options) if starts_anew else begun.config.replace(**_changes(options))
     differ = [
-        f"{name} {had[name]!r}, not {wanted[name]!r}"
-        for name in wanted
-        if had[name] != wanted[name]
+        f"{name} {had[name]!r}, not {value!r}"
+        for name, value in (given | config.to_dict()).items()
+        if had[name] != value
     ]
     if differ:
         raise ValueError(
@@ -156,23 +148,31 @@ def _require_same(options: argparse.Namespace, given: dict) -> None:
         )
 
 
-def _set_up_messages() -> None:
+@contextlib.contextmanager
+def _plain_messages() -> Iterator[None]:
     """Has warnings and logs appear as single lines, each of them once."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     handler.addFilter(_Once())
-    for name, level in (("tfrs_npa", logging.INFO), ("absl", logging.WARNING)):
-        logger = logging.getLogger(name)
+    # TensorFlow: Keras grumbles at every checkpoint that a tower has no config of its own.
+    levels = {"tfrs_npa": logging.INFO, "absl": logging.WARNING, "tensorflow": logging.ERROR}
+    loggers = [logging.getLogger(name) for name in levels]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    for logger, level in zip(loggers, levels.values(), strict=True):
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
 
-    # Keras grumbles once for each layer and checkpoint that a tower cannot be made from its config.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-
     def show(message, category, filename, lineno, file=None, line=None):
-        logging.getLogger("tfrs_npa").warning(" ".join(str(message).split()))
+        loggers[0].warning(" ".join(str(message).split()))
 
-    warnings.showwarning = show
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
 
 
 class _Formatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""Our `recommenders` form against numbers of Microsoft Recommenders' NPAModel (see data/README.md)."""
+"""Our `recommenders` form against numbers of Microsoft Recommenders (see data/README.md)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def news_id(tokens):
 
 
 def titles(*arrays):
-    """Every title of token rows `[..., title]`, as an id and words; their word 0 is unknown here."""
+    """Every title of token rows `[..., title]`, as an id and words; their word 0 is unknown."""
     rows = np.unique(np.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]), axis=0)
     words = [" ".join(f"w{t}" for t in np.trim_zeros(row, "b")) for row in rows]
     return {"news_id": [news_id(row) for row in rows], "title": words}

@@ -71,15 +71,16 @@ def load_mind(
         MindFileError: a file is missing, empty or damaged, or has a bad line.
         ValueError: there is no data set of that name.
     """
-    sizes = list(dict.fromkeys(config.size for config in Builder.BUILDER_CONFIGS))
     name = os.fspath(name_or_folder)
-    if name in [_PREFIX + size for size in sizes]:
+    known = list(dict.fromkeys(_PREFIX + config.size for config in Builder.BUILDER_CONFIGS))
+    if name in known:
         return _load_prepared(name, data_dir, manual_dir)
-    folder = pathlib.Path(name).resolve()
-    if not folder.is_dir():
-        known = ", ".join(_PREFIX + size for size in sizes)
-        what = "data set" if name.startswith(_PREFIX) else "folder or data set"
-        raise ValueError(f"there is no {what} {name}; give a folder in MIND's format, or {known}")
+    folder = pathlib.Path(os.path.abspath(name))
+    if name.startswith(_PREFIX) or not folder.is_dir():
+        what = "data set" if name.startswith(_PREFIX) else "folder"
+        raise ValueError(
+            f"there is no {what} {name}; give a folder in MIND's format, or {', '.join(known)}"
+        )
     splits = find_splits(folder)
     news, behaviors = (
         {split: _read(table, path / f"{table}.tsv") for split, path in splits.items()}
@@ -96,7 +97,9 @@ def _load_prepared(name: str, data_dir, manual_dir) -> MindData:
         builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_config=config)
-        tables[table] = {split: builder.as_dataset(split=split) for split in builder.info.splits}
+        # Each split is read once or twice: not worth the memory of a cache.
+        reading = tfds.ReadConfig(try_autocache=False)
+        tables[table] = builder.as_dataset(read_config=reading)
         metadata.update(builder.info.metadata)
     return MindData(name, **tables, reference_auc=metadata.get("reference_auc", {}))
 

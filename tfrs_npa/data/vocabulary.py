@@ -28,6 +28,8 @@ def tokenize(titles) -> tf.RaggedTensor:
     Returns:
         Words as a ragged string tensor `[..., (words)]`.
     """
+    # Lowering ends a title at a NUL.
+    titles = tf.strings.regex_replace(titles, r"\x00", " ")
     titles = tf.strings.lower(titles, encoding="utf-8")
     titles = tf.strings.regex_replace(titles, _SEPARATORS, " ")
     titles = tf.strings.regex_replace(titles, _PUNCTUATION, r" \1 ")

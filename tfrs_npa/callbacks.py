@@ -1,0 +1,117 @@
+"""What happens at the end of each epoch of a training."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+import tensorflow as tf
+
+from tfrs_npa.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def best_epoch(history: list[dict[str, float]]) -> int:
+    """The epoch, from 1 on, that the best checkpoint is of; 0 before the first."""
+    if not history or "val_auc" not in history[0]:
+        return len(history)
+    aucs = [row["val_auc"] for row in history]
+    return aucs.index(max(aucs)) + 1
+
+
+def callbacks(run: Run, stops: bool, verbose: int) -> list[tf.keras.callbacks.Callback]:
+    """Makes the callbacks of a training, which begin where it was cut off.
+
+    Args:
+        run: the run, with its history so far.
+        stops: whether there is a `val_auc` to stop on.
+        verbose: 0 logs a line for each epoch.
+    """
+    history, seed = run.history, run.config.seed
+    chosen = [
+        # Draws then depend on the seed and the batch alone, not on the epochs since the start of
+        # the process: a training that is resumed is the one that was cut off.
+        tf.keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: tf.random.set_seed(seed)
+        ),
+        _Seconds(),
+        tf.keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False),
+        tf.keras.callbacks.CSVLogger(run.history_file, append=True),
+    ]
+    if stops:
+        chosen.append(_EarlyStopping(history, run.settings.patience))
+    chosen.append(_Checkpoints(run, history))
+    if not verbose:
+        chosen.append(_Lines(run.settings.epochs))
+    return chosen
+
+
+class _Seconds(tf.keras.callbacks.Callback):
+    """Adds to the logs how long an epoch took, for the callbacks after it."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs):
+        logs["seconds"] = time.monotonic() - self._started
+
+
+class _EarlyStopping(tf.keras.callbacks.EarlyStopping):
+    """Stops on `val_auc`, remembering the epochs before the training was cut off."""
+
+    def __init__(self, history, patience):
+        super().__init__(monitor="val_auc", mode="max", patience=patience)
+        self._history = history
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        for epoch, past in enumerate(self._history):
+            self.on_epoch_end(epoch, past)
+
+
+class _Checkpoints(tf.keras.callbacks.Callback):
+    """Keeps the best model and the last one.
+
+    Keras's own ModelCheckpoint writes in place: cut off in the middle, it leaves neither the old
+    checkpoint nor the new one.
+    """
+
+    def __init__(self, run, history):
+        super().__init__()
+        self._run = run
+        self._best = max((row.get("val_auc", -math.inf) for row in history), default=-math.inf)
+
+    def on_epoch_end(self, epoch, logs):
+        for name in ("loss", "val_auc"):
+            if math.isnan(logs.get(name, 0)):
+                raise ValueError(
+                    f"{name} of epoch {epoch + 1} is not a number: the training has diverged, and "
+                    "needs a lower learning_rate, or no impression to stop on has both a click "
+                    "and a candidate that was not clicked, and --holdout none does without"
+                )
+        if logs.get("val_auc", math.inf) > self._best:
+            self._best = logs.get("val_auc", -math.inf)
+            self._run.save_checkpoint(self.model, "best")
+        self._run.save_checkpoint(self.model, "last")
+
+
+class _Lines(tf.keras.callbacks.Callback):
+    """Logs a line for each epoch."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_end(self, epoch, logs):
+        shown = [
+            f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss", "val_auc") if name in logs
+        ]
+        logger.info(
+            "epoch %d of %d: %s, %.0f s",
+            epoch + 1,
+            self._epochs,
+            ", ".join(shown),
+            logs["seconds"],
+        )
