@@ -68,6 +68,9 @@ class NPAConfig:
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
         window_size: Width of the convolution, in words.
+        filter_bias: Initial bias of the convolution. Below zero a filter fires for few words, so
+            that articles differ in more than the mean that all of them share; training starts
+            faster.
         attention_dim: Size A of the attention's hidden layer.
         dropout: Dropout rate after the word embedding and after the convolution.
         pooling_dropout: Extra dropout rate on what an attention pools.
@@ -98,6 +101,7 @@ class NPAConfig:
     user_initializer: str = "uniform"
     num_filters: int = 400
     window_size: int = 3
+    filter_bias: float = -0.3
     attention_dim: int = 200
     dropout: float = 0.2
     pooling_dropout: float = 0.0
@@ -222,6 +226,7 @@ _RECOMMENDERS = {
     "title_length": 10,
     "user_embedding_dim": 100,
     "user_initializer": "zeros",
+    "filter_bias": 0.0,
     "dropout": 0.2,
     "pooling_dropout": 0.2,
     "user_dropout": 0.0,
@@ -236,6 +241,7 @@ _PAPER = {
     "title_length": 30,
     "user_embedding_dim": 50,
     "user_initializer": "uniform",
+    "filter_bias": 0.0,
     "dropout": 0.2,
     "pooling_dropout": 0.0,
     "user_dropout": 0.0,

@@ -25,7 +25,7 @@ class TrainingSettings:
         patience: passes without a better `val_auc` after which the training stops.
 
     Raises:
-        ValueError: if a value is out of range, or only one of `.npy` vectors and word list is given.
+        ValueError: if a value is out of range, or a word list is given without `.npy` vectors.
     """
 
     data: str

@@ -73,7 +73,9 @@ class NewsEncoder(tf.keras.Model):
             initializer=tf.keras.initializers.GlorotUniform(config.seed + 1),
         )
         self.convolution_bias = self.add_weight(
-            name="convolution_bias", shape=(config.num_filters,), initializer="zeros"
+            name="convolution_bias",
+            shape=(config.num_filters,),
+            initializer=tf.keras.initializers.Constant(config.filter_bias),
         )
         self.attention = PersonalizedAttention(
             kind=config.word_attention,
