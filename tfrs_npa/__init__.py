@@ -20,7 +20,9 @@ from tfrs_npa.data import (
 )
 from tfrs_npa.layers import PersonalizedAttention
 from tfrs_npa.models import NPA, NewsEncoder, UserEncoder
+from tfrs_npa.models.recommenders import load_recommenders_weights
 from tfrs_npa.optimizers import LazyAdam, default_optimizer
+from tfrs_npa.run import load_run
 
 __version__ = "0.1.0"
 
@@ -38,5 +40,7 @@ __all__ = [
     "WordVectors",
     "default_optimizer",
     "impression_batches",
+    "load_recommenders_weights",
+    "load_run",
     "training_batches",
 ]

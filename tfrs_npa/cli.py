@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+import tensorflow_datasets as tfds
 import yaml
 
 from tfrs_npa.config import NPAConfig
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         The exit code: 0 for success, 2 for input that is not as it should be, 130 for Ctrl-C.
     """
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     with _plain_messages():
         return _run(options)
 

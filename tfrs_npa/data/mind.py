@@ -106,11 +106,12 @@ def _load_prepared(name: str, data_dir, manual_dir) -> MindData:
 
 def _read(table: str, path: pathlib.Path) -> tf.data.Dataset:
     """Reads a file as a data set of known cardinality, after a pass that finds what is wrong."""
-    read: Callable[[pathlib.Path], Iterator[dict]] = _READERS[table]
+    read: Callable[..., Iterator[dict]] = _READERS[table]
     # Inside tf.data an error would come out as a stack trace of TensorFlow's.
-    rows = sum(1 for _ in read(path))
+    rows = sum(1 for _ in read(path, name=str(path)))
     dataset = tf.data.Dataset.from_generator(
-        lambda: read(path), output_signature=_signature(Builder(config=f"small-{table}"))
+        lambda: read(path, name=str(path)),
+        output_signature=_signature(Builder(config=f"small-{table}")),
     )
     return dataset.apply(tf.data.experimental.assert_cardinality(rows))
 
