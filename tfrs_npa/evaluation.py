@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tabulate import tabulate
 
 from tfrs_npa.data.batches import impression_batches
@@ -72,17 +71,15 @@ def evaluate_scores(
         The metrics by name; None where there is nothing to measure.
     """
     ranking = ImpressionMetrics()
-    update = tf.function(ranking.update, reduce_retracing=True)
     batches = impression_batches(
         impressions, model.catalog, model.users, model.config, batch_size=_BATCH
     )
     for batch in batches.as_numpy_iterator():
-        scores = tf.constant(score(batch), tf.float32)
-        update(
-            tf.constant(batch["clicked"]),
-            scores,
-            mask=tf.constant(batch["candidates"] != 0),
-            known_user=tf.constant(batch["user_id"] != 0),
+        ranking.update(
+            batch["clicked"],
+            score(batch),
+            mask=batch["candidates"] != 0,
+            known_user=batch["user_id"] != 0,
         )
     return _numbers({metric.name: metric.result() for metric in ranking.metrics})
 

@@ -66,6 +66,7 @@ class UserEncoder(tf.keras.Model):
             `news_id` `[clicks]`, the articles of one history after the other, and `lengths`
             `[batch]`, how many each has. Padding is left out where it is masked.
         """
+        history = tf.convert_to_tensor(history)
         if not self.config.mask_padding:
             shape = tf.shape(history)
             return tf.reshape(history, [-1]), tf.repeat(shape[1], shape[0])
