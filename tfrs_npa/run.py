@@ -113,7 +113,8 @@ class Run:
             return []
         with self.history_file.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
-            return [{name: float(value) for name, value in row.items()} for row in rows]
+            # Without validation data, CSVLogger has columns for it all the same.
+            return [{k: float(v) for k, v in row.items() if v != "NA"} for row in rows]
 
     @property
     def history_file(self) -> pathlib.Path:
