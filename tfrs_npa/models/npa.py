@@ -57,6 +57,9 @@ class NPA(tfrs.Model):
         TensorShape([1, 2])
     """
 
+    # BackupAndRestore deletes the model's own when `fit` ends, and the next `fit` reads it.
+    _training_state = None
+
     def __init__(self, config: NPAConfig, catalog: NewsCatalog, users: UserIndex, name="npa"):
         super().__init__(name=name)
         self.config = config
