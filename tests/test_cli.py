@@ -126,7 +126,7 @@ def test_train_then_evaluate(trained, tmp_path):
 
 
 def test_killed_and_resumed_equals_uninterrupted(folder, tiny, tmp_path):
-    options = ["train", "--data", folder, "--config", tiny, "--epochs", 3, "--patience", 3]
+    options = ["train", "--data", folder, "--config", tiny, "--epochs", 8, "--patience", 8]
     options += ["--set", "schedule=linear", "--set", "history_sampling=random"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = command(*options, "--run", killed)
@@ -145,7 +145,7 @@ def test_killed_and_resumed_equals_uninterrupted(folder, tiny, tmp_path):
     resumed, uninterrupted = (
         json.loads((run / "metrics.json").read_text()) for run in (killed, whole)
     )
-    assert uninterrupted["epochs"] == 3
+    assert uninterrupted["epochs"] == 8
     for metrics in (resumed, uninterrupted):
         del metrics["seconds"]
     assert resumed == uninterrupted
