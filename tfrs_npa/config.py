@@ -41,7 +41,7 @@ _RECOMMENDERS_FIXED = {
 # Recommenders' keys that belong to a run (files, logging, number of epochs), not to the model.
 _RECOMMENDERS_IGNORED = frozenset(
     "epochs show_step save_epoch save_model metrics wordEmb_file wordDict_file userDict_file "
-    "vertDict_file subvertDict_file MODEL_DIR support_quick_scoring word_size".split()
+    "vertDict_file subvertDict_file MODEL_DIR support_quick_scoring word_size user_num".split()
 )
 _RECOMMENDERS_SECTIONS = frozenset(("data", "model", "train", "info"))
 
@@ -184,7 +184,7 @@ class NPAConfig:
         with open(path, encoding="utf-8") as file:
             try:
                 values = yaml.safe_load(file)
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(values, Mapping):
             raise ValueError(f"{path} has to hold `name: value` lines; it holds {values!r}.")
@@ -304,7 +304,11 @@ def _from_recommenders(sections: Mapping[str, Any]) -> dict[str, Any]:
     for section, entries in sections.items():
         if section not in _RECOMMENDERS_SECTIONS:
             raise ValueError(f"{section!r} is not a section of Recommenders' npa.yaml.")
+        if not isinstance(entries or {}, Mapping):
+            raise ValueError(f"{section} has to hold `name: value` lines; it holds {entries!r}.")
         for key, value in (entries or {}).items():
+            if key == "dropout" and isinstance(value, list) and len(value) == 1:
+                value = value[0]  # some copies of the file write a rate for each layer
             if key in _RECOMMENDERS_NAMES:
                 values[_RECOMMENDERS_NAMES[key]] = value
             elif key in _RECOMMENDERS_FIXED:

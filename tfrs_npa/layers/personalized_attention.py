@@ -33,8 +33,8 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         seed: Seed of the initial weights and of the dropout.
 
     Call arguments:
-        values: `[..., length, features]`.
-        user_embedding: `[..., user_embedding_dim]`; not read unless `kind` is `"personalized"`.
+        inputs: The pair of values `[..., length, features]` and user embeddings `[...,
+            user_embedding_dim]`, which are not read unless `kind` is `"personalized"`.
         mask: `[..., length]` booleans, False where a value gets no weight; None: all take part.
         training: Whether dropout is on.
 
@@ -44,7 +44,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
 
     Example:
         >>> attention = PersonalizedAttention(attention_dim=4)
-        >>> out = attention(tf.ones([2, 5, 8]), tf.ones([2, 3]))
+        >>> out = attention((tf.ones([2, 5, 8]), tf.ones([2, 3])))
         >>> out["output"].shape, out["attention"].shape
         (TensorShape([2, 8]), TensorShape([2, 5]))
     """
