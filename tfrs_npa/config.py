@@ -68,9 +68,7 @@ class NPAConfig:
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
         window_size: Width of the convolution, in words.
-        filter_bias: Initial bias of the convolution. Below zero a filter fires for few words, so
-            that articles differ in more than the mean that all of them share; training starts
-            faster.
+        filter_bias: Initial bias of the convolution; below zero, a filter fires for fewer words.
         attention_dim: Size A of the attention's hidden layer.
         dropout: Dropout rate after the word embedding and after the convolution.
         pooling_dropout: Extra dropout rate on what an attention pools.

@@ -122,12 +122,12 @@ class World:
         return self.model.predict(self.valid(behaviors, **kwargs), verbose=0)
 
 
-def equal_weights(left, right):
+def assert_equal_weights(left, right):
     for a, b in zip(left.get_weights(), right.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def same_results(left, right, **tolerance):
+def assert_same_results(left, right, **tolerance):
     assert left.keys() == right.keys()
     for name, value in left.items():
         np.testing.assert_allclose(value, right[name], err_msg=name, **tolerance)
@@ -198,7 +198,7 @@ def test_fit_learns():
 
 
 def test_evaluating_twice_gives_the_same(trained):
-    same_results(trained.evaluate(), trained.evaluate(), rtol=0)
+    assert_same_results(trained.evaluate(), trained.evaluate(), rtol=0)
     np.testing.assert_array_equal(trained.predict().flat_values, trained.predict().flat_values)
 
 
@@ -210,13 +210,15 @@ def test_second_data_set_is_the_one_evaluated(trained):
     assert found["impressions"] == 9
     assert found["auc"] == pytest.approx(aucs.mean(), rel=1e-6)
     assert found["auc"] != before["auc"]
-    same_results(trained.evaluate(), before, rtol=0)
+    assert_same_results(trained.evaluate(), before, rtol=0)
 
 
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
 def test_batch_size_changes_no_result(mask_padding):
     world = World(mask_padding=mask_padding)
-    same_results(world.evaluate(batch_size=5), world.evaluate(batch_size=23), rtol=1e-5, atol=1e-6)
+    assert_same_results(
+        world.evaluate(batch_size=5), world.evaluate(batch_size=23), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_unlabelled_data(trained):
@@ -302,7 +304,7 @@ def test_other_features_pass_through(trained):
         behaviors, CATALOG, INDEX, trained.config, features=["source"]
     )
     assert next(iter(batches))["source"][0] == b"web"
-    same_results(
+    assert_same_results(
         trained.model.evaluate(batches, verbose=0, return_dict=True), trained.evaluate(), rtol=0
     )
 
@@ -388,10 +390,10 @@ def test_presets_train(preset, changes):
 
 def test_same_seed_same_training():
     first, second = World(graph=True), World(graph=True)
-    equal_weights(first.model, second.model)
+    assert_equal_weights(first.model, second.model)
     for world in (first, second):
         world.fit(steps_per_epoch=3)
-    equal_weights(first.model, second.model)
+    assert_equal_weights(first.model, second.model)
     other = World(seed=8)
     assert any(
         np.any(a != b) for a, b in zip(other.model.get_weights(), World().model.get_weights())
@@ -406,7 +408,7 @@ def test_two_models_do_not_disturb_each_other():
     second = World(graph=True, num_filters=7, attention="paper", mask_padding=False)
     second.fit()
     first.model.fit(first.train(initial_epoch=1), verbose=0)
-    equal_weights(first.model, alone.model)
+    assert_equal_weights(first.model, alone.model)
 
 
 def test_poolings_start_with_unequal_weights(trained):
@@ -502,7 +504,7 @@ def test_backup_and_restore(tmp_path):
     second = World(**WITHOUT_DROPOUT)
     backup = tf.keras.callbacks.BackupAndRestore(str(tmp_path))
     second.model.fit(second.train(initial_epoch=1), epochs=3, verbose=0, callbacks=[backup])
-    equal_weights(second.model, whole.model)
+    assert_equal_weights(second.model, whole.model)
 
 
 def test_fit_again_after_backup_and_restore(tmp_path):
@@ -567,7 +569,7 @@ class Saved:
         for ours, saved in zip(model.get_weights(), self.weights, strict=True):
             np.testing.assert_array_equal(ours, saved)
         self.continue_training(model)
-        equal_weights(model, self.world.model)
+        assert_equal_weights(model, self.world.model)
 
 
 @pytest.fixture(scope="module")
@@ -616,7 +618,7 @@ def test_pretrained_vectors_are_saved_as_weights(tmp_path):
     )
     path = str(tmp_path / "model.keras")
     model.save(path)
-    equal_weights(tf.keras.models.load_model(path), model)
+    assert_equal_weights(tf.keras.models.load_model(path), model)
 
 
 # Other articles

@@ -117,7 +117,7 @@ def paper(model):
     return Paper(model)
 
 
-def close(ours, theirs):
+def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -125,25 +125,25 @@ def test_scores(model, paper):
     features = {"user_id": USER, "history": HISTORY, "candidates": CANDIDATES}
     expected = [paper.scores(*row) for row in zip(USER, HISTORY, CANDIDATES)]
     assert np.ptp(expected) > 0.1
-    close(model(features), expected)
+    assert_close(model(features), expected)
 
 
 def test_news_encoder(model, paper):
     for news in range(len(model.catalog)):
         ours = model.candidate_tower({"user_id": USER, "news_id": np.full_like(USER, news)})
-        close(ours, [paper.news(news, user)[0] for user in USER])
+        assert_close(ours, [paper.news(news, user)[0] for user in USER])
 
 
 def test_user_encoder(model, paper):
     ours = model.query_tower({"user_id": USER, "history": HISTORY})
-    close(ours, [paper.user(history, user)[0] for user, history in zip(USER, HISTORY)])
+    assert_close(ours, [paper.user(history, user)[0] for user, history in zip(USER, HISTORY)])
 
 
 def test_attention_weights(model, paper):
     users = model.user_embedding(USER)
     words = model.candidate_tower.encode(CANDIDATES[:, 0], np.arange(3), users)["attention"]
     expected = [paper.news(news, user)[1] for user, news in zip(USER, CANDIDATES[:, 0])]
-    close(words.to_tensor(), expected)
+    assert_close(words.to_tensor(), expected)
     # The form is not uniform by construction: the same title, other users, other weights.
     same = model.candidate_tower.encode(np.full(3, 5), np.arange(3), users)["attention"]
     assert np.ptp(same.to_tensor().numpy(), axis=0).max() > 0.01
@@ -154,4 +154,4 @@ def test_other_windows(window_size):
     model = make_model(window_size=window_size)
     features = {"user_id": USER, "history": HISTORY, "candidates": CANDIDATES}
     paper = Paper(model)
-    close(model(features), [paper.scores(*row) for row in zip(USER, HISTORY, CANDIDATES)])
+    assert_close(model(features), [paper.scores(*row) for row in zip(USER, HISTORY, CANDIDATES)])

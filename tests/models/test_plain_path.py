@@ -130,7 +130,7 @@ def real_scores(model, batch):
     return [row[np.asarray(c) != 0] for row, c in zip(logits, batch["candidates"])]
 
 
-def close(ours, theirs, **kwargs):
+def assert_close(ours, theirs, **kwargs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, **kwargs)
 
 
@@ -171,15 +171,15 @@ def check_against_twin(model, batch):
         theirs = twin.loss(batch, scores)
     their_gradients = tape.gradient(theirs, weights)
     for our, their in zip(real_scores(model, batch), scores, strict=True):
-        close(our, [score.numpy() for score in their])
-    close(ours, theirs)
+        assert_close(our, [score.numpy() for score in their])
+    assert_close(ours, theirs)
     for weight, our, their in zip(weights, our_gradients, their_gradients, strict=True):
         # None: the loss does not depend on it, as on user embeddings without personalisation.
         our, their = (
             np.zeros(weight.shape) if gradient is None else tf.convert_to_tensor(gradient).numpy()
             for gradient in (our, their)
         )
-        close(our, their, err_msg=weight.name)
+        assert_close(our, their, err_msg=weight.name)
 
 
 @functools.cache
@@ -218,7 +218,7 @@ properties = settings(max_examples=12, deadline=None)
 def test_permuted_candidates_permute_the_scores(model, batch, seed):
     columns = np.random.default_rng(seed).permutation(batch["candidates"].shape[1])
     permuted = batch | {"candidates": batch["candidates"][:, columns]}
-    close(model(permuted), model(batch).numpy()[:, columns])
+    assert_close(model(permuted), model(batch).numpy()[:, columns])
 
 
 @properties
@@ -227,7 +227,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(model, batch):
     together = model(batch).numpy()
     for column in range(together.shape[1]):
         alone = batch | {"candidates": batch["candidates"][:, [column]]}
-        close(model(alone), together[:, [column]])
+        assert_close(model(alone), together[:, [column]])
 
 
 @properties
@@ -236,7 +236,7 @@ def test_a_score_does_not_depend_on_the_other_impressions(model, batch):
     together = model(batch).numpy()
     for row in range(len(together)):
         alone = {name: value[[row]] for name, value in batch.items()}
-        close(model(alone), together[[row]])
+        assert_close(model(alone), together[[row]])
 
 
 @properties
@@ -248,7 +248,7 @@ def test_padded_candidates_change_nothing(model, batch, more, seed):
     logits = model(batch | {"candidates": padded[:, columns]}).numpy()
     assert np.all(logits[padded[:, columns] == 0] == -1e9)
     back = np.argsort(columns)
-    close(logits[:, back[:width]], model(batch))
+    assert_close(logits[:, back[:width]], model(batch))
 
 
 @properties
@@ -258,7 +258,7 @@ def test_masked_padding_of_histories_changes_nothing(model, batch, more, seed):
     history = np.pad(batch["history"], [(0, 0), (0, more)])
     # The attention knows no order, so the clicks may move too.
     moved = np.stack([generator.permutation(row) for row in history])
-    close(model(batch | {"history": moved}), model(batch))
+    assert_close(model(batch | {"history": moved}), model(batch))
 
 
 @properties
@@ -266,7 +266,7 @@ def test_masked_padding_of_histories_changes_nothing(model, batch, more, seed):
 def test_masked_padding_of_titles_changes_nothing(attention, batch):
     long = cached_model(True, attention, title_length=8)  # the longest title has 8 words
     longer = cached_model(True, attention, title_length=13)
-    close(longer(batch), long(batch))
+    assert_close(longer(batch), long(batch))
 
 
 @pytest.mark.parametrize("attention", ["recommenders", "paper"])
@@ -287,7 +287,7 @@ def test_score_is_the_product_of_the_towers(model, batch):
     }
     users = model.query_tower({"user_id": batch["user_id"], "history": batch["history"]})
     articles = tf.reshape(model.candidate_tower(pairs), [*shape, -1])
-    close(tf.einsum("bf,bcf->bc", users, articles), model(batch))
+    assert_close(tf.einsum("bf,bcf->bc", users, articles), model(batch))
 
 
 @properties
@@ -297,7 +297,7 @@ def test_the_graph_computes_what_eager_mode_does(model, batch):
     if not hasattr(model, "traced"):
         spec = {name: tf.TensorSpec(shape, tf.int64) for name, shape in names.items()}
         model.traced = tf.function(lambda features: model(features), input_signature=[spec])
-    close(model.traced({name: tf.constant(batch[name]) for name in names}), model(batch))
+    assert_close(model.traced({name: tf.constant(batch[name]) for name in names}), model(batch))
 
 
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
@@ -312,7 +312,7 @@ def test_unknown_article_is_scored_as_a_title_without_words(mask_padding):
 def test_user_without_clicks_gets_the_default_vector():
     model = cached_model(True)
     batch = {"user_id": np.array([0, 2]), "history": np.zeros([2, 3], np.int32)}
-    close(model.query_tower(batch), [model.query_tower.default_history.numpy()] * 2)
+    assert_close(model.query_tower(batch), [model.query_tower.default_history.numpy()] * 2)
 
 
 def test_users_differ():

@@ -107,7 +107,7 @@ def in_their_rows(name, gradient):
     return np.concatenate([gradient[:1] + gradient[1:2], gradient[2:]])
 
 
-def close(ours, theirs):
+def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
@@ -131,13 +131,13 @@ def test_batch_is_the_oracles(model, batch):
 
 def test_logits_and_softmax(model, batch):
     logits = model(batch)
-    close(logits, THEIRS["logits"])
-    close(tf.nn.softmax(logits), THEIRS["model_softmax"])
-    close(tf.sigmoid(logits[:, :1]), THEIRS["scorer_sigmoid"][:, :1])
+    assert_close(logits, THEIRS["logits"])
+    assert_close(tf.nn.softmax(logits), THEIRS["model_softmax"])
+    assert_close(tf.sigmoid(logits[:, :1]), THEIRS["scorer_sigmoid"][:, :1])
 
 
 def test_towers(model, batch):
-    close(model.query_tower(batch), THEIRS["user_encoder"])
+    assert_close(model.query_tower(batch), THEIRS["user_encoder"])
     for tokens, name in (("candidates", "candidates"), ("history", "history")):
         ids = batch[tokens]
         pairs = {
@@ -145,23 +145,23 @@ def test_towers(model, batch):
             "news_id": tf.reshape(ids, [-1]),
         }
         theirs = THEIRS[f"news_encoder_{name}"]
-        close(model.candidate_tower(pairs), theirs.reshape(-1, theirs.shape[-1]))
+        assert_close(model.candidate_tower(pairs), theirs.reshape(-1, theirs.shape[-1]))
 
 
 def test_queries_and_attention(model, batch):
     users = model.user_embedding(batch["user_id"])
-    close(model.candidate_tower.attention.query(users), THEIRS["news_query"])
-    close(model.query_tower.attention.query(users), THEIRS["user_query"])
+    assert_close(model.candidate_tower.attention.query(users), THEIRS["news_query"])
+    assert_close(model.query_tower.attention.query(users), THEIRS["user_query"])
     clicks, lengths = model.query_tower.clicks(batch["history"])
     rows = tf.repeat(tf.range(len(lengths)), lengths)
     vectors = model.candidate_tower.encode(clicks, rows, users)["output"]
     attention = model.query_tower.encode(vectors, lengths, users)["attention"]
-    close(attention.to_tensor(), THEIRS["user_attention"])
+    assert_close(attention.to_tensor(), THEIRS["user_attention"])
 
 
 def test_loss_and_gradients(model, batch):
     loss, gradients = dense_gradients(model, batch)
-    close(loss, THEIRS["loss_before"])
+    assert_close(loss, THEIRS["loss_before"])
     for name, gradient in gradients.items():
         np.testing.assert_allclose(
             in_their_rows(name, gradient),
@@ -200,7 +200,7 @@ def test_three_steps_of_dense_adam():
             moved, expected = (ours - before)[sure], (after - before)[sure]
             assert np.all(np.abs(expected) > 0.5e-4)
             np.testing.assert_allclose(moved, expected, atol=0.02e-4 * step, err_msg=name)
-    close([*losses, model.compute_loss(batch)], THEIRS["adam_losses"])
+    assert_close([*losses, model.compute_loss(batch)], THEIRS["adam_losses"])
 
 
 class RowAdam:
