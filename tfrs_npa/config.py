@@ -13,6 +13,7 @@ import yaml
 ATTENTION_FORMS = ("recommenders", "paper")
 ATTENTION_KINDS = ("personalized", "vanilla", "mean")
 HISTORY_SAMPLING = ("last", "random")
+WORD_INITIALIZERS = ("titles", "normal")
 SCHEDULES = ("constant", "linear", "cosine")
 
 # Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
@@ -64,6 +65,9 @@ class NPAConfig:
         history_sampling: `"last"` reads the latest clicks, `"random"` draws them anew for each
             training row (evaluation always reads the latest).
         word_embedding_dim: Size E of a word embedding.
+        word_initializer: What the word table starts from where no pretrained vectors are given.
+            `"titles"`: vectors in which words of the same titles are alike, see
+            `tfrs_npa.data.title_word_vectors`; `"normal"`: draws with a standard deviation of 0.4.
         user_embedding_dim: Size U of a user embedding.
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
@@ -95,6 +99,7 @@ class NPAConfig:
     history_length: int = 50
     history_sampling: str = "last"
     word_embedding_dim: int = 300
+    word_initializer: str = "titles"
     user_embedding_dim: int = 100
     user_initializer: str = "uniform"
     num_filters: int = 400
@@ -120,6 +125,7 @@ class NPAConfig:
             ("word_attention", ATTENTION_KINDS),
             ("news_attention", ATTENTION_KINDS),
             ("history_sampling", HISTORY_SAMPLING),
+            ("word_initializer", WORD_INITIALIZERS),
             ("schedule", SCHEDULES),
         ):
             if getattr(self, name) not in choices:
@@ -222,6 +228,7 @@ _SMALL = {
 _RECOMMENDERS = {
     "attention": "recommenders",
     "title_length": 10,
+    "word_initializer": "normal",
     "user_embedding_dim": 100,
     "user_initializer": "zeros",
     "filter_bias": 0.0,
@@ -237,6 +244,7 @@ _RECOMMENDERS = {
 _PAPER = {
     "attention": "paper",
     "title_length": 30,
+    "word_initializer": "normal",
     "user_embedding_dim": 50,
     "user_initializer": "uniform",
     "filter_bias": 0.0,

@@ -15,6 +15,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.files import replacing
 from tfrs_npa.data.sources import text_columns
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
+from tfrs_npa.data.title_word_vectors import title_word_vectors
 from tfrs_npa.data.vocabulary import Vocabulary, tokenize
 from tfrs_npa.data.word_vectors import WordVectors
 
@@ -137,6 +138,7 @@ class NewsCatalog:
             words.update(dict.fromkeys(_producible(self.word_vectors.words)))
         self.vocabulary = Vocabulary.from_words(words)
         self._encode_titles()
+        self._adapted = len(self)
         return self
 
     def extend(self, news) -> NewsCatalog:
@@ -165,12 +167,14 @@ class NewsCatalog:
         splits = self.token_splits
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
 
-    def word_embeddings(self, dim: int, seed: int) -> np.ndarray | None:
+    def word_embeddings(self, dim: int, seed: int, from_titles: bool = False) -> np.ndarray | None:
         """Start values of the word embedding, from the pretrained vectors.
 
         Args:
             dim: word dimensions of the model.
             seed: seed of the draws for words without a vector.
+            from_titles: without pretrained vectors, take those that `title_word_vectors` makes of
+                the titles that `adapt` saw.
 
         Returns:
             `float32 [words, dim]` with zeros for padding, or None without word vectors.
@@ -178,14 +182,18 @@ class NewsCatalog:
         Raises:
             ValueError: if the word vectors have another dimension.
         """
-        if self.word_vectors is None:
+        vectors = self.word_vectors
+        if vectors is None and from_titles and self._adapted:
+            splits = self.token_splits[: self._adapted + 1]
+            vectors = title_word_vectors(self.vocabulary.words, self.token_values, splits, dim)
+        if vectors is None:
             return None
-        if self.word_vectors.dim != dim:
+        if vectors.dim != dim:
             raise ValueError(
-                f"the word vectors have {self.word_vectors.dim} dimensions, the model {dim}: "
-                f"set word_embedding_dim={self.word_vectors.dim} or take other vectors"
+                f"the word vectors have {vectors.dim} dimensions, the model {dim}: "
+                f"set word_embedding_dim={vectors.dim} or take other vectors"
             )
-        matrix = self.word_vectors.matrix(self.vocabulary.words, seed)
+        matrix = vectors.matrix(self.vocabulary.words, seed)
         matrix[0] = 0.0
         return matrix
 
@@ -228,6 +236,8 @@ class NewsCatalog:
         self.token_values = np.zeros(0, np.int32)
         self.token_splits = np.zeros(3, np.int64)
         self.coverage = None
+        # Articles that `adapt` saw; those of `extend` come after them.
+        self._adapted = 0
 
     def _add_articles(self, news):
         retitled = {}

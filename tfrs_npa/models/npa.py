@@ -79,7 +79,9 @@ class NPA(tfrs.Model):
             catalog.tokens(config.title_length),
             len(catalog.vocabulary),
             self.user_embedding,
-            catalog.word_embeddings(config.word_embedding_dim, config.seed),
+            catalog.word_embeddings(
+                config.word_embedding_dim, config.seed, config.word_initializer == "titles"
+            ),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
         self.task = tfrs.tasks.Ranking(

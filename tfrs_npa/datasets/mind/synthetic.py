@@ -44,6 +44,7 @@ SHARE_NEW_USERS, SHARE_IMPRESSIONS_OF_NEW_USERS = 0.12, 0.2
 SHARE_EMPTY_HISTORY = 0.02
 HISTORY_MEDIAN, HISTORY_SIGMA, HISTORY_MAX = 18, 0.95, 300
 SHARE_HABITUAL = 0.35  # of the clicks in a history
+ACTIVITY_SIGMA = 0.7  # of the logarithm of how often a user comes
 
 # Impressions.
 LIKING = 2.5  # log odds of a click on a liked topic against any other, all else equal
@@ -155,7 +156,7 @@ class SyntheticWorld:
         self._likes = np.stack([np.isin(self._topics[:, f], liked) for f, liked in self._kinds])
         self._kind = rng.integers(len(self._kinds), size=number)
         self._habit = rng.integers(FORMS, size=number)
-        self._activity = np.exp(0.7 * rng.normal(size=number))
+        self._activity = np.exp(ACTIVITY_SIGMA * rng.normal(size=number))
         self._user_ids = [f"U{name}" for name in rng.permutation(number) + 1]
         new = int(number * SHARE_NEW_USERS / 2)
         self._users_of = dict(
