@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: demo test lint format clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
-	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 10 --patience 4 --run runs/demo --overwrite
+	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 5 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
 
 test: $(INSTALLED) ## run the tests

@@ -73,6 +73,7 @@ def test_preset_recommenders():
         negatives_per_positive=4,
         learning_rate=1e-4,
         table_learning_rate=None,
+        word_initializer="normal",
         schedule="constant",
         batch_size=32,
     )
@@ -100,6 +101,7 @@ def test_preset_paper():
         negatives_per_positive=4,
         learning_rate=1e-3,
         table_learning_rate=None,
+        word_initializer="normal",
         schedule="constant",
         batch_size=100,
     )

@@ -84,7 +84,8 @@ class NPAConfig:
         negatives_per_positive: Non-clicked articles K drawn for each clicked one.
         learning_rate: Adam's learning rate of the dense weights.
         table_learning_rate: Learning rate of the word and user tables; None: `learning_rate`.
-        schedule: `"constant"`, `"linear"` or `"cosine"` decay of the learning rates to zero.
+        schedule: `"constant"`, or `"linear"` or `"cosine"` decay of the learning rates to zero
+            over the training; see `tfrs_npa.default_optimizer`.
         batch_size: Rows of a training batch, impressions of an evaluation batch.
         seed: Seed of the weights, of dropout, and of the sampling of batches.
 
@@ -222,8 +223,11 @@ _SMALL = {
     "user_embedding_dim": 32,
     "num_filters": 128,
     "attention_dim": 32,
+    "dropout": 0.0,
+    "user_dropout": 0.5,
     "learning_rate": 3e-3,
     "table_learning_rate": 1e-2,
+    "schedule": "linear",
 }
 _RECOMMENDERS = {
     "attention": "recommenders",

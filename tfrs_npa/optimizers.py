@@ -171,14 +171,14 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
     Args:
         config: An `NPAConfig`; its `learning_rate`, `table_learning_rate` (may be `None`) and
             `schedule` are used: `"constant"`, or `"linear"` or `"cosine"` decay to zero.
-        total_steps: Number of training steps over which the learning rate decays to zero. A
-            constant schedule needs none.
+        total_steps: Number of training steps over which the learning rate decays to zero. None:
+            the learning rate stays constant, whatever the schedule.
 
     Returns:
-        A `LazyAdam`. Callbacks can change its learning rate under the constant schedule only.
+        A `LazyAdam`. Callbacks can change its learning rate only where it is constant.
 
     Raises:
-        ValueError: If the schedule is unknown, or decays without a positive `total_steps`.
+        ValueError: If the schedule is unknown, or `total_steps` is not positive.
     """
     schedules = tf.keras.optimizers.schedules
     learning_rate = config.learning_rate
@@ -186,12 +186,9 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
         raise ValueError(
             f'schedule must be "constant", "linear" or "cosine"; got {config.schedule!r}.'
         )
-    if config.schedule != "constant":
-        if total_steps is None or total_steps < 1:
-            raise ValueError(
-                f"The {config.schedule} schedule decays the learning rate over the whole "
-                f"training: pass total_steps=len(batches) * epochs (got {total_steps})."
-            )
+    if total_steps is not None and total_steps < 1:
+        raise ValueError(f"total_steps is {total_steps}; pass len(batches) * epochs.")
+    if config.schedule != "constant" and total_steps is not None:
         if config.schedule == "linear":
             learning_rate = schedules.PolynomialDecay(learning_rate, total_steps, 0.0)
         else:
