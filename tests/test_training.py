@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
-from tfrs_npa.callbacks import best_epoch, callbacks
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 from tfrs_npa.run import Run, load_run
@@ -83,7 +81,8 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
         str(folder), word_vectors=str(vectors), holdout="none", epochs=2, patience=1
     )
     with caplog.at_level(logging.INFO):
-        train(tmp_path / "run", settings, CONFIG.replace(learning_rate=1e-9))
+        config = CONFIG.replace(learning_rate=1e-9, table_learning_rate=None)
+        train(tmp_path / "run", settings, config)
     assert "word vectors cover" in caplog.text and "epoch 2 of 2: loss" in caplog.text
     run = Run(tmp_path / "run")
     assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (2, 2)
@@ -106,18 +105,3 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
             resume(run.path)
     finally:
         file.write_text(before)
-
-
-def test_best_epoch():
-    assert best_epoch([]) == 0
-    assert best_epoch([{"val_auc": 0.5}, {"val_auc": 0.7}, {"val_auc": 0.7}]) == 2
-    assert best_epoch([{"loss": 2.0}, {"loss": 3.0}]) == 2
-
-
-@pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": 1.0, "val_auc": math.nan}])
-def test_what_is_not_a_number_ends_the_training(tmp_path, logs):
-    for name in ("config.yaml", "training.yaml"):
-        (tmp_path / name).write_text("{data: mind/small}" if name == "training.yaml" else "{}")
-    chosen = callbacks(Run(tmp_path), True, 1)
-    with pytest.raises(ValueError, match="of epoch 4 is not a number.*learning_rate"):
-        chosen[-1].on_epoch_end(3, logs)

@@ -38,7 +38,7 @@ def callbacks(run: Run, stops: bool, verbose: int) -> list[tf.keras.callbacks.Ca
         ),
         _Seconds(),
         tf.keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False),
-        tf.keras.callbacks.CSVLogger(run.history_file, append=True),
+        _History(run.history_file, append=True),
     ]
     if stops:
         chosen.append(_EarlyStopping(history, run.settings.patience))
@@ -56,6 +56,14 @@ class _Seconds(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs):
         logs["seconds"] = time.monotonic() - self._started
+
+
+class _History(tf.keras.callbacks.CSVLogger):
+    """Writes what was measured; Keras's own adds columns for a validation that there is not."""
+
+    def on_epoch_end(self, epoch, logs):
+        self.keys = sorted(logs)
+        super().on_epoch_end(epoch, logs)
 
 
 class _EarlyStopping(tf.keras.callbacks.EarlyStopping):

@@ -107,14 +107,14 @@ class NPAConfig:
     window_size: int = 3
     filter_bias: float = -0.3
     attention_dim: int = 200
-    dropout: float = 0.2
+    dropout: float = 0.1
     pooling_dropout: float = 0.0
-    user_dropout: float = 0.2
+    user_dropout: float = 0.5
     mask_padding: bool = True
     negatives_per_positive: int = 4
     learning_rate: float = 1e-3
-    table_learning_rate: float | None = None
-    schedule: str = "constant"
+    table_learning_rate: float | None = 3e-3
+    schedule: str = "linear"
     batch_size: int = 64
     seed: int = 42
 
@@ -224,10 +224,8 @@ _SMALL = {
     "num_filters": 128,
     "attention_dim": 32,
     "dropout": 0.0,
-    "user_dropout": 0.5,
     "learning_rate": 3e-3,
     "table_learning_rate": 1e-2,
-    "schedule": "linear",
 }
 _RECOMMENDERS = {
     "attention": "recommenders",

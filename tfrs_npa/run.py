@@ -112,9 +112,7 @@ class Run:
         if not self.history_file.exists():
             return []
         with self.history_file.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            # Without validation data, CSVLogger has columns for it all the same.
-            return [{k: float(v) for k, v in row.items() if v != "NA"} for row in rows]
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     @property
     def history_file(self) -> pathlib.Path:

@@ -126,6 +126,16 @@ def test_each_pass_is_the_next_epoch():
     assert passes[0] != passes[1] != passes[2] != passes[3]
 
 
+def test_repeat_gives_the_next_epochs():
+    repeated = train(history_sampling="random", initial_epoch=1).repeat(3)
+    expected = [
+        batch
+        for epoch in (1, 2, 3)
+        for batch in one_pass(train(history_sampling="random", initial_epoch=epoch))
+    ]
+    assert one_pass(repeated) == expected
+
+
 def rows_by_click(batches):
     """For each impression and click, the sorted negatives and the history of one pass."""
     return {

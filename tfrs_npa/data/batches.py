@@ -30,6 +30,8 @@ def training_batches(
     Each pass over the data set is the next epoch: its order, its negatives and, if
     `config.history_sampling` is `"random"`, its histories depend on `config.seed` and the epoch and
     on nothing else. A pass counts from its first batch on, also when only that one is looked at.
+    `fit(steps_per_epoch=...)` goes on in a pass where it stopped, and needs the data set's
+    `.repeat()`, whose repetitions are the next epochs; without, training ends with the first pass.
 
     Impressions without a click, without labels, or with nothing but clicked articles give no rows.
 

@@ -9,6 +9,7 @@ import threading
 import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
+from tensorflow_datasets.core.download.checksums import compute_url_info
 
 from tfrs_npa.datasets.mind import published
 from tfrs_npa.datasets.mind.archives import Archive
@@ -22,12 +23,13 @@ def zip_of(name, folder):
     return shutil.make_archive(folder / name, "zip", DUMMY_DATA / name.replace("demo", "small"))
 
 
-def manager(tmp_path):
+def manager(tmp_path, **options):
     """Returns a download manager with the manual folder tmp_path/manual."""
     return tfds.download.DownloadManager(
         download_dir=tmp_path / "downloads",
         manual_dir=tmp_path / "manual",
         manual_dir_instructions="x",
+        **options,
     )
 
 
@@ -98,6 +100,28 @@ def test_truncated_download(tmp_path, server):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(MindFileError, match="truncated or damaged"):
         published.locate(manager(tmp_path), "demo")
+
+
+def test_download_that_is_not_the_published_file(tmp_path, server):
+    zips = [
+        pathlib.Path(zip_of(f"MINDdemo_{name}", tmp_path / "served")) for name in ("train", "dev")
+    ]
+    checksums = {f"{published.DOWNLOADS}/{path.name}": compute_url_info(path) for path in zips}
+    intact = zips[1].read_bytes()
+    zips[1].write_bytes(intact[:50] + b"?" + intact[51:])
+    with pytest.raises(MindFileError, match="damaged, or no longer what it was") as caught:
+        published.locate(manager(tmp_path, url_infos=checksums), "demo")
+    message = str(caught.value)
+    assert message.count("\n") == 0
+    assert f"{published.DOWNLOADS}/MINDdemo_dev.zip" in message
+    assert f"{tmp_path}/downloads/" in message
+    assert "Delete it and start again" in message and "--manual_dir" in message
+    assert caught.value.__suppress_context__
+
+    # What the message says helps.
+    zips[1].write_bytes(intact)
+    archives = published.locate(manager(tmp_path, url_infos=checksums), "demo")
+    assert list(archives) == ["train", "validation"]
 
 
 def test_checksums_are_those_of_the_addresses_used():

@@ -1,10 +1,12 @@
 """Reading and writing news.tsv and behaviors.tsv."""
 
 import io
+import pathlib
 import pickle
 import tracemalloc
 
 import pytest
+from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,10 +181,23 @@ class TestBadLines:
         with pytest.raises(MindFileError, match="line 2: not UTF-8: byte 0xe9"):
             list(read_news(io.BytesIO(NEWS.encode() + latin), name="news.tsv"))
 
+    @pytest.mark.parametrize("kind", [str, pathlib.Path, epath.Path, open])
+    @pytest.mark.parametrize("read", [read_news, read_behaviors])
+    def test_the_whole_path_is_named(self, read, kind, tmp_path):
+        path = tmp_path / "bad.tsv"
+        path.write_text("bad\n")
+        source = path.open("rb") if kind is open else kind(path)
+        with pytest.raises(MindFileError) as caught:
+            next(read(source))
+        assert str(caught.value).startswith(f"{path}, line 1: ")
+        assert caught.value.file == str(path)
+
     @pytest.mark.parametrize("read", [read_news, read_behaviors])
     def test_missing_file(self, read, tmp_path):
-        with pytest.raises(MindFileError, match=r"x\.tsv: no such file; .* news.tsv, behaviors"):
-            next(read(tmp_path / "x.tsv"))
+        path = tmp_path / "x.tsv"
+        with pytest.raises(MindFileError, match="no such file; .* news.tsv, behaviors") as caught:
+            next(read(path))
+        assert str(caught.value).startswith(f"{path}: ")
 
     def test_the_error_can_cross_processes(self):
         with pytest.raises(MindFileError) as caught:

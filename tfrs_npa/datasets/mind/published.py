@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from .archives import Archive
 from .errors import MindFileError
@@ -85,6 +86,13 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
         except (OSError, tfds.download.DownloadError) as error:
             raise MindFileError(
                 f"cannot download {' and '.join(urls.values())} ({_root(error)}). {_instructions()}"
+            ) from None
+        except NonMatchingChecksumError as error:
+            # The first line names the file, and where it came from; checksums follow.
+            what = str(error).partition("\n")[0].rstrip(":")
+            raise MindFileError(
+                f"{what}: it is damaged, or no longer what it was when this package was made."
+                f" Delete it and start again, which downloads it anew. {_instructions()}"
             ) from None
     return {split: Archive(paths[split]) for split in names}
 

@@ -151,7 +151,8 @@ def write_behaviors(path: str | os.PathLike[str], impressions: Iterable[dict[str
 
 
 def _name_of(source: Any) -> str:
-    return str(getattr(source, "name", source))
+    # The name of a path is its last part.
+    return str(source if isinstance(source, os.PathLike) else getattr(source, "name", source))
 
 
 @contextlib.contextmanager

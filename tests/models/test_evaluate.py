@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import tfrs_npa
+
+
+def plain_metrics(scores, behaviors):
+    """Loss and AUC of each impression, computed one at a time."""
+    losses, aucs = [], []
+    for row, example in zip(scores, behaviors.as_numpy_iterator(), strict=True):
+        labels = np.asarray(example["candidates"]["clicked"])
+        row = np.asarray(row, np.float64)
+        total = np.log(np.exp(row).sum())
+        losses.append(np.mean(total - row[labels == 1]))
+        aucs.append(roc_auc_score(labels, row))
+    return np.array(losses), np.array(aucs)
+
+
+def assert_same_results(left, right, **tolerance):
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        np.testing.assert_allclose(value, right[name], err_msg=name, **tolerance)
+
+
+def test_evaluation_is_the_mean_over_impressions(trained):
+    """Not of the last batch, which is smaller than the others: 23 impressions in batches of 6."""
+    behaviors = trained.valid_behaviors
+    losses, aucs = plain_metrics(trained.predict(), behaviors)
+    users = [row["user_id"].decode() for row in behaviors.as_numpy_iterator()]
+    known = np.isin(users, trained.user_ids)
+    assert 0 < known.sum() < len(known)
+    found = trained.evaluate()
+    assert found["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    assert found["auc"] == pytest.approx(aucs.mean(), rel=1e-6)
+    assert found["auc_known_users"] == pytest.approx(aucs[known].mean(), rel=1e-6)
+    assert found["auc_new_users"] == pytest.approx(aucs[~known].mean(), rel=1e-6)
+    assert (found["impressions"], found["skipped_impressions"]) == (23, 0)
+
+
+def test_names_of_validation_metrics(trained):
+    names = {
+        name + users
+        for name in ("auc", "mrr", "ndcg_5", "ndcg_10")
+        for users in ("", "_known_users", "_new_users")
+    } | {"loss", "impressions", "skipped_impressions"}
+    assert trained.evaluate().keys() == names
+    assert trained.history.keys() == {"loss"} | {f"val_{name}" for name in names}
+    assert trained.history["val_auc"][-1] == pytest.approx(trained.evaluate()["auc"])
+
+
+def test_evaluating_twice_gives_the_same(trained):
+    assert_same_results(trained.evaluate(), trained.evaluate(), rtol=0)
+    np.testing.assert_array_equal(trained.predict().flat_values, trained.predict().flat_values)
+
+
+def test_second_data_set_is_the_one_evaluated(trained, make_behaviors):
+    other = make_behaviors(seed=3, impressions=9)
+    _, aucs = plain_metrics(trained.predict(other), other)
+    before = trained.evaluate()
+    found = trained.evaluate(other)
+    assert found["impressions"] == 9
+    assert found["auc"] == pytest.approx(aucs.mean(), rel=1e-6)
+    assert found["auc"] != before["auc"]
+    assert_same_results(trained.evaluate(), before, rtol=0)
+
+
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+def test_batch_size_changes_no_result(mask_padding, make_world):
+    world = make_world(mask_padding=mask_padding)
+    assert_same_results(
+        world.evaluate(batch_size=5), world.evaluate(batch_size=23), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_unlabelled_data(trained, make_behaviors):
+    unlabelled = make_behaviors(seed=2, labelled=False)
+    found = trained.evaluate(unlabelled)
+    assert found["skipped_impressions"] == found["impressions"] == 23
+    assert np.isnan(found["auc"])
+    np.testing.assert_array_equal(
+        trained.predict(unlabelled).flat_values, trained.predict().flat_values
+    )
+
+
+def test_impressions_with_one_label_only(trained, behaviors_of):
+    """Without a click: no loss, no metric. With clicks only: a loss, no metric."""
+    ids = [["N1", "N2", "N3"], ["N4", "N5"], ["N6", "N7"]]
+    labels = [[0, 1, 0], [0, 0], [1, 1]]
+    behaviors = behaviors_of(["U1", "U2", "U3"], [["N1"]] * 3, ids, labels)
+    first, _, third = trained.predict(behaviors).to_list()
+    expected = [
+        np.log(np.exp(first).sum()) - first[1],
+        np.log(np.exp(third).sum()) - np.mean(third),
+    ]
+    found = trained.evaluate(behaviors)
+    assert found["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
+    assert (found["impressions"], found["skipped_impressions"]) == (3, 2)
+    assert found["auc"] == pytest.approx(roc_auc_score(labels[0], first))
+
+
+def test_other_features_pass_through(trained):
+    behaviors = trained.valid_behaviors.map(lambda row: row | {"source": "web"})
+    batches = tfrs_npa.impression_batches(
+        behaviors, trained.catalog, trained.users, trained.config, features=["source"]
+    )
+    assert next(iter(batches))["source"][0] == b"web"
+    assert_same_results(
+        trained.model.evaluate(batches, verbose=0, return_dict=True), trained.evaluate(), rtol=0
+    )
