@@ -1,0 +1,192 @@
+"""Compares personalized attention with attention that is the same for everyone, and with none.
+
+Trains preset "small" with word_attention and news_attention both "personalized", both "vanilla"
+(one learned query for everyone) and both "mean" (no attention), with several seeds, each for the
+same number of epochs, and prints what they reach on impressions that no training has seen: the
+split test, or validation where there is no test with labels. It is the comparison of figures 5 and
+6 of the paper (Wu et al., KDD 2019).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tabulate import tabulate
+
+import tfrs_npa
+from tfrs_npa.config import ATTENTION_KINDS
+from tfrs_npa.data.files import replacing
+from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.parts import Parts, read_parts
+
+GROUPS = {"all": "auc", "known_users": "auc_known_users", "new_users": "auc_new_users"}
+FIGURES = {
+    "auc": "AUC",
+    "auc_known_users": "AUC known users",
+    "auc_new_users": "AUC new users",
+    "mrr": "MRR",
+    "ndcg_10": "nDCG@10",
+    "share_all": "share of optimum",
+    "share_known_users": "share of optimum, known users",
+    "share_new_users": "share of optimum, new users",
+}
+
+
+def train(config, parts: Parts, catalog, epochs: int) -> dict[str, float]:
+    """Trains a model and returns its metrics on the impressions that are reported on."""
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(config.seed)
+    batches = tfrs_npa.training_batches(parts.train, catalog, parts.users, config)
+    model = tfrs_npa.NPA(config, catalog, parts.users)
+    model.compile(optimizer=tfrs_npa.default_optimizer(config, len(batches) * epochs))
+    progress = tf.keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: print(
+            f"  epoch {epoch + 1} of {epochs}: loss {logs['loss']:.4f}", file=sys.stderr
+        )
+    )
+    model.fit(batches, epochs=epochs, verbose=0, callbacks=[progress])
+    report = tfrs_npa.impression_batches(parts.report, catalog, parts.users, config)
+    return model.evaluate(report, verbose=0, return_dict=True)
+
+
+def figures(metrics: dict[str, float], optimum: dict[str, float]) -> dict[str, float]:
+    """Returns `FIGURES`, the shares only of groups of users whose optimum is known."""
+    shares = {
+        f"share_{group}": (metrics[GROUPS[group]] - 0.5) / (best - 0.5)
+        for group, best in optimum.items()
+    }
+    return {name: float(value) for name, value in (metrics | shares).items() if name in FIGURES}
+
+
+def results(args, parts: Parts, catalog, optimum: dict) -> list[dict[str, str]]:
+    """Returns a row for each seed and kind of attention: found in the file, or trained now."""
+    rows, chosen = read_rows(args.output), []
+    trainings = [(seed, kind) for seed in args.seeds for kind in ATTENTION_KINDS]
+    for number, (seed, kind) in enumerate(trainings, start=1):
+        config = tfrs_npa.NPAConfig.preset("small")
+        config = config.replace(word_attention=kind, news_attention=kind, seed=seed)
+        settings = {"data": parts.data.name, "epochs": args.epochs, **config.to_dict()}
+        settings = {name: str(value) for name, value in settings.items()}
+        row = next((row for row in rows if settings.items() <= row.items()), None)
+        known = " (done before)" if row else ""
+        print(f"{number} of {len(trainings)}: {kind}, seed {seed}{known}", file=sys.stderr)
+        if row is None:
+            reached = figures(train(config, parts, catalog, args.epochs), optimum)
+            row = settings | {name: str(value) for name, value in reached.items()}
+            rows.append(row)
+            if args.output is not None:
+                write_rows(args.output, rows)
+        print(f"  AUC {float(row['auc']):.4f}", file=sys.stderr)
+        chosen.append(row)
+    return chosen
+
+
+def read_rows(path: pathlib.Path | None) -> list[dict[str, str]]:
+    if path is None or not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if "auc" not in (rows.fieldnames or ()):
+            raise ValueError(f"{path} holds something else than results; name another file")
+        return list(rows)
+
+
+def write_rows(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
+    names = dict.fromkeys(name for row in rows for name in row)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def values(rows: list[dict[str, str]], kind: str, figure: str) -> np.ndarray:
+    return np.array([float(row[figure]) for row in rows if row["word_attention"] == kind])
+
+
+def show(rows: list[dict[str, str]]) -> None:
+    """Prints mean ± standard deviation of the sample, and the order of each seed."""
+
+    def cell(numbers):
+        deviation = f" ± {numbers.std(ddof=1):.4f}" if len(numbers) > 1 else ""
+        return f"{numbers.mean():.4f}{deviation}"
+
+    table = [
+        [title, *(cell(values(rows, kind, figure)) for kind in ATTENTION_KINDS)]
+        for figure, title in FIGURES.items()
+        if rows[0].get(figure)
+    ]
+    print(tabulate(table, headers=["", *ATTENTION_KINDS], disable_numparse=True), end="\n\n")
+    for seed in dict.fromkeys(row["seed"] for row in rows):
+        of_seed = [row for row in rows if row["seed"] == seed]
+        first, second, third = (values(of_seed, kind, "auc")[0] for kind in ATTENTION_KINDS)
+        answer = "yes" if first > second > third else "no"
+        aucs = f"AUC {first:.4f}, {second:.4f}, {third:.4f}"
+        print(f"seed {seed}: {' > '.join(ATTENTION_KINDS)}: {answer} ({aucs})")
+
+
+def plot(path: pathlib.Path, rows: list[dict[str, str]], optimum: dict[str, float]) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
+    places = np.arange(len(GROUPS))
+    for kind, offset in zip(ATTENTION_KINDS, (-0.15, 0, 0.15)):
+        aucs = np.array([values(rows, kind, name) for name in GROUPS.values()])
+        bars = aucs.std(axis=1, ddof=1) if aucs.shape[1] > 1 else None
+        axes.errorbar(places + offset, aucs.mean(axis=1), bars, fmt="o", capsize=4, label=kind)
+    if optimum:
+        best = [optimum[group] for group in GROUPS]
+        axes.hlines(best, places - 0.3, places + 0.3, "grey", "dashed", "best from history alone")
+    axes.set_xticks(places, ["all users", "known users", "new users"])
+    axes.set_ylabel("AUC, mean ± standard deviation")
+    axes.figure.legend(loc="outside upper center", ncols=4)
+    with replacing(path) as temporary:
+        axes.figure.savefig(temporary, format="png", dpi=150)
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--data", default="mind/synthetic", help="mind/small, ..., or a folder")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
+    parser.add_argument("--epochs", type=int, default=5, help="of each training (default: 5)")
+    about = "a row per training; one of the same settings that is there is not trained again (it"
+    about += " cannot know of changes in the code or in the files of a folder)"
+    parser.add_argument("--output", type=pathlib.Path, metavar="CSV", help=about)
+    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="needs matplotlib")
+    args = parser.parse_args()
+    args.seeds = list(dict.fromkeys(args.seeds))
+    if args.epochs < 1 or min(args.seeds) < 0:
+        parser.error("--epochs has to be at least 1, and no seed below 0")
+    try:
+        if args.plot is not None:
+            import matplotlib  # noqa: F401  (if it is missing: before hours of training)
+        read_rows(args.output)
+        data = load_mind(args.data)
+        catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"])
+        for news in data.news.values():
+            catalog.extend(news)
+        parts = read_parts(data, catalog, holdout="none")
+    except (ImportError, ValueError, OSError) as error:
+        parser.error(str(error))
+
+    split = parts.names["report"]
+    optimum = data.reference_auc.get(split, {}).get("history_only", {})
+    tf.get_logger().setLevel("ERROR")  # it misses the users' gradient where no query is personal
+    rows = results(args, parts, catalog, optimum)
+    print(f"{data.name}, split {split}: {len(parts.report):,} impressions")
+    print(f"{args.epochs} epochs; mean ± standard deviation of {len(args.seeds)} seeds")
+    if optimum:
+        print("share of optimum: of the way from AUC 0.5 to the best guess from history alone")
+    print()
+    show(rows)
+    if args.plot is not None:
+        plot(args.plot, rows, optimum)
+
+
+if __name__ == "__main__":
+    main()
