@@ -97,7 +97,7 @@ class Impressions:
         Args:
             rows: their positions, `[chosen]`.
         """
-        for first in range(0, len(rows), _CHUNK):
+        for first in range(0, max(1, len(rows)), _CHUNK):
             part = self.take(rows[first : first + _CHUNK])
             yield {
                 "impression_id": part.impression_id,
