@@ -186,6 +186,18 @@ def test_a_disk_that_is_full(tmp_path, caplog, monkeypatch):
     assert entries(tmp_path) == []
 
 
+def test_a_folder_that_can_only_be_read(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Read-only file system")
+
+    make = Maker(NUMBERS)
+    Cache(tmp_path).arrays("key", make)
+    for name in ("utime", "mkdir", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    same(Cache(tmp_path).arrays("key", make))
+    assert make.calls == 1
+
+
 def test_least_recently_used_goes_first(tmp_path):
     cache = Cache(tmp_path, max_bytes=2500)
     (tmp_path / "precious").write_bytes(bytes(10_000))

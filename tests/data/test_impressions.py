@@ -304,6 +304,14 @@ def test_what_it_was_read_from_is_part_of_it(kept, tmp_path):
         kept()
 
 
+def test_a_hit_does_not_excuse_bad_arguments(kept):
+    kept()
+    with pytest.raises(TypeError, match="must be a tf.data.Dataset"):
+        Impressions.from_dataset(ROWS, CATALOG, USERS, cache=Cache("unused"), files=[kept.file])
+    with pytest.raises(ValueError, match="behaviors lacks title"):
+        kept(features=["title"])
+
+
 def test_a_cache_needs_files(kept):
     with pytest.raises(ValueError, match="files is empty"):
         kept(files=[])

@@ -200,7 +200,8 @@ def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
     try:
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
         arrays = {name: _mapped(entry, **columns) for name, columns in index.items()}
-        os.utime(entry)
+        with contextlib.suppress(OSError):  # a folder that can only be read
+            os.utime(entry)
     except Exception:  # whatever is wrong with it, it is made anew
         return None
     return arrays

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrs_npa.data import ragged
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.integers import integer_pieces
+from tfrs_npa.data.integers import check_spec, integer_pieces
 from tfrs_npa.data.users import UserIndex
 
 _UNKNOWN_ARTICLE = 1
@@ -173,11 +173,13 @@ class Impressions:
 
         Raises:
             OSError: if one of `files` is missing.
-            TypeError: if `behaviors` is not a `tf.data.Dataset`.
+            TypeError: if `behaviors` is not a `tf.data.Dataset`; if a feature that is to be kept in
+                a cache holds text.
             ValueError: if a feature is missing or of the wrong type, a label is not 1, 0 or -1, the
                 labels of an impression are not as many as its candidates, or there are none; if
                 there is a cache but no `files`.
         """
+        check_spec(behaviors, features)
         key = None
         if cache is not None:
             size = int(behaviors.cardinality())

@@ -21,7 +21,7 @@ def integer_pieces(
     users: UserIndex,
     features: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Converts a behaviors data set; see `Impressions.from_dataset` for arguments and errors.
+    """Converts a behaviors data set that passed `check_spec`; see `Impressions.from_dataset`.
 
     Yields:
         Consecutive impressions: `impression_id` and `user_id` `[impressions]`, `history_values`
@@ -29,7 +29,6 @@ def integer_pieces(
         `[candidates]`, `candidate_lengths` `[impressions]`, and `features/NAME`
         `[impressions, ...]`.
     """
-    _check_spec(behaviors, features)
     articles, user_table = catalog.table, users.table
 
     def to_integers(batch):
@@ -66,7 +65,8 @@ def integer_pieces(
         raise ValueError("behaviors holds no impressions")
 
 
-def _check_spec(behaviors, features):
+def check_spec(behaviors: tf.data.Dataset, features: Sequence[str] = ()) -> None:
+    """Raises what `Impressions.from_dataset` does if it is no data set of impressions."""
     if not isinstance(behaviors, tf.data.Dataset):
         raise TypeError(f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}")
     spec = behaviors.element_spec
