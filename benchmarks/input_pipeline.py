@@ -27,6 +27,7 @@ WORDS, USERS, ARTICLES = 30_000, 50_000, 65_000
 BATCH_SIZES = (32, 256)
 MEMORY_FACTOR = 4
 PIECE = 16_384
+PREFETCHED = 16  # more than can be ready before they are asked for
 AIM = 5.0
 
 
@@ -159,22 +160,23 @@ def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tupl
         model.compile(optimizer=tfrs_npa.default_optimizer(config))
         training = tfrs_npa.training_batches(data, catalog, users, config)
         whole = tfrs_npa.impression_batches(data, catalog, users, config)
-        count = 8 * 256 // size
         # In memory, so that the steps wait for nothing.
-        stored = training.take(max(4, count // 8)).cache()
+        stored = training.take(256 // size + 3).cache()
         train = model.make_train_function()
 
         def step(iterator, train=train):
             train(iterator).get("loss").numpy()
 
         streams = {
-            "training batch": (iter(training.repeat()).__next__, count),
-            "impression batch": (iter(whole.repeat()).__next__, count),
+            "training batch": iter(training.repeat()).__next__,
+            "impression batch": iter(whole.repeat()).__next__,
         }
         taken = {name: [] for name in (*streams, "training step")}
         for _ in range(rounds + 1):
-            for name, (take, times) in streams.items():
-                taken[name].append(milliseconds(take, times))
+            for name, take in streams.items():
+                for _ in range(PREFETCHED):
+                    take()
+                taken[name].append(milliseconds(take, 64))
             iterator = iter(stored)
             steps = int(stored.cardinality())
             taken["training step"].append(milliseconds(lambda it=iterator: step(it), steps))
