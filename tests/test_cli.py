@@ -32,6 +32,15 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Keeps the user's own cache out of it."""
+    path = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(path))
+        yield path / "tfrs-npa"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("mind-format")
@@ -123,6 +132,18 @@ def test_train_then_evaluate(trained, tmp_path):
     figures = json.loads(json_file.read_text())
     assert figures == {name: metrics[name] for name in figures}
     assert figures["metrics"]["npa"]["auc"] is not None
+
+
+def test_preprocessed_data_is_kept_on_request(trained, cache_folder, tmp_path):
+    run, _, _ = trained
+    assert any(cache_folder.iterdir())
+    shutil.rmtree(cache_folder)
+    assert in_process("evaluate", "--run", run, "--no-cache") == 0
+    assert not cache_folder.exists()
+    assert in_process("evaluate", "--run", run, "--cache-dir", tmp_path / "mine") == 0
+    assert any((tmp_path / "mine").iterdir()) and not cache_folder.exists()
+    assert in_process("evaluate", "--run", run) == 0
+    assert len([*cache_folder.iterdir()]) == len([*(tmp_path / "mine").iterdir()])
 
 
 def test_killed_and_resumed_equals_uninterrupted(folder, tiny, tmp_path):

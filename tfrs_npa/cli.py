@@ -20,8 +20,8 @@ import tensorflow_datasets as tfds
 import yaml
 
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.cache import Cache, default_cache_dir
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.mind import load_mind
 from tfrs_npa.evaluation import evaluate_model, report
 from tfrs_npa.run import Run
@@ -73,12 +73,13 @@ def _train(options: argparse.Namespace) -> None:
     verbose = int(sys.stdout.isatty())
     if options.resume:
         _require_same(options, given)
-        figures = resume(options.run, verbose)
+        figures = resume(options.run, verbose, _cache(options))
     elif "data" not in given:
         raise ValueError("--data is missing: what to train on")
     else:
         config = _config(options)
-        figures = train(options.run, TrainingSettings(**given), config, options.overwrite, verbose)
+        settings = TrainingSettings(**given)
+        figures = train(options.run, settings, config, options.overwrite, verbose, _cache(options))
     print(report(figures))
     print(f"Run: {options.run}")
 
@@ -92,15 +93,15 @@ def _evaluate(options: argparse.Namespace) -> None:
         manual_dir = options.manual_dir or settings.manual_dir
     else:
         name, data_dir, manual_dir = options.data, options.data_dir, options.manual_dir
-    data = load_mind(name, data_dir, manual_dir)
+    data = load_mind(name, data_dir, manual_dir, _cache(options))
     split = options.split or data.report_split
     if split not in data.behaviors:
         raise ValueError(f"{data.name} has no split {split}; it has {', '.join(data.behaviors)}")
     if not data.is_labelled(split):
         raise ValueError(f"the split {split} of {data.name} has no labels to measure by")
     model = trained.load_model()
-    model.set_catalog(model.catalog.extend(data.news[split]))
-    impressions = Impressions.from_dataset(data.behaviors[split], model.catalog, model.users)
+    model.set_catalog(model.catalog.extend(data.titles(split)))
+    impressions = data.impressions(split, model.catalog, model.users)
     figures = evaluate_model(
         model, data, split, impressions, trained.popularity, int(sys.stdout.isatty())
     )
@@ -108,6 +109,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         with replacing(options.json) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(report(figures))
+
+
+def _cache(options: argparse.Namespace) -> Cache | None:
+    return None if options.no_cache else Cache(options.cache_dir or default_cache_dir())
 
 
 def _config(options: argparse.Namespace) -> NPAConfig:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfrs_npa.callbacks import best_epoch, callbacks
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.batches import impression_batches, training_batches
+from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.files import replacing
 from tfrs_npa.data.mind import MindData, load_mind
@@ -46,6 +47,7 @@ def train(
     config: NPAConfig,
     overwrite: bool = False,
     verbose: int = 0,
+    cache: Cache | None = None,
 ) -> dict[str, Any]:
     """Trains a model, keeps the best, and measures it.
 
@@ -57,6 +59,7 @@ def train(
         config: hyper-parameters.
         overwrite: replace a run that is there.
         verbose: 1 shows Keras's progress bars; 0 logs a line for each epoch.
+        cache: where preprocessed data is kept.
 
     Returns:
         The figures, which `metrics.json` then holds too.
@@ -68,8 +71,8 @@ def train(
     check_free(folder, overwrite)
     tf.keras.utils.set_random_seed(config.seed)
     vectors = _word_vectors(settings)
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir)
-    catalog = _extended(NewsCatalog(vectors).adapt(data.news["train"]), data)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    catalog = _extended(NewsCatalog(vectors).adapt(data.titles("train")), data)
     parts = read_parts(data, catalog, settings.holdout)
     settings = dataclasses.replace(settings, data=data.name)
     model = NPA(config, catalog, parts.users)
@@ -80,7 +83,9 @@ def train(
     return _train(run, model, parts, batches, 0, verbose)
 
 
-def resume(folder: str | os.PathLike, verbose: int = 0) -> dict[str, Any]:
+def resume(
+    folder: str | os.PathLike, verbose: int = 0, cache: Cache | None = None
+) -> dict[str, Any]:
     """Goes on with a training that was cut off, as if it had not been.
 
     Args, Returns: as `train`.
@@ -91,7 +96,7 @@ def resume(folder: str | os.PathLike, verbose: int = 0) -> dict[str, Any]:
     run = Run(folder)
     config, settings = run.config, run.settings
     tf.keras.utils.set_random_seed(config.seed)
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
     catalog = NewsCatalog.load(run.path / "catalog")
     articles = len(catalog)
     parts = read_parts(data, _extended(catalog, data), settings.holdout)
@@ -157,8 +162,8 @@ def _word_vectors(settings: TrainingSettings) -> WordVectors | None:
 
 
 def _extended(catalog: NewsCatalog, data: MindData) -> NewsCatalog:
-    for news in data.news.values():
-        catalog.extend(news)
+    for split in data.news:
+        catalog.extend(data.titles(split))
     return catalog
 
 

@@ -1,10 +1,12 @@
 import dataclasses
+import os
 import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.users import UserIndex
@@ -234,3 +236,119 @@ def test_arrays_that_do_not_fit_together():
         dataclasses.replace(impressions, clicked=impressions.clicked[:-1])
     with pytest.raises(ValueError, match="time has 2 entries, expected 3"):
         dataclasses.replace(impressions, features={"time": np.zeros(2)})
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Converts `ROWS` with a cache, and tells whether the data set was read to do so."""
+    file = tmp_path / "behaviors.tsv"
+    file.write_text("made up")
+    cache = Cache(tmp_path / "cache")
+
+    def convert(catalog=CATALOG, users=USERS, features=(), behaviors=None, part="", files=(file,)):
+        read = []
+        source = (behaviors or dataset(ROWS)).map(
+            lambda row: (tf.py_function(lambda: read.append(1), [], []), row)[1]
+        )
+        impressions = Impressions.from_dataset(
+            source, catalog, users, features, cache=cache, files=files, part=part
+        )
+        return impressions, bool(read)
+
+    convert.file = file
+    return convert
+
+
+def test_read_once_with_a_cache(kept):
+    for expected in (True, False, False):
+        impressions, read = kept()
+        check(impressions)
+        assert read is expected and not impressions.features
+    impressions, read = kept(features=["time"])
+    check(impressions)
+    assert read and impressions.features["time"].tolist() == [100, 200, 300]
+    impressions, read = kept(features=["time"])
+    assert not read and impressions.features["time"].tolist() == [100, 200, 300]
+    assert impressions.take([2]).history_values.tolist() == [3]
+
+
+def test_what_the_numbers_mean_is_part_of_it(kept):
+    kept()
+    ids = {"news_id": ["B", "A", "C"], "title": ["b", "a", "c"]}
+    other = NewsCatalog().adapt(ids)
+    impressions, read = kept(catalog=other)
+    assert read and impressions.history_values.tolist() == [3, 4, 3, 2]
+    more = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})
+    assert not kept(catalog=more)[1]
+    assert kept(catalog=more.extend({"news_id": ["D"], "title": ["d"]}))[1]
+    impressions, read = kept(users=UserIndex().adapt({"user_id": ["U2", "U1"]}))
+    assert read and impressions.user_id.tolist() == [1, 0, 2]
+    assert not kept()[1]
+
+
+def test_what_it_was_read_from_is_part_of_it(kept, tmp_path):
+    kept()
+    found = kept.file.stat()
+    kept.file.write_text("MADE UP")
+    os.utime(kept.file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert kept()[1] and not kept()[1]
+    assert kept(part="even rows")[1] and not kept()[1]
+    second = tmp_path / "second.tsv"
+    second.write_text("too")
+    assert kept(files=[kept.file, second])[1]
+    rows = dataset(ROWS).apply(tf.data.experimental.assert_cardinality(3))
+    assert kept(behaviors=rows)[1] and kept(behaviors=rows.take(2))[1]
+    assert not kept(behaviors=rows)[1]
+    kept.file.unlink()
+    with pytest.raises(FileNotFoundError, match="behaviors.tsv"):
+        kept()
+
+
+def test_a_hit_does_not_excuse_bad_arguments(kept):
+    kept()
+    with pytest.raises(TypeError, match="must be a tf.data.Dataset"):
+        Impressions.from_dataset(ROWS, CATALOG, USERS, cache=Cache("unused"), files=[kept.file])
+    with pytest.raises(ValueError, match="behaviors lacks title"):
+        kept(features=["title"])
+
+
+def test_a_cache_needs_files(kept):
+    with pytest.raises(ValueError, match="files is empty"):
+        kept(files=[])
+
+
+def test_unknown_articles_are_counted_each_time(kept):
+    catalog = NewsCatalog().adapt({"news_id": ["A"], "title": ["a"]})
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="2 of 4 history ids and 4 of 6 candidate ids"):
+            kept(catalog=catalog)
+
+
+def test_more_than_one_piece_with_a_cache(kept):
+    rows = [(i, f"U{i % 3}", i, ["A"] * (i % 4), [("B", i % 2)] * (i % 3)) for i in range(2500)]
+    found, _ = kept(features=["time"], behaviors=dataset(rows))
+    expected = Impressions.from_dataset(dataset(rows), CATALOG, USERS, ["time"])
+    for field in dataclasses.fields(Impressions)[:-1]:
+        array = getattr(expected, field.name)
+        assert getattr(found, field.name).dtype == array.dtype
+        np.testing.assert_array_equal(getattr(found, field.name), array)
+    np.testing.assert_array_equal(found.features["time"], expected.features["time"])
+
+
+@pytest.mark.parametrize("chosen", [[], [1], [2, 0], [0, 1, 2, 0, 2]])
+def test_pieces_of_chosen_impressions(monkeypatch, chosen):
+    monkeypatch.setattr("tfrs_npa.data.impressions._CHUNK", 2)
+    impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS, ["time"])
+    pieces = list(impressions.pieces(np.array(chosen, int)))
+    assert len(pieces) == max(1, -(-len(chosen) // 2))
+    found, expected = Impressions.from_pieces(lambda: pieces), impressions.take(chosen)
+    for field in dataclasses.fields(Impressions)[:-1]:
+        values = getattr(expected, field.name)
+        np.testing.assert_array_equal(getattr(found, field.name), values)
+    np.testing.assert_array_equal(found.features["time"], expected.features["time"])
+
+
+def test_text_features_are_not_kept(kept):
+    words = dataset(ROWS, word=(["a", "b", "c"], tf.TensorSpec([], tf.string)))
+    with pytest.raises(TypeError, match="features/word is of object; a cache keeps numbers only"):
+        kept(features=["word"], behaviors=words)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.mind import MindData
 from tfrs_npa.data.parts import hold_out_last_day, read_parts
@@ -108,3 +111,22 @@ def test_nobody_known_is_left(catalog):
     assert len(kept) == 1
     np.testing.assert_array_equal(earlier.user_id, [0])
     np.testing.assert_array_equal(later.user_id, [0])
+
+
+def test_all_parts_are_kept(catalog, tmp_path):
+    data = mind_data(test=None)
+    files = {split: [tmp_path / f"{split}.tsv"] for split in data.behaviors}
+    for (file,) in files.values():
+        file.write_text("made up")
+    cache = Cache(tmp_path / "cache")
+    kept = dataclasses.replace(data, cache=cache, files={"behaviors": files})
+    expected = read_parts(data, catalog, "auto")
+    for _ in range(2):
+        parts = read_parts(kept, catalog, "auto")
+        assert parts.users == expected.users
+        for name in ("train", "stopping", "report"):
+            found = getattr(parts, name)
+            assert isinstance(found.user_id.base, np.memmap)
+            for field in dataclasses.fields(found)[:-1]:
+                expected_array = getattr(getattr(expected, name), field.name)
+                np.testing.assert_array_equal(getattr(found, field.name), expected_array)

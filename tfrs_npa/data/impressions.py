@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrs_npa.data import ragged
+from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.integers import check_spec, integer_pieces
 from tfrs_npa.data.users import UserIndex
 
-BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
 _UNKNOWN_ARTICLE = 1
-_CHUNK = 1024
+_CHUNK = 65536
+_FEATURE = "features/"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class Impressions:
 
     Histories and candidate lists are packed: impression `i` has the history
     `history_values[history_splits[i] : history_splits[i + 1]]`, oldest first and at full length.
-    The arrays may be memory maps.
+    The arrays may be read-only memory maps.
 
     Attributes:
         impression_id: `int64 [impressions]`.
@@ -87,6 +91,50 @@ class Impressions:
             features={name: array[rows] for name, array in self.features.items()},
         )
 
+    def pieces(self, rows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        """The chosen impressions as `from_pieces` takes them, of which few are in memory.
+
+        Args:
+            rows: their positions, `[chosen]`.
+        """
+        for first in range(0, max(1, len(rows)), _CHUNK):
+            part = self.take(rows[first : first + _CHUNK])
+            yield {
+                "impression_id": part.impression_id,
+                "user_id": part.user_id,
+                "history_values": part.history_values,
+                "history_lengths": np.diff(part.history_splits),
+                "candidate_values": part.candidate_values,
+                "candidate_lengths": np.diff(part.candidate_splits),
+                "clicked": part.clicked,
+                **{_FEATURE + name: array for name, array in part.features.items()},
+            }
+
+    @classmethod
+    def from_pieces(
+        cls,
+        make: Callable[[], Iterable[dict[str, np.ndarray]]],
+        cache: Cache | None = None,
+        key: object = None,
+    ) -> Impressions:
+        """Joins pieces, in memory or in a cache.
+
+        Args:
+            make: gives the pieces, as `integer_pieces` does.
+            cache: where they are kept; if they are there already, nothing is made.
+            key: all that they depend on; see `Cache.arrays`.
+        """
+        if cache is None:
+            columns = joined(_with_splits(make()))
+        else:
+            columns = cache.arrays(key, lambda: _with_splits(make()))
+        features = {
+            name.removeprefix(_FEATURE): columns.pop(name)
+            for name in list(columns)
+            if name.startswith(_FEATURE)
+        }
+        return cls(**columns, features=features)
+
     @classmethod
     def from_dataset(
         cls,
@@ -94,11 +142,22 @@ class Impressions:
         catalog: NewsCatalog,
         users: UserIndex,
         features: Sequence[str] = (),
+        *,
+        cache: Cache | None = None,
+        files: Sequence[str | os.PathLike] = (),
+        part: str = "",
     ) -> Impressions:
         """Converts a behaviors data set.
 
         Article ids that are not in `catalog` become the unknown article, and one warning counts
         them. The empty id is padding, in a history or a candidate list, and is dropped.
+
+        With a cache this is done once, and the arrays are memory maps. It is done again when a file
+        has changed, or the articles, the users or the features are others.
+
+        >>> behaviors, info = tfds.load("mind/small-behaviors", split="train", with_info=True)
+        >>> cache, files = Cache("my-cache"), info.splits["train"].filepaths
+        >>> Impressions.from_dataset(behaviors, catalog, users, cache=cache, files=files)
 
         Args:
             behaviors: unbatched elements `{"impression_id": int [], "user_id": string [],
@@ -106,144 +165,72 @@ class Impressions:
                 "clicked": int [candidates]}}`, and others.
             catalog: numbers of the articles.
             users: numbers of the users.
-            features: names of other features to keep; each must have a fixed shape.
+            features: names of other features to keep; each must have a fixed shape, and hold
+                numbers if there is a cache.
+            cache: where the arrays are kept.
+            files: with a cache, all files that `behaviors` is read from.
+            part: with a cache, what tells `behaviors` from other data sets made of the same files.
 
         Raises:
-            TypeError: if `behaviors` is not a `tf.data.Dataset`.
+            OSError: if one of `files` is missing.
+            TypeError: if `behaviors` is not a `tf.data.Dataset`; if a feature that is to be kept in
+                a cache holds text.
             ValueError: if a feature is missing or of the wrong type, a label is not 1, 0 or -1, the
-                labels of an impression are not as many as its candidates, or there are none.
+                labels of an impression are not as many as its candidates, or there are none; if
+                there is a cache but no `files`.
         """
-        _check_spec(behaviors, features)
-        articles, user_table = catalog.table, users.table
-
-        def to_integers(batch):
-            history, candidates = _as_ragged(batch["history"]), batch["candidates"]
-            news_id, clicked = _as_ragged(candidates["news_id"]), _as_ragged(candidates["clicked"])
-            return {
-                "impression_id": tf.cast(batch["impression_id"], tf.int64),
-                "user_id": user_table.lookup(batch["user_id"]),
-                "history": articles.lookup(history.values),
-                "history_lengths": history.row_lengths(),
-                "candidates": articles.lookup(news_id.values),
-                "candidate_lengths": news_id.row_lengths(),
-                "clicked": tf.cast(clicked.values, tf.int64),
-                "clicked_lengths": clicked.row_lengths(),
-                "features": {name: batch[name] for name in features},
-            }
-
-        # Only what is needed is batched: other features may have shapes that cannot be.
-        wanted = ("impression_id", "user_id", "history", "candidates", *features)
-        batches = (
-            behaviors.map(lambda row: {name: row[name] for name in wanted})
-            .ragged_batch(_CHUNK)
-            .map(to_integers, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
+        check_spec(behaviors, features)
+        key = None
+        if cache is not None:
+            size = int(behaviors.cardinality())
+            key = impressions_key(files, catalog, users, features, [part, size])
+        impressions = cls.from_pieces(
+            lambda: integer_pieces(behaviors, catalog, users, features), cache, key
         )
-        total = max(0, int(behaviors.cardinality())) or None
-        chunks = []
-        with tqdm(
-            total=total, desc="Reading impressions", unit=" rows", delay=2, disable=None
-        ) as bar:
-            for chunk in batches.as_numpy_iterator():
-                chunks.append(_checked(chunk))
-                bar.update(len(chunk["impression_id"]))
-        if not chunks:
-            raise ValueError("behaviors holds no impressions")
-        impressions = _joined(chunks, features)
         _warn_of_unknown_articles(impressions)
         return impressions
 
 
-def _check_spec(behaviors, features):
-    if not isinstance(behaviors, tf.data.Dataset):
-        raise TypeError(f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}")
-    spec = behaviors.element_spec
-    if not isinstance(spec, Mapping):
-        raise ValueError(f"behaviors must be a data set of dicts, got elements of {spec}")
-    candidates = spec.get("candidates", {})
-    if not isinstance(candidates, Mapping):
-        raise ValueError(f"candidates must hold news_id and clicked, got {candidates}")
-    found = dict(spec) | {f"candidates/{name}": part for name, part in candidates.items()}
-    ranks = {
-        "impression_id": 0,
-        "user_id": 0,
-        "history": 1,
-        "candidates/news_id": 1,
-        "candidates/clicked": 1,
-    }
-    missing = [name for name in (*ranks, *features) if name not in found]
-    if missing:
-        raise ValueError(f"behaviors lacks {', '.join(missing)}; it has {', '.join(found)}")
-    for name, rank in ranks.items():
-        dtype, shape = found[name].dtype, found[name].shape
-        if name in ("impression_id", "candidates/clicked"):
-            right, kind = dtype.is_integer, "integers"
-        else:
-            right, kind = dtype == tf.string, "strings"
-        if not right or shape.rank != rank:
-            raise ValueError(
-                f"behaviors: {name} must be {kind} of rank {rank}, got {dtype.name} of shape "
-                f"{shape}; a batched data set needs unbatch() first"
-            )
-    for name in features:
-        if name in BATCH_KEYS:
-            raise ValueError(f"{name!r} is part of every batch: leave it out of features")
-        if isinstance(spec[name], Mapping) or not spec[name].shape.is_fully_defined():
-            raise ValueError(f"behaviors: feature {name} needs a fixed shape, got {spec[name]}")
+def impressions_key(
+    files: Sequence[str | os.PathLike],
+    catalog: NewsCatalog,
+    users: UserIndex,
+    features: Sequence[str],
+    part: object,
+) -> list:
+    """Everything that impressions read from `files` depend on, as the key of a `Cache`.
+
+    Args:
+        files: with their sizes and times; see `state_of`.
+        catalog: of which all ids matter.
+        users: of which all ids matter.
+        features: names of the features kept.
+        part: what tells apart data made of the same files; anything that JSON can hold.
+
+    Raises:
+        OSError: if a file is missing.
+        ValueError: if there are no files.
+    """
+    if not files:
+        raise ValueError("files is empty: name those that behaviors is read from")
+    ids = [_fingerprint(catalog.ids), _fingerprint(users.ids)]
+    return ["impressions", state_of(files), *ids, list(features), part]
 
 
-def _as_ragged(tensor):
-    if isinstance(tensor, tf.RaggedTensor):
-        return tensor
-    return tf.RaggedTensor.from_tensor(tensor)
+def _fingerprint(strings: list[str]) -> str:
+    return hashlib.sha256(json.dumps(strings).encode()).hexdigest()
 
 
-def _checked(chunk):
-    """The chunk without padding ids, after its labels have been checked."""
-    rows = np.arange(len(chunk["impression_id"]))
-    differ = np.flatnonzero(chunk["candidate_lengths"] != chunk["clicked_lengths"])
-    if len(differ):
-        row = differ[0]
-        raise ValueError(
-            f"impression {chunk['impression_id'][row]} has {chunk['candidate_lengths'][row]} "
-            f"candidates but {chunk['clicked_lengths'][row]} labels"
-        )
-    row_of = np.repeat(rows, chunk["candidate_lengths"])
-    wrong = np.flatnonzero(~np.isin(chunk["clicked"], (1, 0, -1)))
-    if len(wrong):
-        raise ValueError(
-            f"impression {chunk['impression_id'][row_of[wrong[0]]]} has the label "
-            f"{chunk['clicked'][wrong[0]]}; labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
-        )
-    chunk["clicked"] = chunk["clicked"].astype(np.int8)
-    kept = chunk["candidates"] != 0
-    if not kept.all():
-        chunk["candidates"], chunk["clicked"] = chunk["candidates"][kept], chunk["clicked"][kept]
-        chunk["candidate_lengths"] = np.bincount(row_of[kept], minlength=len(rows))
-    kept = chunk["history"] != 0
-    if not kept.all():
-        row_of = np.repeat(rows, chunk["history_lengths"])
-        chunk["history"] = chunk["history"][kept]
-        chunk["history_lengths"] = np.bincount(row_of[kept], minlength=len(rows))
-    return chunk
-
-
-def _joined(chunks, features):
-    def join(name):
-        return np.concatenate([chunk.pop(name) for chunk in chunks])
-
-    return Impressions(
-        impression_id=join("impression_id"),
-        user_id=join("user_id"),
-        history_values=join("history"),
-        history_splits=ragged.splits_of(join("history_lengths")),
-        candidate_values=join("candidates"),
-        candidate_splits=ragged.splits_of(join("candidate_lengths")),
-        clicked=join("clicked"),
-        features={
-            name: np.concatenate([chunk["features"][name] for chunk in chunks]) for name in features
-        },
-    )
+def _with_splits(pieces: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """The pieces with row splits that go on from piece to piece, in place of lengths."""
+    ends = {"history": 0, "candidate": 0}
+    for number, piece in enumerate(pieces):
+        columns = dict(piece)
+        for name, end in ends.items():
+            splits = end + ragged.splits_of(columns.pop(f"{name}_lengths"))
+            ends[name] = splits[-1]
+            columns[f"{name}_splits"] = splits if number == 0 else splits[1:]
+        yield columns
 
 
 def _warn_of_unknown_articles(impressions):
@@ -251,7 +238,7 @@ def _warn_of_unknown_articles(impressions):
         "history": impressions.history_values,
         "candidate": impressions.candidate_values,
     }
-    counts = {name: (np.count_nonzero(v == _UNKNOWN_ARTICLE), len(v)) for name, v in counts.items()}
+    counts = {name: (_count_unknown(values), len(values)) for name, values in counts.items()}
     if any(unknown for unknown, _ in counts.values()):
         parts = [f"{unknown:,} of {size:,} {name} ids" for name, (unknown, size) in counts.items()]
         warnings.warn(
@@ -259,3 +246,10 @@ def _warn_of_unknown_articles(impressions):
             "extend the catalogue with their news",
             stacklevel=3,
         )
+
+
+def _count_unknown(values):
+    return sum(
+        np.count_nonzero(values[first : first + _CHUNK] == _UNKNOWN_ARTICLE)
+        for first in range(0, len(values), _CHUNK)
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.impressions import Impressions, impressions_key
 from tfrs_npa.data.mind import MindData
 from tfrs_npa.data.users import UserIndex
 
@@ -52,22 +54,34 @@ def read_parts(data: MindData, catalog: NewsCatalog, holdout: str) -> Parts:
         raise ValueError(f"the split {report_split} of {data.name} has no labels to measure by")
     if holdout == "auto":
         holdout = "validation" if report_split == "test" else "last-day"
-    users = UserIndex().adapt(data.behaviors["train"])
-    train = Impressions.from_dataset(data.behaviors["train"], catalog, users, ["time"])
+    users = data.users("train")
+    train = data.impressions("train", catalog, users, ["time"])
     stopping = None
     names = {"train": "train", "stopping": None, "report": report_split}
     if holdout == "last-day":
-        train, stopping, users = hold_out_last_day(train, users)
+        train, stopping, users = hold_out_last_day(
+            train, users, functools.partial(_kept, data, catalog, users)
+        )
         names |= {"train": "train without its last day", "stopping": "last day of train"}
     elif holdout == "validation":
-        stopping = Impressions.from_dataset(data.behaviors["validation"], catalog, users)
+        stopping = data.impressions("validation", catalog, users)
         names |= {"stopping": "validation"}
-    reported = Impressions.from_dataset(data.behaviors[report_split], catalog, users)
+    reported = data.impressions(report_split, catalog, users)
     return Parts(data, users, train, stopping, reported, names)
 
 
+def _kept(data: MindData, catalog: NewsCatalog, users: UserIndex, part: str, make) -> Impressions:
+    """A part of the training impressions, as `data` keeps all of them."""
+    key = None
+    if data.cache is not None:
+        key = impressions_key(data.files["behaviors"]["train"], catalog, users, ["time"], part)
+    return Impressions.from_pieces(make, data.cache, key)
+
+
 def hold_out_last_day(
-    impressions: Impressions, users: UserIndex
+    impressions: Impressions,
+    users: UserIndex,
+    join: Callable[[str, Callable], Impressions] = lambda part, make: Impressions.from_pieces(make),
 ) -> tuple[Impressions, Impressions, UserIndex]:
     """Parts the impressions of the last day from the earlier ones.
 
@@ -78,6 +92,7 @@ def hold_out_last_day(
         impressions: impressions with the feature `time`, in seconds since the epoch. The last day
             is the UTC day of the latest one.
         users: the index that `impressions` were converted with.
+        join: makes impressions of the name of a part and what gives its pieces.
 
     Returns:
         The impressions of the earlier days and those of the last day, both with the numbers of the
@@ -93,14 +108,17 @@ def hold_out_last_day(
             "all training impressions are of one day, so its last day cannot be held out to stop "
             "on; use --holdout none, which trains for a fixed number of epochs"
         )
-    earlier, later = impressions.take(~last), impressions.take(last)
-    numbers = [number for number in dict.fromkeys(earlier.user_id.tolist()) if number]
+    numbers = [number for number in dict.fromkeys(impressions.user_id[~last].tolist()) if number]
     kept = UserIndex()
     for number in numbers:
         kept.add(users.ids[number])
     renumbered = np.zeros(len(users), np.int32)
     renumbered[numbers] = np.arange(1, len(kept))
-    earlier, later = (
-        dataclasses.replace(part, user_id=renumbered[part.user_id]) for part in (earlier, later)
-    )
+
+    def pieces(rows):
+        for piece in impressions.pieces(np.flatnonzero(rows)):
+            yield piece | {"user_id": renumbered[piece["user_id"]]}
+
+    earlier = join("earlier days", lambda: pieces(~last))
+    later = join("last day", lambda: pieces(last))
     return earlier, later, kept

@@ -9,7 +9,7 @@ import numpy as np
 from tfrs_npa.data import ragged
 from tfrs_npa.data.impressions import Impressions
 
-_CHUNK = 65536
+_CHUNK = 16384
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ class TrainingRows:
 
     def _find_rows(self):
         splits = self._impressions.candidate_splits
-        self._is_negative = np.zeros(len(self._impressions.clicked), bool)
-        clicks, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        clicks, owners, repeats = ([np.zeros(0, np.int64)] for _ in range(3))
         self.without_click = self.without_negative = 0
         # In chunks: the pairs of impression and article take 8 bytes a candidate and a sort.
         for first in range(0, len(self._impressions), _CHUNK):
@@ -92,9 +91,13 @@ class TrainingRows:
             owner = np.repeat(np.arange(count), np.diff(bounds))
             articles = self._impressions.candidate_values[chunk].astype(np.int64)
             pairs = owner * (articles.max(initial=0) + 1) + articles
-            click = self._impressions.clicked[chunk] == 1
-            negative = (self._impressions.clicked[chunk] == 0) & ~np.isin(pairs, pairs[click])
-            self._is_negative[chunk] = negative
+            labels = self._impressions.clicked[chunk]
+            click, negative = labels == 1, labels == 0
+            # Like np.isin, which sorts the many to find the few.
+            clicked = np.sort(pairs[click])
+            same = np.append(clicked, -1)[np.searchsorted(clicked, pairs)] == pairs
+            repeat = negative & same
+            negative &= ~same
             has_click = np.bincount(owner[click], minlength=count) > 0
             has_negative = np.bincount(owner[negative], minlength=count) > 0
             self.without_click += np.count_nonzero(~has_click)
@@ -102,6 +105,9 @@ class TrainingRows:
             kept = np.flatnonzero(click & has_negative[owner])
             clicks.append(bounds[0] + kept)
             owners.append(first + owner[kept])
+            repeats.append(bounds[0] + np.flatnonzero(repeat))
+        # Positions, ascending. They are few if any: less memory than a mark for each candidate.
+        self._clicked_elsewhere = np.concatenate(repeats)
         self._click = np.concatenate(clicks)
         self._impression = np.concatenate(owners)
 
@@ -110,7 +116,11 @@ class TrainingRows:
         starts, lengths = ragged.bounds(self._impressions.candidate_splits, impression)
         columns = np.arange(lengths.max())
         allowed = columns < lengths[:, None]
-        allowed[allowed] = self._is_negative[(starts[:, None] + columns)[allowed]]
+        allowed[allowed] = self._impressions.clicked[(starts[:, None] + columns)[allowed]] == 0
+        repeats = self._clicked_elsewhere
+        first, last = np.searchsorted(repeats, starts), np.searchsorted(repeats, starts + lengths)
+        for row in np.flatnonzero(first < last):
+            allowed[row, repeats[first[row] : last[row]] - starts[row]] = False
         keys = generator.random(allowed.shape, np.float32)
         keys[~allowed] = np.inf
         chosen = ragged.smallest(keys, self._config.negatives_per_positive)

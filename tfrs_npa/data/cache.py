@@ -1,0 +1,226 @@
+"""What was read and converted once, kept on disk for the next time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Part of every key, so that nothing is read that another version of this code has written.
+_FORMAT = 1
+_PREFIX = "tfrs-npa-"
+_INDEX = "index.json"
+_BLOCK = 1 << 22
+
+logger = logging.getLogger(__name__)
+
+
+class Cache:
+    """Arrays by key, in a folder that several processes may use at once.
+
+    An entry is complete or not there: it is written under a temporary name, then moved into place.
+    One that is damaged all the same fails its checksum and is made anew. A folder that cannot be
+    written to costs a warning, and the time to make everything again.
+
+    >>> cache = Cache("my-cache")
+    >>> cache.json(["squares", 3], lambda: [number**2 for number in range(3)])
+    [0, 1, 4]
+
+    Args:
+        folder: made if missing, for its owner only. What is not an entry of a cache stays as it is.
+        max_bytes: beyond this size in all, the entries that were not used for longest are deleted.
+    """
+
+    def __init__(self, folder: str | os.PathLike, max_bytes: int = 10 << 30):
+        self.folder = pathlib.Path(folder)
+        self.max_bytes = max_bytes
+
+    def arrays(
+        self, key: Any, make: Callable[[], Iterable[Mapping[str, np.ndarray]]]
+    ) -> dict[str, np.ndarray]:
+        """Gives the arrays of a key; makes them if they are not there.
+
+        Args:
+            key: all that the arrays depend on; anything that JSON can hold.
+            make: gives the arrays by name, in pieces along the first axis. They hold numbers. Only
+                one piece is in memory at a time.
+
+        Returns:
+            The arrays, read-only memory maps; arrays in memory if they could not be kept.
+
+        Raises:
+            TypeError: if an array holds anything but numbers.
+        """
+        text = json.dumps([_FORMAT, key], sort_keys=True)
+        entry = self.folder / (_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:40])
+        arrays = _load(entry)
+        if arrays is None:
+            try:
+                self._store(entry, make)
+                arrays = _load(entry)
+            except _DiskError as error:
+                logger.warning("preprocessed data cannot be kept: %s", error)
+        return joined(make()) if arrays is None else arrays
+
+    def json(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Gives the value of a key; makes it if it is not there.
+
+        Args:
+            key: all that the value depends on; anything that JSON can hold.
+            make: gives the value; anything that JSON can hold.
+        """
+
+        def pieces():
+            yield {"json": np.frombuffer(json.dumps(make()).encode(), np.uint8)}
+
+        return json.loads(self.arrays(key, pieces)["json"].tobytes())
+
+    def _store(self, entry: pathlib.Path, make) -> None:
+        with _disk():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = tempfile.mkdtemp(prefix=f"{entry.name}-", dir=self.folder)
+        try:
+            _write(pathlib.Path(temporary), make())
+            with _disk():
+                # What is there is damaged, or another process made the same meanwhile.
+                shutil.rmtree(entry, ignore_errors=True)
+                try:
+                    os.rename(temporary, entry)
+                except OSError:
+                    # A process that was faster by a hair: its entry is as good as this one.
+                    if not entry.is_dir():
+                        raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._drop_oldest(entry)
+
+    def _drop_oldest(self, newest: pathlib.Path) -> None:
+        """Keeps to `max_bytes`; what processes left behind that were killed goes the same way."""
+        ages = {}
+        for entry in self.folder.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):  # another process deletes too
+                ages[entry] = entry.stat().st_mtime_ns
+        total = 0
+        for entry in sorted(ages, key=ages.get, reverse=True):
+            with contextlib.suppress(OSError):
+                total += sum(file.stat().st_size for file in entry.iterdir())
+            if total > self.max_bytes and entry != newest:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def default_cache_dir() -> pathlib.Path:
+    """Where the command line keeps preprocessed data: `tfrs-npa` in the user's cache folder.
+
+    That folder is `$XDG_CACHE_HOME`, or `~/.cache`.
+    """
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tfrs-npa"
+
+
+def state_of(files: Iterable[str | os.PathLike]) -> list[list]:
+    """What tells whether files have changed: path, size in bytes, and times in ns.
+
+    The times are those of the last change of the content and of the entry in the file system: the
+    second cannot be set back, as copying and unpacking programs do with the first.
+
+    Raises:
+        OSError: if a file is missing.
+    """
+    states = []
+    for file in files:
+        path = os.fspath(file)
+        if "://" in path:
+            found = tf.io.gfile.stat(path)
+            states.append([path, found.length, found.mtime_nsec])
+        else:
+            found = os.stat(path)
+            times = [found.st_mtime_ns, found.st_ctime_ns]
+            states.append([os.path.abspath(path), found.st_size, *times])
+    return states
+
+
+def joined(pieces: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins pieces of arrays by name along their first axis, in memory."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for piece in pieces:
+        for name, array in piece.items():
+            columns.setdefault(name, []).append(array)
+    return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+
+
+class _DiskError(Exception):
+    """Something about the cache's own files, not about what it was to hold."""
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _DiskError(str(error)) from error
+
+
+def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
+    index: dict[str, dict] = {}
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for piece in pieces:
+            for name, array in piece.items():
+                if array.dtype.kind not in "biuf":
+                    raise TypeError(f"{name} is of {array.dtype}; a cache keeps numbers only")
+                with _disk():
+                    if name not in index:
+                        file = f"{len(index)}.bin"
+                        dtype, shape = array.dtype.str, [0, *array.shape[1:]]
+                        index[name] = {"file": file, "dtype": dtype, "shape": shape, "crc": 0}
+                        files[name] = stack.enter_context(open(folder / file, "wb"))
+                    data = _bytes_of(np.ascontiguousarray(array, index[name]["dtype"]))
+                    files[name].write(data)
+                index[name]["crc"] = zlib.crc32(data, index[name]["crc"])
+                index[name]["shape"][0] += len(array)
+        with _disk():
+            for file in files.values():
+                file.flush()
+    with _disk():
+        (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """The arrays of an entry, None if it is not there or damaged."""
+    try:
+        index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+        arrays = {name: _mapped(entry, **columns) for name, columns in index.items()}
+        with contextlib.suppress(OSError):  # a folder that can only be read
+            os.utime(entry)
+    except Exception:  # whatever is wrong with it, it is made anew
+        return None
+    return arrays
+
+
+def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: int) -> np.ndarray:
+    path, shape = entry / file, tuple(shape)
+    # There is no memory map of nothing.
+    array = np.zeros(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", shape=shape)
+    if path.stat().st_size != array.nbytes:
+        raise ValueError(f"{path} is not of the size it was written with")
+    data, found = _bytes_of(array), 0
+    for first in range(0, len(data), _BLOCK):
+        found = zlib.crc32(data[first : first + _BLOCK], found)
+    if found != crc:
+        raise ValueError(f"{path} is not what was written")
+    # Of a plain class, because a small selection from np.memmap takes longer.
+    return np.asarray(array)
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
