@@ -44,7 +44,7 @@ def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, A
     return {
         "title": "Beside Microsoft Recommenders",
         "about": (
-            f"Generated data of MINDdemo's size ({articles:,} articles, {words:,} words, "
+            f"Generated data in MIND's format ({articles:,} articles, {words:,} words, "
             f"{users:,} users), the dimensions of Recommenders' npa.yaml. Ours evaluates "
             f"{impressions:,} impressions with {candidates:,} candidates, encoding the catalogue "
             f"included; theirs the first {scored_impressions:,} of them, {scored:,} candidates. "
