@@ -1,0 +1,181 @@
+"""Tables of a comparison with Microsoft Recommenders, in the form that `report.py` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import training_flops
+from comparison import (
+    EVALUATION,
+    PEAK,
+    PRESET,
+    RECIPE,
+    THEIRS,
+    TRAINING,
+    Case,
+    Comparison,
+)
+from demo_sized_data import TITLE_LENGTH
+
+import tfrs_npa
+
+import tensorflow as tf  # isort: skip
+
+# Times what Recommenders does.
+EVALUATION_AIM, TRAINING_AIMS = 200, {32: 4, 256: 6}
+# Their names of metrics, and ours.
+METRICS = {"group_auc": "auc", "mean_mrr": "mrr", "ndcg@5": "ndcg_5", "ndcg@10": "ndcg_10"}
+
+
+def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is written to JSON: tables, ratios and everything that was measured.
+
+    Args:
+        comparison: What was measured.
+        environment: What `machine.describe` returned; versions are added here.
+    """
+    impressions, candidates = _counts(comparison.data.valid)
+    scored_impressions, scored = _counts(comparison.data.scored)
+    articles, users = len(comparison.data.catalog), len(comparison.data.users)
+    words = len(comparison.data.catalog.vocabulary)
+    return {
+        "title": "Beside Microsoft Recommenders",
+        "about": (
+            f"Generated data in MIND's format ({articles:,} articles, {words:,} words, "
+            f"{users:,} users), the dimensions of Recommenders' npa.yaml. Ours evaluates "
+            f"{impressions:,} impressions with {candidates:,} candidates, encoding the catalogue "
+            f"included; theirs the first {scored_impressions:,} of them, {scored:,} candidates. "
+            f"Medians of {len(comparison.cases[0].rates)} rounds in turn. Preset: the same model "
+            "as theirs; recipe: `NPAConfig()` at the same dimensions."
+        ),
+        "command": "python benchmarks/against_recommenders.py",
+        "environment": environment
+        | {
+            "tfrs_npa": tfrs_npa.__version__,
+            "tensorflow": tf.__version__,
+            "recommenders": comparison.versions,
+        },
+        "tables": [
+            _training(comparison),
+            _evaluation(comparison),
+            _scores(comparison),
+            _share_of_peak(comparison),
+        ],
+        "ratios": _ratios(comparison),
+        "cases": [_measured(case) for case in comparison.cases],
+        "metrics": comparison.metrics,
+        "reading_seconds": comparison.data.reading_seconds,
+    }
+
+
+def _counts(impressions: tfrs_npa.Impressions) -> tuple[int, int]:
+    return len(impressions), int(impressions.candidate_splits[-1])
+
+
+def _of_task(comparison: Comparison, task: str, system: str) -> list[Case]:
+    return [case for case in comparison.cases if (case.task, case.system) == (task, system)]
+
+
+def _beside(comparison: Comparison, case: Case, system: str) -> Case:
+    """Returns the case of another system that `case` is compared with."""
+    return comparison.case(case.task, system, case.title_length, case.batch_size)
+
+
+def _training(comparison: Comparison) -> dict[str, Any]:
+    rows = []
+    for theirs in _of_task(comparison, TRAINING, THEIRS):
+        row = [str(theirs.title_length), str(theirs.batch_size), f"{theirs.rate:,.0f}"]
+        for system in (PRESET, RECIPE):
+            rate = _beside(comparison, theirs, system).rate
+            row += [f"{rate:,.0f}", _times(rate / theirs.rate)]
+        rows.append(row)
+    headers = ["title length", "batch", THEIRS, PRESET, "times", RECIPE, "times"]
+    return {"title": "Training, rows/s", "headers": headers, "rows": rows}
+
+
+def _evaluation(comparison: Comparison) -> dict[str, Any]:
+    theirs = comparison.case(EVALUATION, THEIRS, TITLE_LENGTH)
+    rows = []
+    for system in (THEIRS, PRESET, RECIPE):
+        case = comparison.case(EVALUATION, system, TITLE_LENGTH)
+        times = "" if system == THEIRS else _times(case.rate / theirs.rate)
+        impressions = comparison.data.scored if system == THEIRS else comparison.data.valid
+        candidates = _counts(impressions)[1]
+        seconds, first = candidates / case.rate, case.first_call_seconds
+        row = [system, f"{candidates:,}", f"{case.rate:,.0f}", times, f"{seconds:.2f}"]
+        rows.append([*row, f"{first:.2f}"])
+    headers = ["", "candidates", "candidates/s", "times", "s", "first call, s"]
+    title = f"Evaluation, title length {TITLE_LENGTH}"
+    return {"title": title, "headers": headers, "rows": rows}
+
+
+def _scores(comparison: Comparison) -> dict[str, Any]:
+    theirs, ours = comparison.scores[THEIRS], comparison.scores[PRESET]
+    difference = np.abs(ours - theirs)
+    rows = [
+        ["candidates scored by both", f"{len(theirs):,}"],
+        ["standard deviation of their scores", f"{theirs.std():.3f}"],
+        ["largest absolute difference", f"{difference.max():.1e}"],
+        ["largest relative difference", f"{(difference / theirs).max():.1e}"],
+    ]
+    for their_name, our_name in METRICS.items():
+        values = comparison.metrics[THEIRS][their_name], comparison.metrics[PRESET][our_name]
+        rows.append([f"{our_name}, theirs and ours", "{:.4f}, {:.4f}".format(*values)])
+    title = "Scores (probabilities of a click) with the same weights"
+    return {"title": title, "headers": ["", ""], "rows": rows}
+
+
+def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
+    peak = comparison.case(PEAK).rate
+    rows = []
+    for theirs in _of_task(comparison, TRAINING, THEIRS):
+        for system in (THEIRS, PRESET, RECIPE):
+            case = _beside(comparison, theirs, system)
+            model = comparison.ours[PRESET if system == THEIRS else system, case.title_length]
+            steps = case.rate / case.batch_size
+            padded = 1e-9 * training_flops.padded(model.config, case.batch_size)
+            row = [str(case.title_length), str(case.batch_size), system]
+            row += [f"{padded:,.1f}", f"{padded * steps / peak:.0%}"]
+            if system != THEIRS:
+                packed = 1e-9 * model.packed_flops(case.batch_size)
+                row += [f"{packed:,.1f}", f"{packed * steps / peak:.0%}"]
+            rows.append(row + [""] * (7 - len(row)))
+    headers = ["title length", "batch", ""]
+    headers += ["as published, GFLOP a step", "of the peak", "packed, GFLOP a step", "of the peak"]
+    title = f"Training, share of the measured float32 peak of {peak:,.0f} GFLOPS"
+    return {"title": title, "headers": headers, "rows": rows}
+
+
+def _ratios(comparison: Comparison) -> list[dict[str, Any]]:
+    ratios = []
+    for task in (EVALUATION, TRAINING):
+        for theirs in _of_task(comparison, task, THEIRS):
+            for system in (PRESET, RECIPE):
+                case = _beside(comparison, theirs, system)
+                name = f"{task}, title length {case.title_length}"
+                aim = EVALUATION_AIM
+                if task == TRAINING:
+                    name += f", batch {case.batch_size}"
+                    aim = TRAINING_AIMS.get(case.batch_size)
+                name += f" ({system.split()[-1]})"
+                ratios.append({"name": name, "ratio": case.rate / theirs.rate, "aim": aim})
+    return ratios
+
+
+def _measured(case: Case) -> dict[str, Any]:
+    values = {
+        field.name: getattr(case, field.name)
+        for field in dataclasses.fields(case)
+        if field.name not in ("run", "most_steps")
+    }
+    if math.isnan(case.first_call_seconds):
+        raise ValueError(f"{case.task} of {case.system} was never called first")
+    unit = {TRAINING: "rows/s", EVALUATION: "candidates/s", PEAK: "GFLOPS"}[case.task]
+    return values | {"unit": unit, "median": case.rate}
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 20 else f"{ratio:.1f}"

@@ -1,0 +1,188 @@
+import argparse
+import contextlib
+import functools
+import importlib
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tabulate import tabulate
+
+# tf.data keeps its functions whatever `eager_functions` says, and warns.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+SMALL = {
+    "data": {"his_size": 5, "word_emb_dim": 8, "npratio": 2},
+    "model": {"user_emb_dim": 4, "filter_num": 8, "attention_hidden_dim": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        names = "against_recommenders comparison comparison_tables demo_sized_data machine".split()
+        yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+class FakeRecommenders:
+    """Answers as a worker does; its scores are all one half."""
+
+    def __init__(self, folder, candidates, log):
+        self.folder, self.candidates, self.log = folder, candidates, log
+
+    def __call__(self, command, **arguments):
+        self.log.append(command)
+        if command == "train":
+            rows = arguments["steps"] * arguments["batch_size"]
+            return {"rows": rows, "seconds": rows / 50}
+        if command == "evaluate":
+            metrics = {"group_auc": 0.5, "mean_mrr": 0.2, "ndcg@5": 0.3, "ndcg@10": 0.4}
+            seconds = self.candidates / 200
+            return {"candidates": self.candidates, "seconds": seconds, "metrics": metrics}
+        if command == "score":
+            np.save(arguments["path"], np.full(self.candidates, 0.5, np.float32))
+            return {}
+        return {"python": "3.10", "recommenders": "1.2.1", "tensorflow": "2.15.1"}
+
+
+@pytest.fixture(scope="module")
+def measured(modules, tmp_path_factory):
+    """A comparison with a worker that does nothing, on small data, and what it was asked."""
+    folder, log = tmp_path_factory.mktemp("data"), []
+    small_product = functools.partial(modules.machine.MatrixProduct, size=100)
+    args = argparse.Namespace(
+        rounds=2, seconds=0.01, title_lengths=[10], batch_sizes=[4], evaluation_batch_size=8
+    )
+    with pytest.MonkeyPatch.context() as patch, eager_functions():
+        patch.setattr(modules.machine, "MatrixProduct", small_product)
+        for section, values in SMALL.items():
+            for key, value in values.items():
+                patch.setitem(modules.demo_sized_data.NPA_YAML[section], key, value)
+        size = modules.demo_sized_data.Size(40, 200, 40, 20, words=60, scored_candidates=30)
+        modules.demo_sized_data.write(folder, size, [10])
+        data = modules.comparison.Data(folder)
+        fake = FakeRecommenders(folder, int(data.scored.candidate_splits[-1]), log)
+        yield modules.comparison.compare(folder, {10: fake}, args), log
+
+
+@contextlib.contextmanager
+def eager_functions():
+    """Spares the tracing, which takes longer than everything else on small data."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def test_systems_are_measured_in_turn(modules, measured):
+    comparison, log = measured
+    systems = [modules.comparison.THEIRS, modules.comparison.PRESET, modules.comparison.RECIPE]
+    assert [case.system for case in comparison.cases] == [*systems, "", *systems]
+    assert all(len(case.rates) == 2 and min(case.rates) > 0 for case in comparison.cases)
+    assert all(case.first_call_seconds > 0 for case in comparison.cases)
+    # Scores come before the first training step; then each round trains and evaluates.
+    assert log[: log.index("train")] == ["evaluate", "score", "evaluate", "versions"]
+    assert log[-4:] == ["train", "evaluate"] * 2
+
+
+def test_models_are_the_same(modules, measured):
+    comparison, _ = measured
+    preset = comparison.ours[modules.comparison.PRESET, 10].config
+    recipe = comparison.ours[modules.comparison.RECIPE, 10].config
+    assert preset.num_filters == recipe.num_filters == 8
+    assert not preset.mask_padding and recipe.mask_padding
+    assert recipe.learning_rate != preset.learning_rate
+
+
+def test_rates_count_what_was_done(modules, measured):
+    comparison, _ = measured
+    theirs = comparison.case("training", modules.comparison.THEIRS, 10, 4)
+    assert theirs.rates == pytest.approx([50] * 2)
+    evaluation = comparison.case("evaluation", modules.comparison.THEIRS, 10)
+    assert evaluation.rate == pytest.approx(200)
+    ours = comparison.ours[modules.comparison.PRESET, 10]
+    assert ours.evaluation(1)[1] == len(comparison.data.valid.clicked)
+    assert ours.training(4)(3)[1] == 12
+
+
+def test_scores_are_probabilities_in_file_order(modules, measured):
+    comparison, _ = measured
+    scores = comparison.scores[modules.comparison.PRESET]
+    assert scores.shape == comparison.data.scored.clicked.shape
+    assert scores.min() > 0 and scores.max() < 1 and scores.std() > 0
+    model = modules.comparison.Ours(
+        comparison.ours[modules.comparison.PRESET, 10].config, comparison.data, 4
+    )
+    scores, metrics = model.scored()
+    first = int(comparison.data.scored.candidate_splits[1])
+    logits = model.model(next(iter(model.impressions(comparison.data.scored))))[0, :first]
+    np.testing.assert_allclose(scores[:first], 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    assert set(metrics) >= set(modules.comparison_tables.METRICS.values())
+
+
+def test_tables_and_json(modules, measured):
+    comparison, _ = measured
+    environment = modules.machine.describe()
+    result = modules.comparison_tables.describe(comparison, environment)
+    assert json.loads(json.dumps(result)) == result
+    training, evaluation, scores, peak = result["tables"]
+    ours = comparison.case("training", modules.comparison.PRESET, 10, 4)
+    assert training["rows"][0][:4] == ["10", "4", "50", f"{ours.rate:,.0f}"]
+    assert [row[0] for row in evaluation["rows"]] == [
+        "Recommenders",
+        "ours, preset",
+        "ours, recipe",
+    ]
+    assert dict(scores["rows"])["auc, theirs and ours"].startswith("0.5000, ")
+    assert [row[2] for row in peak["rows"]] == ["Recommenders", "ours, preset", "ours, recipe"]
+    for table in result["tables"]:
+        assert {len(row) for row in table["rows"]} == {len(table["headers"])}
+        assert tabulate(table["rows"], table["headers"])
+    ratio = next(r for r in result["ratios"] if r["name"].startswith("training"))
+    assert ratio["ratio"] == pytest.approx(ours.rate / 50) and ratio["aim"] is None
+    assert result["ratios"][0]["aim"] == 200
+    assert result["environment"]["cores"] >= 1 and result["environment"]["cpu"]
+    assert all(len(case["rates"]) == 2 for case in result["cases"])
+
+
+def test_warm_up_chooses_steps_for_the_time(modules):
+    given = []
+
+    def run(steps):
+        given.append(steps)
+        return 0.1 * steps, steps
+
+    case = modules.comparison.Case("training", "", run, most_steps=30)
+    case.warm_up(seconds=2)
+    assert case.steps == 20 and given == [2, 20]
+    case.warm_up(seconds=60)
+    assert case.steps == 30
+    case.warm_up(seconds=0.001)
+    assert case.steps == 1
+
+
+def test_arguments(modules, capsys):
+    parse = modules.against_recommenders.parse_arguments
+    usual, quick = parse([]), parse(["--quick", "--rounds", "1"])
+    assert (usual.rounds, usual.batch_sizes, usual.title_lengths) == (5, [32, 256], [10, 30])
+    assert usual.json.parts[-2:] == ("results", "against_recommenders.json")
+    assert (quick.rounds, quick.batch_sizes, quick.title_lengths, quick.json) == (
+        1,
+        [32],
+        [10],
+        None,
+    )
+    with pytest.raises(SystemExit):
+        parse(["--rounds", "0"])
+    assert "--rounds has to be at least 1" in capsys.readouterr().err
+
+
+def test_matrix_product_counts_operations(modules):
+    seconds, giga = modules.machine.MatrixProduct(size=100).run(3)
+    assert seconds > 0 and giga == pytest.approx(3 * 2 * 100**3 / 1e9)
