@@ -119,24 +119,23 @@ class NPA(tfrs.Model):
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""
-        user_embedding = self.user_embedding(features["user_id"], training=training)
         clicks, lengths = self.query_tower.clicks(features["history"])
-        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         candidates = tf.convert_to_tensor(features["candidates"])
         slots = tf.where(candidates != PADDING)
-        owners = tf.cast(slots[:, 0], tf.int32)
         # History and candidates in one call, so that a title that is in both is encoded once.
-        vectors = self.candidate_tower.encode(
-            tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0),
-            tf.concat([rows, owners], axis=0),
-            user_embedding,
-            training,
-        )["output"]
-        clicked, shown = tf.split(vectors, [tf.size(clicks), tf.size(owners)])
-        user = self.query_tower.encode(clicked, lengths, user_embedding, training)["output"]
-        logits = tf.reduce_sum(tf.cast(shown * tf.gather(user, owners), tf.float32), axis=1)
+        articles = tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0)
+        distinct, titles = tf.unique(articles)
+        encoded = self.candidate_tower.title_features(distinct, training)
+        clicked, shown = tf.split(titles, [tf.size(clicks), tf.shape(slots)[0]])
+        user_embedding = self.user_embedding(features["user_id"], training=training)
+        query = self.candidate_tower.attention.query(user_embedding)
+        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        vectors = self.candidate_tower.pool(encoded, clicked, rows, query)["output"]
+        user = self.query_tower.encode(vectors, lengths, user_embedding, training)["output"]
+        owners = tf.cast(slots[:, 0], tf.int32)
+        logits = self.candidate_tower.score(encoded, shown, owners, query, user)
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
-        return tf.tensor_scatter_nd_update(nothing, slots, logits)
+        return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
 
     def compute_loss(self, features, training=False):
         """Returns the mean loss of a batch and updates the metrics.
