@@ -31,15 +31,12 @@ class TitleFeatures(NamedTuple):
             pooled already, and is a single word here.
         starts: `[titles]`, the first word of each title.
         lengths: `[titles]`, the words of each title.
-        attention: The weights of the words of the titles that are pooled already, a ragged
-            `[titles, (words)]`; else None.
     """
 
     values: tf.Tensor
     keys: tf.Tensor | None
     starts: tf.Tensor
     lengths: tf.Tensor
-    attention: tf.RaggedTensor | None
 
 
 class NewsEncoder(tf.keras.Model):
@@ -145,12 +142,11 @@ class NewsEncoder(tf.keras.Model):
         x = self._dropout(x, training=training)
         values = self._dropout(self._convolve(x, words, lengths), training=training)
         values = self.attention.dropped(values, training)
-        keys, attention = self.attention.keys(values), None
+        keys = self.attention.keys(values)
         if self.attention.kind != "personalized":
             pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
-            values, keys, attention = pooled["output"], None, pooled["attention"]
-            lengths = tf.ones_like(lengths)
-        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths, attention)
+            values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
+        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths)
 
     def _convolve(self, x, words, lengths):
         """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.
@@ -190,21 +186,15 @@ class NewsEncoder(tf.keras.Model):
             query: What `attention.query` makes of the users, `[batch, ...]`.
 
         Returns:
-            A dict of `output` `[pairs, num_filters]`, the vectors, and `attention`, a ragged
-            `[pairs, (words)]`, the weights of the words of each title.
+            `[pairs, num_filters]`.
         """
         if features.keys is None:
-            return {
-                "output": tf.gather(features.values, titles),
-                "attention": tf.gather(features.attention, titles),
-            }
+            return tf.gather(features.values, titles)
         words, owners, lengths = _words_of(features, titles, rows)
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
-        pairs = packed_rows(lengths)
-        return {
-            "output": weighted_sums(weights, features.values, pairs, words, tf.size(lengths)),
-            "attention": tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False),
-        }
+        return weighted_sums(
+            weights, features.values, packed_rows(lengths), words, tf.size(lengths)
+        )
 
     def score(self, features, titles, rows, query, user):
         """Returns the inner products of the vectors r_u of titles and user vectors.
@@ -234,7 +224,7 @@ class NewsEncoder(tf.keras.Model):
         features = self.title_features(distinct, training)
         rows = tf.range(tf.shape(user_embedding)[0])
         query = self.attention.query(user_embedding)
-        return self.pool(features, titles, rows, query)["output"]
+        return self.pool(features, titles, rows, query)
 
 
 def _words_of(features, titles, rows):

@@ -106,5 +106,5 @@ class UserEncoder(tf.keras.Model):
         distinct, titles = tf.unique(news_id)
         features = self.news_encoder.title_features(distinct, training)
         query = self.news_encoder.attention.query(user_embedding)
-        vectors = self.news_encoder.pool(features, titles, rows, query)["output"]
+        vectors = self.news_encoder.pool(features, titles, rows, query)
         return self.encode(vectors, lengths, user_embedding, training)["output"]
