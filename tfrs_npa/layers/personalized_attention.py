@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrs_npa.layers.byte_dropout import ByteDropout
+
 # Large and finite: infinity times zero would be NaN in the gradient.
 MASKED_LOGIT = -1e9
 
@@ -64,7 +66,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         self.attention_dim = attention_dim
         self.dropout = dropout
         self.seed = seed
-        self._dropout = tf.keras.layers.Dropout(dropout, seed=seed)
+        self._dropout = ByteDropout(dropout, seed)
 
     def build(self, input_shape):
         """Creates the weights for inputs of shape `[..., length, features]`, `[..., user dims]`."""
@@ -145,26 +147,22 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         Args:
             values: `[elements, features]`, the elements of all sequences.
             keys: `[elements, ...]`, see `keys`.
-            query: `[sequences, ...]` or, for all alike, `[1, ...]`, see `query`.
+            query: `[elements, ...]`, the query that each element is compared with, or one for all,
+                `[1, ...]`; see `query`.
             lengths: `[sequences]` elements of each sequence.
 
         Returns:
             A dict of `output` `[sequences, features]` and `attention`, a ragged `[sequences,
             (elements)]`; a sequence without elements has a zero output.
         """
-        sequences = tf.size(lengths)
-        rows = tf.repeat(tf.range(sequences), lengths)
         if self.kind == "mean":
-            weights = 1 / tf.gather(tf.cast(lengths, values.dtype), rows)
+            logits = tf.zeros_like(values[:, 0])
         else:
-            if self.kind == "personalized":
-                query = tf.gather(query, rows)
             logits = tf.reduce_sum(keys * query, axis=-1)
-            largest = tf.math.unsorted_segment_max(tf.stop_gradient(logits), rows, sequences)
-            weights = tf.exp(logits - tf.gather(largest, rows))
-            totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
-            weights /= tf.gather(totals, rows)
-        output = tf.math.unsorted_segment_sum(weights[:, tf.newaxis] * values, rows, sequences)
+        weights = packed_softmax(logits, lengths)
+        output = tf.math.unsorted_segment_sum(
+            weights[:, tf.newaxis] * values, packed_rows(lengths), tf.size(lengths)
+        )
         attention = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
         return {"output": output, "attention": attention}
 
@@ -188,6 +186,28 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             "dropout": self.dropout,
             "seed": self.seed,
         }
+
+
+def packed_rows(lengths):
+    """Returns the sequence that each element of packed sequences belongs to, `[elements]`."""
+    return tf.repeat(tf.range(tf.size(lengths)), lengths)
+
+
+def packed_softmax(logits, lengths):
+    """Returns the softmax of each of several packed sequences.
+
+    Args:
+        logits: `[elements]`.
+        lengths: `[sequences]` elements of each sequence.
+
+    Returns:
+        `[elements]`.
+    """
+    rows, sequences = packed_rows(lengths), tf.size(lengths)
+    largest = tf.math.unsorted_segment_max(tf.stop_gradient(logits), rows, sequences)
+    weights = tf.exp(logits - tf.gather(largest, rows))
+    totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
+    return weights / tf.gather(totals, rows)
 
 
 def _dense(inputs, kernel, bias):

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import types
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.layers.personalized_attention import PersonalizedAttention
+from tfrs_npa.layers.byte_dropout import ByteDropout
+from tfrs_npa.layers.personalized_attention import (
+    PersonalizedAttention,
+    packed_rows,
+    packed_softmax,
+)
+from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.user_embedding import UserEmbedding
 
 # Index of a padded word and of a padded article.
 PADDING = 0
+
+
+class TitleFeatures(NamedTuple):
+    """Titles encoded as far as no user is needed, their words packed one title after the other.
+
+    Attributes:
+        values: `[words, num_filters]`, the contextual words c_i.
+        keys: `[words, attention_dim]` (`num_filters` in the `paper` form), what a user's query is
+            compared with; None where the weights of the words depend on no user. The title is then
+            pooled already, and is a single word here.
+        starts: `[titles]`, the first word of each title.
+        lengths: `[titles]`, the words of each title.
+    """
+
+    values: tf.Tensor
+    keys: tf.Tensor | None
+    starts: tf.Tensor
+    lengths: tf.Tensor
 
 
 class NewsEncoder(tf.keras.Model):
@@ -86,7 +111,7 @@ class NewsEncoder(tf.keras.Model):
             name="word_attention",
         )
         self.attention.build(((None, None, config.num_filters), (None, config.user_embedding_dim)))
-        self._dropout = tf.keras.layers.Dropout(config.dropout, seed=config.seed + 2)
+        self._dropout = ByteDropout(config.dropout, config.seed + 2)
         self.built = True
 
     @property
@@ -102,10 +127,7 @@ class NewsEncoder(tf.keras.Model):
             training: Whether dropout is on.
 
         Returns:
-            A dict of packed features: `values` `[words, num_filters]`, the contextual words c_i of
-            one title after the other; `keys` `[words, attention_dim]` (`num_filters` in the
-            `paper` form; None for mean pooling), what a user's query is compared with; `lengths`
-            `[articles]`, the words of each title.
+            `TitleFeatures` of the articles.
         """
         tokens = tf.gather(self.tokens, news_id)
         if self.config.mask_padding:
@@ -120,7 +142,11 @@ class NewsEncoder(tf.keras.Model):
         x = self._dropout(x, training=training)
         values = self._dropout(self._convolve(x, words, lengths), training=training)
         values = self.attention.dropped(values, training)
-        return {"values": values, "keys": self.attention.keys(values), "lengths": lengths}
+        keys = self.attention.keys(values)
+        if self.attention.kind != "personalized":
+            pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
+            values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
+        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths)
 
     def _convolve(self, x, words, lengths):
         """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.
@@ -137,50 +163,72 @@ class NewsEncoder(tf.keras.Model):
         """
         window, _, filters = self.convolution_kernel.shape
         kernel = tf.cast(tf.concat(tf.unstack(self.convolution_kernel), axis=1), x.dtype)
-        projected = tf.split(tf.matmul(x, kernel), window, axis=1)
-        ends = tf.repeat(lengths, lengths)
-        place = tf.range(tf.size(words)) - tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
-        nothing = tf.zeros([1, filters], x.dtype)
-        output = tf.cast(self.convolution_bias, x.dtype)
-        for step, by_word in zip(range(-((window - 1) // 2), window // 2 + 1), projected):
-            if step:
-                inside = (place + step >= 0) & (place + step < ends)
-                by_word = tf.concat([by_word, nothing], axis=0)
-                neighbours = tf.where(inside, tf.roll(words, -step, axis=0), tf.shape(x)[0])
-            else:
-                neighbours = words
-            output = output + tf.gather(by_word, neighbours)
-        return tf.nn.relu(output)
+        projected = tf.reshape(tf.matmul(x, kernel), [-1, filters])
+        # What each word and its neighbours add up: rows of `projected`, `window` for each word.
+        steps = tf.range(window) - (window - 1) // 2
+        number = tf.size(words)
+        place = tf.range(number) - tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
+        neighbours = place[:, tf.newaxis] + steps
+        inside = (neighbours >= 0) & (neighbours < tf.repeat(lengths, lengths)[:, tf.newaxis])
+        at = tf.where(inside, tf.range(number)[:, tf.newaxis] + steps, 0)
+        terms = tf.gather(words, at) * window + tf.range(window)
+        rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
+        sums = weighted_sums(None, projected, rows, tf.boolean_mask(terms, inside), number)
+        return tf.nn.relu(sums + tf.cast(self.convolution_bias, x.dtype))
 
-    def encode(self, news_id, rows, user_embedding, training=False):
-        """Encodes articles for users, each distinct title once.
+    def pool(self, features, titles, rows, query):
+        """Returns the vectors r_u of titles for users.
 
         Args:
-            news_id: `[pairs]` indices of the catalogue.
-            rows: `[pairs]` rows of `user_embedding`: who each article is encoded for.
-            user_embedding: `[batch, user_embedding_dim]`.
-            training: Whether dropout is on.
+            features: `TitleFeatures`.
+            titles: `[pairs]` titles of `features`.
+            rows: `[pairs]` rows of `query`, ascending: who each title is encoded for.
+            query: What `attention.query` makes of the users, `[batch, ...]`.
 
         Returns:
-            A dict of `output` `[pairs, num_filters]`, the vectors r_u, and `attention`, a ragged
-            `[pairs, (words)]`, the weights of the words of each title.
+            `[pairs, num_filters]`.
         """
-        distinct, title = tf.unique(news_id)
-        features = self.title_features(distinct, training)
-        values, keys, lengths = features["values"], features["keys"], features["lengths"]
-        query = self.attention.query(user_embedding)
-        if self.attention.kind != "personalized":
-            pooled = self.attention.pool_packed(values, keys, query, lengths)
-            return {name: tf.gather(value, title) for name, value in pooled.items()}
-        starts = tf.gather(tf.cumsum(lengths, exclusive=True), title)
-        lengths = tf.gather(lengths, title)
-        words = tf.ragged.range(starts, starts + lengths).flat_values
-        return self.attention.pool_packed(
-            tf.gather(values, words), tf.gather(keys, words), tf.gather(query, rows), lengths
+        if features.keys is None:
+            return tf.gather(features.values, titles)
+        words, owners, lengths = _words_of(features, titles, rows)
+        weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
+        return weighted_sums(
+            weights, features.values, packed_rows(lengths), words, tf.size(lengths)
+        )
+
+    def score(self, features, titles, rows, query, user):
+        """Returns the inner products of the vectors r_u of titles and user vectors.
+
+        Each is `sum_i alpha_ui (c_i . u)`, so that no vector r_u has to be made.
+
+        Args:
+            features, titles, rows, query: See `pool`.
+            user: `[batch, num_filters]` user vectors.
+
+        Returns:
+            `[pairs]`.
+        """
+        if features.keys is None:
+            return inner_products(user, features.values, rows, titles)
+        words, owners, lengths = _words_of(features, titles, rows)
+        weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
+        products = inner_products(user, features.values, owners, words)
+        return tf.math.unsorted_segment_sum(
+            weights * products, packed_rows(lengths), tf.size(lengths)
         )
 
     def call(self, inputs, training=False):
         """Encodes articles for users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
+        distinct, titles = tf.unique(inputs["news_id"])
+        features = self.title_features(distinct, training)
         rows = tf.range(tf.shape(user_embedding)[0])
-        return self.encode(inputs["news_id"], rows, user_embedding, training)["output"]
+        query = self.attention.query(user_embedding)
+        return self.pool(features, titles, rows, query)
+
+
+def _words_of(features, titles, rows):
+    """Returns the words of titles, the row that each belongs to, and the words of each title."""
+    starts, lengths = tf.gather(features.starts, titles), tf.gather(features.lengths, titles)
+    words = tf.ragged.range(starts, starts + lengths).flat_values
+    return words, tf.repeat(rows, lengths), lengths

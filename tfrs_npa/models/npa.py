@@ -12,8 +12,12 @@ from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import PADDING, NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
+
+# Bytes.
+ENCODING_MEMORY = 3 * 2**30
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -84,6 +88,8 @@ class NPA(tfrs.Model):
             ),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
+        self._encoded_catalog = EncodedCatalog(self.candidate_tower)
+        self.encoding_memory = ENCODING_MEMORY
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
@@ -119,24 +125,37 @@ class NPA(tfrs.Model):
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""
-        user_embedding = self.user_embedding(features["user_id"], training=training)
         clicks, lengths = self.query_tower.clicks(features["history"])
-        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         candidates = tf.convert_to_tensor(features["candidates"])
         slots = tf.where(candidates != PADDING)
+        # History and candidates together, so that a title that is in both is encoded once.
+        articles = tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0)
+        encoded, titles = self._encode(articles, training)
+        clicked, shown = tf.split(titles, [tf.size(clicks), tf.shape(slots)[0]])
+        user_embedding = self.user_embedding(features["user_id"], training=training)
+        query = self.candidate_tower.attention.query(user_embedding)
+        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        vectors = self.candidate_tower.pool(encoded, clicked, rows, query)
+        user = self.query_tower.encode(vectors, lengths, user_embedding, training)["output"]
         owners = tf.cast(slots[:, 0], tf.int32)
-        # History and candidates in one call, so that a title that is in both is encoded once.
-        vectors = self.candidate_tower.encode(
-            tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0),
-            tf.concat([rows, owners], axis=0),
-            user_embedding,
-            training,
-        )["output"]
-        clicked, shown = tf.split(vectors, [tf.size(clicks), tf.size(owners)])
-        user = self.query_tower.encode(clicked, lengths, user_embedding, training)["output"]
-        logits = tf.reduce_sum(tf.cast(shown * tf.gather(user, owners), tf.float32), axis=1)
+        logits = self.candidate_tower.score(encoded, shown, owners, query, user)
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
-        return tf.tensor_scatter_nd_update(nothing, slots, logits)
+        return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
+
+    def _encode(self, articles, training):
+        """Returns title features, and the title of each article in them."""
+
+        def of_batch():
+            distinct, titles = tf.unique(articles)
+            return self.candidate_tower.title_features(distinct, training), titles
+
+        if training:
+            return of_batch()
+        return tf.cond(
+            self._encoded_catalog.ready,
+            lambda: (self._encoded_catalog.features(), articles),
+            of_batch,
+        )
 
     def compute_loss(self, features, training=False):
         """Returns the mean loss of a batch and updates the metrics.
@@ -165,6 +184,16 @@ class NPA(tfrs.Model):
                 known_user=features["user_id"] != 0,
             )
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+
+    def evaluate(self, *args, **kwargs):
+        """Measures the model, as `tf.keras.Model.evaluate`; encodes each title once."""
+        with self._encoded_catalog.encoded(self.encoding_memory):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Scores candidates, as `tf.keras.Model.predict`; encodes each title once."""
+        with self._encoded_catalog.encoded(self.encoding_memory):
+            return super().predict(*args, **kwargs)
 
     def train_step(self, features):
         """Takes one optimizer step; returns the epoch's mean loss so far."""

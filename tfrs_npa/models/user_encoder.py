@@ -89,6 +89,8 @@ class UserEncoder(tf.keras.Model):
         """
         values = self.attention.dropped(vectors, training)
         query = self.attention.query(user_embedding)
+        if self.attention.kind == "personalized":
+            query = tf.repeat(query, lengths, axis=0)
         pooled = self.attention.pool_packed(values, self.attention.keys(values), query, lengths)
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
@@ -101,5 +103,8 @@ class UserEncoder(tf.keras.Model):
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
         news_id, lengths = self.clicks(inputs["history"])
         rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
-        vectors = self.news_encoder.encode(news_id, rows, user_embedding, training)["output"]
+        distinct, titles = tf.unique(news_id)
+        features = self.news_encoder.title_features(distinct, training)
+        query = self.news_encoder.attention.query(user_embedding)
+        vectors = self.news_encoder.pool(features, titles, rows, query)
         return self.encode(vectors, lengths, user_embedding, training)["output"]

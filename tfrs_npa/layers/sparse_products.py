@@ -1,0 +1,97 @@
+"""Products of chosen rows of two matrices, and their gradients, without copies of the rows.
+
+TensorFlow's own way is to gather the rows, and to add up the gradients of equal rows with
+`unsorted_segment_sum`, which takes a multiple of the time that the product itself takes. Here what
+is added up goes through a product with a sparse matrix; `benchmarks/README.md` has the times.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def inner_products(left, right, i, j):
+    """Returns the inner products of chosen rows, `left[i] . right[j]`.
+
+    Args:
+        left: `[rows, features]`.
+        right: `[columns, features]`.
+        i: `[pairs]` rows of `left`, ascending.
+        j: `[pairs]` rows of `right`.
+
+    Returns:
+        `[pairs]`.
+    """
+
+    @tf.custom_gradient
+    def products(left, right):
+        result = tf.reduce_sum(tf.gather(left, i) * tf.gather(right, j), axis=1)
+
+        def gradient(upstream):
+            return (
+                _sums(upstream, i, j, tf.shape(left)[0], right),
+                _sums(upstream, i, j, tf.shape(right)[0], left, transposed=True),
+            )
+
+        return result, gradient
+
+    return products(left, right)
+
+
+def weighted_sums(weights, values, i, j, number):
+    """Returns weighted sums of chosen rows: `sum_p weights[p] values[j[p]]` over `i[p] == row`.
+
+    Args:
+        weights: `[pairs]`; None: all 1.
+        values: `[columns, features]`.
+        i: `[pairs]` rows of the result, ascending.
+        j: `[pairs]` rows of `values`.
+        number: Rows of the result.
+
+    Returns:
+        `[number, features]`; a row without a pair is zero.
+    """
+    constant = weights is None
+    if constant:
+        weights = tf.ones_like(i, values.dtype)
+
+    @tf.custom_gradient
+    def sums(weights, values):
+        def gradient(upstream):
+            return (
+                None if constant else inner_products(upstream, values, i, j),
+                _sums(weights, i, j, tf.shape(values)[0], upstream, transposed=True),
+            )
+
+        return _sums(weights, i, j, number, values), gradient
+
+    return sums(weights, values)
+
+
+def _sums(entries, i, j, number, dense, transposed=False):
+    """Returns the sparse matrix of `entries` at `i`, `j` (`i` ascends), times `dense`.
+
+    Entries at the same place add up.
+
+    Args:
+        entries: `[pairs]`.
+        i, j: `[pairs]` rows and columns.
+        number: Rows of the result.
+        dense: What is multiplied, `[.., features]`.
+        transposed: Whether it is the transposed matrix.
+    """
+    # There are kernels for no shorter type.
+    dtype = tf.float64 if dense.dtype == tf.float64 else tf.float32
+    # One row too many: a product without any is a division by zero in TensorFlow's kernel.
+    shape = [tf.shape(dense)[0], number + 1] if transposed else [number + 1, tf.shape(dense)[0]]
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=tf.cast(tf.stack([i, j], axis=1), tf.int64),
+        values=tf.cast(entries, dtype),
+        dense_shape=tf.cast(tf.stack(shape), tf.int64),
+    )
+    if transposed:
+        # Several times faster than a product that is told to transpose.
+        matrix = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=dtype)
+    product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=tf.cast(dense, dtype))
+    product = tf.ensure_shape(product, [None, dense.shape[1]])
+    return tf.cast(product[:number], dense.dtype)

@@ -1,0 +1,104 @@
+"""The titles of a catalogue, encoded once for a whole evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.models.news_encoder import PADDING, NewsEncoder, TitleFeatures
+
+# Titles that are encoded at a time.
+_CHUNK = 4096
+
+
+class EncodedCatalog:
+    """What a news encoder makes of every article, independent of users, while it is wanted.
+
+    Args:
+        encoder: The candidate tower.
+
+    Attributes:
+        ready: A boolean variable: whether the catalogue is encoded.
+    """
+
+    def __init__(self, encoder: NewsEncoder):
+        self._encoder = encoder
+        filters, attention = encoder.config.num_filters, encoder.attention
+        self._has_keys = attention.kind == "personalized"
+        key_dim = encoder.config.attention_dim if attention.form == "recommenders" else filters
+        # A key of the paper's form is the value itself.
+        self._own_keys = self._has_keys and attention.form == "recommenders"
+        dtype = encoder.compute_dtype
+
+        def variable(shape, dtype):
+            return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
+
+        # A plain namespace, so that Keras neither saves them nor counts them as weights. Shapes
+        # are open: another catalogue needs no new trace.
+        self._variables = types.SimpleNamespace(
+            values=variable([None, filters], dtype),
+            keys=variable([None, key_dim if self._own_keys else 0], dtype),
+            starts=variable([None], tf.int32),
+            lengths=variable([None], tf.int32),
+            ready=tf.Variable(False, trainable=False),
+        )
+        self._title_features = tf.function(self._encode, reduce_retracing=True)
+
+    @property
+    def ready(self) -> tf.Variable:
+        return self._variables.ready
+
+    def features(self) -> TitleFeatures:
+        """Returns the features of the catalogue; title `i` is article `i`."""
+        own = self._variables
+        values = own.values.read_value()
+        keys = own.keys.read_value() if self._own_keys else values if self._has_keys else None
+        return TitleFeatures(values, keys, own.starts.read_value(), own.lengths.read_value())
+
+    def size(self) -> int:
+        """Returns the bytes that the encoded catalogue takes."""
+        own = self._variables
+        width = own.values.shape[1] + own.keys.shape[1]
+        return int(self._lengths().sum(dtype=np.int64)) * width * own.values.dtype.size
+
+    @contextlib.contextmanager
+    def encoded(self, memory: int) -> Iterator[None]:
+        """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
+        own = self._variables
+        if self.size() <= memory:
+            articles = len(self._lengths())
+            chunks = [
+                self._title_features(first, min(first + _CHUNK, articles))
+                for first in range(0, articles, _CHUNK)
+            ]
+            # One after the other: each is there twice while it is put together. A variable that is
+            # written in slices would not be, but it is copied whenever it is read.
+            own.lengths.assign(tf.concat([chunk.pop("lengths") for chunk in chunks], axis=0))
+            own.starts.assign(tf.cumsum(own.lengths, exclusive=True))
+            if self._own_keys:
+                own.keys.assign(tf.concat([chunk.pop("keys") for chunk in chunks], axis=0))
+            own.values.assign(tf.concat([chunk.pop("values") for chunk in chunks], axis=0))
+            own.ready.assign(True)
+        try:
+            yield
+        finally:
+            own.ready.assign(False)
+            for part in (own.values, own.keys, own.starts, own.lengths):
+                part.assign(tf.zeros([0, *part.shape[1:]], part.dtype))
+
+    def _lengths(self):
+        """Words, as `TitleFeatures` counts them, of each article."""
+        tokens = self._encoder.tokens.numpy()
+        if not self._has_keys:
+            return np.ones(len(tokens), np.int32)
+        if self._encoder.config.mask_padding:
+            return np.count_nonzero(tokens != PADDING, axis=1).astype(np.int32)
+        return np.full(len(tokens), tokens.shape[1], np.int32)
+
+    def _encode(self, first, last):
+        features = self._encoder.title_features(tf.range(first, last))._asdict()
+        return {name: part for name, part in features.items() if part is not None}
