@@ -140,7 +140,8 @@ def plot(path: pathlib.Path, rows: list[dict[str, str]], optimum: dict[str, floa
         axes.errorbar(places + offset, aucs.mean(axis=1), bars, fmt="o", capsize=4, label=kind)
     if optimum:
         best = [optimum[group] for group in GROUPS]
-        axes.hlines(best, places - 0.3, places + 0.3, "grey", "dashed", "best from history alone")
+        ends = (places - 0.3, places + 0.3)
+        axes.hlines(best, *ends, "grey", "dashed", label="best from history alone")
     axes.set_xticks(places, ["all users", "known users", "new users"])
     axes.set_ylabel("AUC, mean ± standard deviation")
     axes.figure.legend(loc="outside upper center", ncols=4)

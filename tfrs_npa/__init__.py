@@ -10,6 +10,7 @@ from tfrs_npa import _keras as _keras
 import tfrs_npa.datasets.mind as _mind  # noqa: F401  registers the builder
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data import (
+    Cache,
     Impressions,
     NewsCatalog,
     UserIndex,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NPA",
+    "Cache",
     "Impressions",
     "LazyAdam",
     "NPAConfig",

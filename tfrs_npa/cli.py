@@ -100,6 +100,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not data.is_labelled(split):
         raise ValueError(f"the split {split} of {data.name} has no labels to measure by")
     model = trained.load_model()
+    if options.encoding_memory is not None:
+        model.encoding_memory = int(options.encoding_memory * 2**30)
     model.set_catalog(model.catalog.extend(data.titles(split)))
     impressions = data.impressions(split, model.catalog, model.users)
     figures = evaluate_model(

@@ -164,6 +164,13 @@ def _add_evaluate(commands) -> None:
         help="default: test where it is labelled, else validation",
     )
     evaluate.add_argument("--json", metavar="FILE", help="write the figures here too")
+    evaluate.add_argument(
+        "--encoding-memory",
+        type=float,
+        metavar="GB",
+        help="memory for encoded titles; articles that need more are encoded batch by batch, "
+        "which is slower and gives the same figures (default: 3)",
+    )
 
 
 def _add_folders(group) -> None:

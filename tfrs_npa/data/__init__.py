@@ -1,6 +1,7 @@
 """From strings to batches of integers. Knows no model."""
 
 from tfrs_npa.data.batches import impression_batches, training_batches
+from tfrs_npa.data.cache import Cache, default_cache_dir
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.users import UserIndex
@@ -8,11 +9,13 @@ from tfrs_npa.data.vocabulary import Vocabulary, tokenize
 from tfrs_npa.data.word_vectors import WordVectors
 
 __all__ = [
+    "Cache",
     "Impressions",
     "NewsCatalog",
     "UserIndex",
     "Vocabulary",
     "WordVectors",
+    "default_cache_dir",
     "impression_batches",
     "tokenize",
     "training_batches",

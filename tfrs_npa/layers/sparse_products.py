@@ -58,6 +58,8 @@ def weighted_sums(weights, values, i, j, number):
     @tf.custom_gradient
     def sums(weights, values):
         def gradient(upstream):
+            # Indexed slices, where rows of the result were gathered.
+            upstream = tf.convert_to_tensor(upstream)
             return (
                 None if constant else inner_products(upstream, values, i, j),
                 _sums(weights, i, j, tf.shape(values)[0], upstream, transposed=True),
@@ -75,7 +77,8 @@ def _sums(entries, i, j, number, dense, transposed=False):
 
     Args:
         entries: `[pairs]`.
-        i, j: `[pairs]` rows and columns.
+        i: `[pairs]` rows of the matrix.
+        j: `[pairs]` columns of the matrix.
         number: Rows of the result.
         dense: What is multiplied, `[.., features]`.
         transposed: Whether it is the transposed matrix.

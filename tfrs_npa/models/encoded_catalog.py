@@ -20,9 +20,6 @@ class EncodedCatalog:
 
     Args:
         encoder: The candidate tower.
-
-    Attributes:
-        ready: A boolean variable: whether the catalogue is encoded.
     """
 
     def __init__(self, encoder: NewsEncoder):
@@ -50,6 +47,7 @@ class EncodedCatalog:
 
     @property
     def ready(self) -> tf.Variable:
+        """Whether the catalogue is encoded, a boolean variable."""
         return self._variables.ready
 
     def features(self) -> TitleFeatures:

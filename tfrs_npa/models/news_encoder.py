@@ -190,6 +190,15 @@ class NewsEncoder(tf.keras.Model):
         """
         if features.keys is None:
             return tf.gather(features.values, titles)
+        if self.config.mask_padding:
+            return self._pool(features, titles, rows, query)
+        # Without a mask, half of the slots of a history may be the same padded article.
+        number = tf.size(features.lengths, tf.int64)
+        pairs, slots = tf.unique(tf.cast(rows, tf.int64) * number + tf.cast(titles, tf.int64))
+        titles, rows = tf.cast(pairs % number, tf.int32), tf.cast(pairs // number, tf.int32)
+        return tf.gather(self._pool(features, titles, rows, query), slots)
+
+    def _pool(self, features, titles, rows, query):
         words, owners, lengths = _words_of(features, titles, rows)
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
         return weighted_sums(
@@ -202,7 +211,10 @@ class NewsEncoder(tf.keras.Model):
         Each is `sum_i alpha_ui (c_i . u)`, so that no vector r_u has to be made.
 
         Args:
-            features, titles, rows, query: See `pool`.
+            features: As in `pool`.
+            titles: As in `pool`.
+            rows: As in `pool`.
+            query: As in `pool`.
             user: `[batch, num_filters]` user vectors.
 
         Returns:
