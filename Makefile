@@ -1,16 +1,22 @@
-# Needs Python 3.10 or later and nothing else: every target sets up what it needs in .venv.
+# Needs Python 3.10 or later and nothing else: every target sets up what it needs in .venv. Only
+# `make bench` needs a second interpreter too, see below.
 # Another interpreter: make demo PYTHON=python3.12
 
 PYTHON ?= python3
+# Of Microsoft Recommenders, beside which `make bench` measures: Python 3.9, 3.10 or 3.11.
+RECOMMENDERS_PYTHON ?= python3.10
 VENV := .venv
+RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCHMARKS := $(VENV)/.benchmarks
+RESULTS := benchmarks/results
 
 # TensorFlow's C++ side otherwise reports the missing GPU at every start.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint format clean help
+.PHONY: demo test lint format bench ablation recipes clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 5 --run runs/demo --overwrite
@@ -27,8 +33,29 @@ format: $(INSTALLED) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove the environment, the demo's run, caches and build products
-	rm -rf $(VENV) runs/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+bench: $(BENCHMARKS) ## run the benchmarks and write their figures into README.md
+	$(BIN)/python benchmarks/against_recommenders.py --json $(RESULTS)/against_recommenders.json \
+	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
+	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
+	$(BIN)/python benchmarks/metrics.py --json $(RESULTS)/metrics.json
+	$(BIN)/python benchmarks/optimizer_step.py --json $(RESULTS)/optimizer_step.json
+	$(BIN)/python benchmarks/scaling.py --json $(RESULTS)/scaling.json \
+	  --plot $(RESULTS)/evaluation_scaling.png
+	$(BIN)/python benchmarks/large_evaluation.py --json $(RESULTS)/large_evaluation.json
+	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
+	$(BIN)/python benchmarks/report.py
+
+# These two go on where they stopped. To train anew, remove the CSV.
+ablation: $(BENCHMARKS) ## compare personalised attention with vanilla and none
+	$(BIN)/python examples/ablation.py --output $(RESULTS)/ablation.csv \
+	  --plot $(RESULTS)/ablation.png
+
+recipes: $(BENCHMARKS) ## compare our recipe with the two published ones
+	$(BIN)/python benchmarks/recipes.py --output $(RESULTS)/recipes.csv \
+	  --plot $(RESULTS)/recipes.png
+
+clean: ## remove the environments, the demo's run, caches and build products
+	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list
@@ -44,4 +71,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@# The pip that comes with Python 3.10 searches for minutes where a current one needs seconds.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install -qq --editable '.[test]'
+	@touch $@
+
+$(BENCHMARKS): $(INSTALLED)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[benchmarks]'
 	@touch $@

@@ -155,7 +155,7 @@ def _ratios(comparison: Comparison) -> list[dict[str, Any]]:
         for theirs in _of_task(comparison, task, THEIRS):
             for system in (PRESET, RECIPE):
                 case = _beside(comparison, theirs, system)
-                name = f"{task}, title length {case.title_length}"
+                name = f"{task}, times Recommenders, title length {case.title_length}"
                 aim = EVALUATION_AIM
                 if task == TRAINING:
                     name += f", batch {case.batch_size}"

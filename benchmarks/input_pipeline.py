@@ -184,7 +184,7 @@ def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tupl
         medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
         ratio = medians["training step"] / medians["training batch"]
         rows.append([f"{size}", *(f"{value:,.2f}" for value in medians.values()), f"{ratio:,.0f}"])
-        name = f"step / batch of {size}"
+        name = f"training step / drawing its batch of {size}"
         ratios.append({"name": name, "ratio": ratio, "aim": AIM})
     headers = ["batch size", *(f"{name}, ms" for name in medians), "step / batch"]
     return table(f"Batches of {impressions:,} impressions", headers, rows), ratios

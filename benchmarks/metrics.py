@@ -6,12 +6,16 @@ Prints one line for all impressions at once, padded to the longest, and one for 
 from __future__ import annotations
 
 import argparse
+import json
+import pathlib
 import statistics
 import time
 
+import machine
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.data.files import replacing
 from tfrs_npa.metrics import ImpressionMetrics
 
 IMPRESSIONS = 73_152
@@ -37,8 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=512, help="impressions per batch")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
 
+    environment = machine.describe() | {"tensorflow": tf.__version__}
     arrays = generate(np.random.default_rng(0))
     mask = arrays[2]
     batches = []
@@ -48,7 +54,9 @@ def main() -> None:
         batches.append([tf.constant(a[rows, :width] if a.ndim == 2 else a[rows]) for a in arrays])
     whole = [[tf.constant(array) for array in arrays]]
 
-    print(f"{IMPRESSIONS:,} impressions, {mask.sum():,} candidates")
+    size = f"{IMPRESSIONS:,} impressions, {mask.sum():,} candidates"
+    print(size)
+    rows = []
     for name, stream in (("all at once", whole), (f"batches of {args.batch_size}", batches)):
         ranking = ImpressionMetrics()
         update = tf.function(ranking.update, reduce_retracing=True)
@@ -60,10 +68,21 @@ def main() -> None:
             auc = float(ranking.metrics[0].result())
             seconds.append(time.perf_counter() - started)
         # The first round, with the tracing, is not in the median.
-        print(
-            f"{name}: median {statistics.median(seconds[1:]):.2f} s, "
-            f"first {seconds[0]:.2f} s (AUC {auc:.4f})"
-        )
+        median, first = f"{statistics.median(seconds[1:]):.2f}", f"{seconds[0]:.2f}"
+        print(f"{name}: median {median} s, first {first} s (AUC {auc:.4f})")
+        rows.append([name, median, first])
+    if args.json is not None:
+        result = {
+            "title": "Metrics",
+            "about": "AUC, MRR and nDCG of made-up scores of the size of MIND-small's dev split: "
+            f"median of {args.rounds} rounds, and the first call, with its tracing.",
+            "command": "python benchmarks/metrics.py",
+            "environment": environment,
+            "tables": [{"title": size, "headers": ["", "s", "first call, s"], "rows": rows}],
+            "ratios": [],
+        }
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

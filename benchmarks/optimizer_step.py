@@ -7,8 +7,12 @@ Example:
 from __future__ import annotations
 
 import argparse
+import json
+import pathlib
 import statistics
 import time
+
+import machine
 
 
 def milliseconds_per_step(optimizer, rows: int, args: argparse.Namespace) -> float:
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps measured; prints the median")
     parser.add_argument("--warmup", type=int, default=3, help="steps before measuring")
     parser.add_argument("--jit-compile", action="store_true", help="compile the step with XLA")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
 
     # After the arguments, so that --help answers at once.
@@ -50,16 +55,34 @@ def main() -> None:
 
     import tensorflow as tf  # isort: skip
 
+    from tfrs_npa.data.files import replacing
     from tfrs_npa.optimizers import LazyAdam
 
-    print(f"{args.ids:,} ids of {args.dim} numbers per step; ms per step, median of {args.steps}")
-    print(f"{'rows':>12} {'Adam':>10} {'LazyAdam':>10}")
+    environment = machine.describe() | {"tensorflow": tf.__version__}
+    title = f"{args.ids:,} ids of {args.dim} numbers per step; ms per step, median of {args.steps}"
+    headers = ["rows", "Adam", "LazyAdam"]
+    print(title)
+    print("{:>12} {:>10} {:>10}".format(*headers))
+    table = []
     for rows in args.rows:
         adam, lazy = (
-            milliseconds_per_step(optimizer, rows, args)
-            for optimizer in (tf.keras.optimizers.Adam(), LazyAdam())
+            f"{milliseconds_per_step(make(), rows, args):.2f}"
+            for make in (tf.keras.optimizers.Adam, LazyAdam)
         )
-        print(f"{rows:>12,} {adam:>10.2f} {lazy:>10.2f}", flush=True)
+        print(f"{rows:>12,} {adam:>10} {lazy:>10}", flush=True)
+        table.append([f"{rows:,}", adam, lazy])
+    if args.json is not None:
+        result = {
+            "title": "Optimizer step",
+            "about": "One embedding table: Keras's Adam, which updates all of its rows at each "
+            "step, and `LazyAdam`, which updates those that the step used.",
+            "command": "python benchmarks/optimizer_step.py",
+            "environment": environment,
+            "tables": [{"title": title, "headers": headers, "rows": table}],
+            "ratios": [],
+        }
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

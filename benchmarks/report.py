@@ -1,9 +1,11 @@
 """Writes the figures in benchmarks/results/ into the README, and draws them.
 
 Each `*.json` there is an object with `title`, `about`, `command`, `environment` (cores, cpu, day,
-versions), `tables` (each with `title`, `headers` and `rows` of strings) and, for the plot, `ratios`
-(each with `name`, `ratio` and `aim`, which may be null). The README holds a line
-`<!-- performance: begin -->` and a line `<!-- performance: end -->`; what is between is replaced.
+versions), `tables` (each with `title`, `headers` and `rows` of strings) and `ratios` (each with
+`name`, `ratio`, and what it aims at, `aim`: at least, or `at_most`; either may be null or missing).
+The README gets one table with all ratios, and a plot of those against Microsoft Recommenders,
+between a line `<!-- performance: begin -->` and a line `<!-- performance: end -->`. All the tables
+go into `README.md` beside the results.
 """
 
 from __future__ import annotations
@@ -31,13 +33,15 @@ def main() -> None:
     args = parser.parse_args()
     results = read(args.results)
     plot = None
-    if any(result.get("ratios") for result in results):
+    if any(compared(result) for result in results):
         plot = args.results / "performance.png"
         draw(results, plot)
-    text = args.readme.read_text(encoding="utf-8")
-    text = insert(text, markdown(results, plot and os.path.relpath(plot, args.readme.parent)))
-    with replacing(args.readme) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    everything = args.results / "README.md"
+    links = [path and os.path.relpath(path, args.readme.parent) for path in (everything, plot)]
+    text = insert(args.readme.read_text(encoding="utf-8"), summary(results, *links))
+    for path, content in ((everything, tables(results)), (args.readme, text)):
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -52,17 +56,40 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def markdown(results: list[dict[str, Any]], plot: str | None) -> str:
-    """Returns the section of the README: tables, and the plot if there is one."""
-    parts = []
+def compared(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the ratios of a result that are against Microsoft Recommenders."""
+    return result.get("ratios", []) if "recommenders" in result["environment"] else []
+
+
+def summary(results: list[dict[str, Any]], everything: str, plot: str | None) -> str:
+    """Returns the section of the project's README: a table of all ratios, and the plot if any."""
+    rows = []
     for result in results:
-        parts += [f"### {result['title']}", result["about"]]
-        parts.append(f"`{result['command']}`, {_environment(result['environment'])}.")
-        for table in result["tables"]:
-            parts += [f"**{table['title']}**", _table(table)]
+        for ratio in result.get("ratios", []):
+            aim = ""
+            if ratio.get("aim") is not None:
+                aim = f"at least {ratio['aim']:g}"
+            elif ratio.get("at_most") is not None:
+                aim = f"at most {ratio['at_most']:g}"
+            value = ratio["ratio"]
+            times = f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
+            rows.append([ratio["name"], times, aim, f"`{result['command']}`"])
+    table = {"headers": ["", "times", "aim", "command"], "rows": rows}
+    parts = [_table(table), f"All figures, and how they came about: [{everything}]({everything})."]
     if plot:
         parts.append(f"![Speed, times Microsoft Recommenders]({plot})")
     return "\n\n".join(parts)
+
+
+def tables(results: list[dict[str, Any]]) -> str:
+    """Returns all the tables, as a page of their own."""
+    parts = ["# Results", "Written by `benchmarks/report.py`."]
+    for result in results:
+        parts += [f"## {result['title']}", result["about"]]
+        parts.append(f"`{result['command']}`, {_environment(result['environment'])}.")
+        for table in result["tables"]:
+            parts += [f"**{table['title']}**", _table(table)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(table: dict[str, Any]) -> str:
@@ -92,19 +119,19 @@ def insert(text: str, section: str) -> str:
 
 
 def draw(results: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Draws all ratios as bars, and a mark where each aims."""
+    """Draws the ratios against Microsoft Recommenders as bars, and a mark where each aims."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    ratios = [ratio for result in results for ratio in result.get("ratios", [])]
+    ratios = [ratio for result in results for ratio in compared(result)]
     figure, axes = plt.subplots(figsize=(8, 1 + 0.35 * len(ratios)), layout="constrained")
     bars = axes.barh([r["name"] for r in ratios], [r["ratio"] for r in ratios], color="#4472a8")
     axes.bar_label(bars, fmt="{:,.3g}", padding=4)
     for row, ratio in enumerate(ratios):
-        if ratio["aim"] is not None:
-            label = "aim" if row == 0 else None
+        if ratio.get("aim") is not None:
+            label = None if axes.get_legend_handles_labels()[0] else "aim"
             axes.plot([ratio["aim"]] * 2, [row - 0.4, row + 0.4], color="black", label=label)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
@@ -112,7 +139,7 @@ def draw(results: list[dict[str, Any]], path: pathlib.Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("times Microsoft Recommenders, logarithmic")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right", frameon=False)
+        axes.figure.legend(loc="outside upper right", frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
     plt.close(figure)

@@ -9,10 +9,17 @@ RESULT = {
     "title": "Speed",
     "about": "Made up.",
     "command": "python benchmarks/speed.py",
-    "environment": {"cores": 2, "cpu": "Some CPU", "day": "2020-01-01", "tensorflow": "2.0"},
+    "environment": {
+        "cores": 2,
+        "cpu": "Some CPU",
+        "day": "2020-01-01",
+        "tensorflow": "2.0",
+        "recommenders": {"recommenders": "1.2", "tensorflow": "1.9"},
+    },
     "tables": [{"title": "Rows", "headers": ["", "rows/s"], "rows": [["ours", "1,234"]]}],
     "ratios": [
         {"name": "training", "ratio": 5.5, "aim": 4},
+        {"name": "memory", "ratio": 1234, "at_most": 2000},
         {"name": "b", "ratio": 2, "aim": None},
     ],
 }
@@ -46,16 +53,30 @@ def test_the_section_is_replaced(run, report, tmp_path):
     text = run(f"Before\n{report.BEGIN}\nold\n{report.END}\nAfter\n", RESULT)
     assert text.startswith(f"Before\n{report.BEGIN}\n") and text.endswith(f"{report.END}\nAfter\n")
     assert "old" not in text
-    assert "| ours | 1,234" in text and "2 cores of Some CPU, 2020-01-01, TensorFlow 2.0" in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    command = "`python benchmarks/speed.py`"
+    assert ["training", "5.50", "at least 4", command] in rows
+    assert ["memory", "1,234", "at most 2000", command] in rows
+    assert ["b", "2.00", "", command] in rows
     assert "](benchmarks/results/performance.png)" in text
+    assert "](benchmarks/results/README.md)" in text
     assert (tmp_path / "benchmarks/results/performance.png").read_bytes()[1:4] == b"PNG"
+    everything = (tmp_path / "benchmarks/results/README.md").read_text()
+    assert "| ours | 1,234" in everything
+    environment = (
+        "2 cores of Some CPU, 2020-01-01, TensorFlow 2.0 (Recommenders 1.2: TensorFlow 1.9)"
+    )
+    assert environment in everything
     assert run(text, RESULT) == text
 
 
-def test_several_results_and_no_plot(run, report):
-    first, second = ({**RESULT, "title": title, "ratios": []} for title in ("A", "B"))
+def test_several_results_and_no_plot(run, report, tmp_path):
+    alone = {name: RESULT["environment"][name] for name in ("cores", "cpu", "day")}
+    first, second = ({**RESULT, "title": title, "environment": alone} for title in ("A", "B"))
     text = run(f"{report.BEGIN}\n{report.END}", first, second)
-    assert text.index("### A") < text.index("### B") and "![" not in text
+    assert text.count("| training") == 2 and "![" not in text
+    everything = (tmp_path / "benchmarks/results/README.md").read_text()
+    assert everything.index("## A") < everything.index("## B")
 
 
 def test_a_readme_without_markers(run, report):

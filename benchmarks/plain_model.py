@@ -1,0 +1,90 @@
+"""NPA as its definition reads: what the fast model has to agree with."""
+
+from __future__ import annotations
+
+import tfrs_npa
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
+from tfrs_npa.models.news_encoder import PADDING
+
+import tensorflow as tf  # isort: skip
+
+
+class PlainNPA(tfrs_npa.NPA):
+    """NPA that encodes every article of every impression anew, for its user, padding and all.
+
+    The weights, and the way to train, to evaluate and to save them, are those of `NPA`; so are the
+    scores. Nothing is shared between equal titles or words, not even a dropout mask, and nothing is
+    encoded ahead of an evaluation.
+
+    Args:
+        config: As of `NPA`.
+        catalog: As of `NPA`.
+        users: As of `NPA`.
+
+    Call arguments:
+        features: As of `NPA`.
+        training: Whether dropout is on.
+
+    Returns:
+        `[batch, candidates]` float32 logits; -1e9 at padding.
+    """
+
+    def __init__(self, config, catalog, users, name="plain_npa"):
+        super().__init__(config, catalog, users, name=name)
+        self.encoding_memory = 0
+
+        def dropout(rate, seed):
+            return tf.keras.layers.Dropout(rate, seed=config.seed + seed)
+
+        self._word_dropout = dropout(config.dropout, 2)
+        self._filter_dropout = dropout(config.dropout, 3)
+        self._title_dropout = dropout(config.pooling_dropout, 10)
+        self._history_dropout = dropout(config.pooling_dropout, 20)
+
+    def call(self, features, training=False):
+        """Scores candidates; see the class."""
+        embedding = self.user_embedding(features["user_id"], training=training)
+        candidates = tf.convert_to_tensor(features["candidates"])
+        user = self._users(tf.convert_to_tensor(features["history"]), embedding, training)
+        articles = self._articles(candidates, embedding, training)
+        logits = tf.linalg.matvec(articles, user)
+        return tf.where(candidates != PADDING, logits, MASKED_LOGIT)
+
+    def _articles(self, news_id, embedding, training):
+        """Encodes articles `[batch, slots]` for `[batch, user_embedding_dim]` users.
+
+        Returns:
+            `[batch, slots, num_filters]`.
+        """
+        tower, attention = self.candidate_tower, self.candidate_tower.attention
+        tokens = tf.gather(tower.tokens, news_id)
+        words = self._word_dropout(tf.gather(tower.word_table, tokens), training=training)
+        mask = None
+        if self.config.mask_padding:
+            mask = tokens != PADDING
+            words *= tf.cast(mask, words.dtype)[..., tf.newaxis]
+        values = tf.nn.conv1d(words, tower.convolution_kernel, stride=1, padding="SAME")
+        values = tf.nn.relu(values + tower.convolution_bias)
+        values = self._filter_dropout(values, training=training)
+        values = self._title_dropout(values, training=training)
+        query = attention.query(embedding)
+        if query is not None:
+            query = query[:, tf.newaxis]  # one user, all slots
+        return attention.pool(values, attention.keys(values), query, mask)["output"]
+
+    def _users(self, history, embedding, training):
+        """Encodes `[batch, user_embedding_dim]` users by their clicks `[batch, history]`.
+
+        Returns:
+            `[batch, num_filters]`.
+        """
+        attention = self.query_tower.attention
+        values = self._articles(history, embedding, training)
+        values = self._history_dropout(values, training=training)
+        mask = history != PADDING if self.config.mask_padding else None
+        query = attention.query(embedding)
+        users = attention.pool(values, attention.keys(values), query, mask)["output"]
+        if mask is None:
+            return users
+        has_clicks = tf.reduce_any(mask, axis=1, keepdims=True)
+        return tf.where(has_clicks, users, self.query_tower.default_history)
