@@ -101,9 +101,11 @@ def test_train_then_evaluate(trained, tmp_path):
         "NPA",
     ]
     assert "split test: 40 impressions" in table
-    # The training rows, and a line for each epoch; nothing of TensorFlow's.
+    # Word vectors, training rows and a line for each epoch; nothing of TensorFlow's.
     lines = [line for line in messages.splitlines() if line]
-    assert len(lines) == 3 and lines[2].startswith("epoch 2 of 2: loss "), messages
+    starts = ("making word vectors", "245 training rows", "epoch 1 of 2: ", "epoch 2 of 2: loss ")
+    assert len(lines) == len(starts), messages
+    assert all(map(str.startswith, lines, starts)), messages
 
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files >= {
@@ -325,8 +327,8 @@ def test_a_run_is_kept_unless_told_otherwise(folder, trained, capsys):
     options = ["train", "--data", folder, "--run", run]
     assert in_process(*options) == 2
     assert "holds a run already" in capsys.readouterr().err
-    assert in_process(*options, "--resume", "--set", "dropout=0.3") == 2
-    assert "was begun with dropout 0.2, not 0.3" in capsys.readouterr().err
+    assert in_process(*options, "--resume", "--set", "num_filters=9") == 2
+    assert "was begun with num_filters 8, not 9" in capsys.readouterr().err
     assert in_process(*options, "--resume", "--epochs", 9) == 2
     assert "was begun with epochs 2, not 9" in capsys.readouterr().err
     assert (run / "metrics.json").read_text() == before

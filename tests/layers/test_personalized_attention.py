@@ -27,6 +27,13 @@ def make(kind="personalized", form="recommenders", **kwargs):
     return layer
 
 
+def pool_packed(layer, values, users, lengths):
+    query = layer.query(users)
+    if layer.kind == "personalized":
+        query = tf.repeat(query, lengths, axis=0)
+    return layer.pool_packed(values, layer.keys(values), query, lengths)
+
+
 SHAPES = {
     ("personalized", "recommenders"): [(F, A), (A,), (U, A), (A,)],
     ("personalized", "paper"): [(U, A), (A,), (A, F), (F,)],
@@ -106,13 +113,11 @@ def test_packed_equals_padded(layer, lengths):
     for packed in (False, True):
         with tf.GradientTape() as tape:
             tape.watch([values, users])
-            query = layer.query(users)
             if packed:
-                elements = tf.boolean_mask(values, mask)
-                out = layer.pool_packed(elements, layer.keys(elements), query, lengths)
+                out = pool_packed(layer, tf.boolean_mask(values, mask), users, lengths)
                 out["attention"] = out["attention"].to_tensor(shape=[None, longest])
             else:
-                out = layer.pool(values, layer.keys(values), query, mask)
+                out = layer.pool(values, layer.keys(values), layer.query(users), mask)
             loss = tf.reduce_sum(tf.sin(out["output"]))
         gradients = tape.gradient(loss, [values, *weights], unconnected_gradients="zero")
         results.append([out["output"], out["attention"], *gradients])
@@ -122,8 +127,7 @@ def test_packed_equals_padded(layer, lengths):
 
 def test_packed_attention_is_ragged():
     layer = make()
-    values = random(3, F)
-    out = layer.pool_packed(values, layer.keys(values), layer.query(random(3, U)), [2, 0, 1])
+    out = pool_packed(layer, random(3, F), random(3, U), [2, 0, 1])
     assert out["attention"].row_lengths().numpy().tolist() == [2, 0, 1]
     assert np.all(out["output"].numpy()[1] == 0)
 
@@ -133,8 +137,7 @@ def test_large_logits_do_not_overflow(form):
     layer = make(form=form)
     values, users = 1e4 * random(2, 3, F), 1e4 * random(2, U)
     padded = layer((values, users))
-    flat = tf.reshape(values, [-1, F])
-    packed = layer.pool_packed(flat, layer.keys(flat), layer.query(users), [3, 3])
+    packed = pool_packed(layer, tf.reshape(values, [-1, F]), users, [3, 3])
     assert np.all(np.isfinite(padded["output"]))
     np.testing.assert_allclose(packed["output"], padded["output"], rtol=1e-5)
 

@@ -13,6 +13,8 @@ import tensorflow as tf  # isort: skip
 
 WORDS = "rain sun north team wins final vote poll bank rate game song film star road".split()
 ARTICLES = [f"N{i}" for i in range(30)]
+ODD_TITLES = ["rain in the north", "team wins", "", "a b c d e f g h", "rain rain rain"]
+ODD_TITLES += ["wins the a b"]
 
 
 def _behaviors_of(user_ids, histories, candidates, labels):
@@ -75,6 +77,7 @@ class World:
             "word_embedding_dim": 6,
             "user_embedding_dim": 4,
             "num_filters": 9,
+            "filter_bias": 0.0,
             "attention_dim": 4,
             "user_initializer": "uniform",
             "dropout": 0.2,
@@ -115,6 +118,32 @@ class World:
         return self.model.predict(self.impression_batches(behaviors, **kwargs), verbose=0)
 
 
+@functools.cache
+def _random_model(**changes):
+    """A model with random weights and no dropout; article 1 is unknown, article 4 has no words.
+
+    Only for tests that do not change it.
+    """
+    fields = {
+        "title_length": 5,
+        "history_length": 4,
+        "word_embedding_dim": 5,
+        "user_embedding_dim": 3,
+        "num_filters": 4,
+        "attention_dim": 6,
+        "dropout": 0.0,
+        "pooling_dropout": 0.0,
+        "user_dropout": 0.0,
+    }
+    config = tfrs_npa.NPAConfig(**fields | changes)
+    news = {"news_id": [f"N{i}" for i in range(len(ODD_TITLES))], "title": ODD_TITLES}
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2", "U3"]})
+    model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), users)
+    generator = np.random.default_rng(3)
+    model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
+    return model
+
+
 @pytest.fixture(scope="session")
 def behaviors_of():
     """Makes a behaviors data set of lists: users, histories, candidates, labels."""
@@ -139,3 +168,24 @@ def trained():
     world = World(graph=True)
     world.history = world.fit(2, validation_data=world.impression_batches())
     return world
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """Makes a model with random weights of six odd titles, given changes of the configuration."""
+    return _random_model
+
+
+@pytest.fixture(scope="session")
+def odd_batch():
+    """A batch for `random_model` of all that is special.
+
+    An empty history, the unknown user, the unknown article, a title without words, repeated
+    articles, an impression with two clicks, one without, padding at the end and in between.
+    """
+    return {
+        "user_id": np.array([1, 0, 3, 2]),
+        "history": np.array([[2, 3, 0, 0], [0, 0, 0, 0], [5, 0, 5, 1], [4, 7, 6, 2]]),
+        "candidates": np.array([[2, 5, 0], [6, 1, 4], [3, 0, 3], [7, 5, 2]]),
+        "clicked": np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]]),
+    }

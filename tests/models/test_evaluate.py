@@ -110,3 +110,18 @@ def test_other_features_pass_through(trained):
     assert_same_results(
         trained.model.evaluate(batches, verbose=0, return_dict=True), trained.evaluate(), rtol=0
     )
+
+
+def test_arrays_are_accepted(make_world):
+    """Keras hands arrays, and what `..._on_batch` is given, on in a tuple."""
+    world = make_world()
+    (batch,) = world.impression_batches(batch_size=23)
+    arrays = {name: value.numpy() for name, value in batch.items()}
+    scores, figures = world.predict(), world.evaluate()
+    for found in (world.model.predict(arrays, verbose=0), world.model.predict_on_batch(arrays)):
+        np.testing.assert_allclose(found.flat_values, scores.flat_values, rtol=1e-5, atol=1e-6)
+    found = world.model.evaluate(arrays, verbose=0, return_dict=True)
+    assert_same_results(found, figures, rtol=1e-5, atol=1e-6)
+    found = world.model.test_on_batch(arrays, return_dict=True)
+    assert_same_results(found, figures, rtol=1e-5, atol=1e-6)
+    assert world.model.train_on_batch(next(iter(world.training_batches()))) > 0

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import tfrs_npa
+from tfrs_npa.layers.personalized_attention import packed_rows, packed_softmax
+from tfrs_npa.layers.sparse_products import inner_products
 
 import tensorflow as tf  # isort: skip
 
@@ -58,8 +60,12 @@ def test_poolings_start_with_unequal_weights(make_world):
     world = make_world()
     (batch,) = world.impression_batches(batch_size=23).take(1)
     users = world.model.user_embedding(batch["user_id"])
-    features = world.model.candidate_tower.encode(tf.range(2, 12), tf.range(10), users)
-    weights = [row for row in features["attention"].to_list() if len(row) > 1]
+    tower = world.model.candidate_tower
+    _, keys, _, lengths = tower.title_features(tf.range(2, 12))
+    rows = packed_rows(lengths)
+    logits = inner_products(tower.attention.query(users), keys, rows, tf.range(tf.size(rows)))
+    weights = tf.RaggedTensor.from_row_lengths(packed_softmax(logits, lengths), lengths)
+    weights = [row for row in weights.to_list() if len(row) > 1]
     assert weights and all(np.ptp(row) > 0 for row in weights)
     kernels = [
         tower.attention.query_kernel.numpy()

@@ -138,8 +138,8 @@ def test_logits_and_softmax(model, batch):
 
 def test_towers(model, batch):
     assert_close(model.query_tower(batch), THEIRS["user_encoder"])
-    for tokens, name in (("candidates", "candidates"), ("history", "history")):
-        ids = batch[tokens]
+    for name in ("candidates", "history"):
+        ids = batch[name]
         pairs = {
             "user_id": tf.repeat(batch["user_id"], ids.shape[1]),
             "news_id": tf.reshape(ids, [-1]),
@@ -153,8 +153,8 @@ def test_queries_and_attention(model, batch):
     assert_close(model.candidate_tower.attention.query(users), THEIRS["news_query"])
     assert_close(model.query_tower.attention.query(users), THEIRS["user_query"])
     clicks, lengths = model.query_tower.clicks(batch["history"])
-    rows = tf.repeat(tf.range(len(lengths)), lengths)
-    vectors = model.candidate_tower.encode(clicks, rows, users)["output"]
+    pairs = {"user_id": tf.repeat(batch["user_id"], lengths), "news_id": clicks}
+    vectors = model.candidate_tower(pairs)
     attention = model.query_tower.encode(vectors, lengths, users)["attention"]
     assert_close(attention.to_tensor(), THEIRS["user_attention"])
 

@@ -15,6 +15,8 @@ class ByteDropout(tf.keras.layers.Layer):
     eight random bits and not a float, drawn by a stateless generator whose seed a stateful one
     draws. What is kept is scaled by the share that really is kept, so that the mean stays.
 
+    A graph that calls one layer at two places draws the same at both: give each a layer.
+
     Args:
         rate: Share of the elements that become zero, in [0, 1), rounded to a multiple of 1/256.
         seed: Seed of the draws.

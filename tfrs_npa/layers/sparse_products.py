@@ -96,5 +96,4 @@ def _sums(entries, i, j, number, dense, transposed=False):
         # Several times faster than a product that is told to transpose.
         matrix = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=dtype)
     product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=tf.cast(dense, dtype))
-    product = tf.ensure_shape(product, [None, dense.shape[1]])
     return tf.cast(product[:number], dense.dtype)

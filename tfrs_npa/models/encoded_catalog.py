@@ -43,7 +43,9 @@ class EncodedCatalog:
             lengths=variable([None], tf.int32),
             ready=tf.Variable(False, trainable=False),
         )
-        self._title_features = tf.function(self._encode, reduce_retracing=True)
+        # Chunks differ in size; none of them needs a trace of its own.
+        articles = tf.TensorSpec([None], tf.int32)
+        self._title_features = tf.function(self._encode, input_signature=[articles])
 
     @property
     def ready(self) -> tf.Variable:
@@ -67,21 +69,9 @@ class EncodedCatalog:
     def encoded(self, memory: int) -> Iterator[None]:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
         own = self._variables
-        if self.size() <= memory:
-            articles = len(self._lengths())
-            chunks = [
-                self._title_features(first, min(first + _CHUNK, articles))
-                for first in range(0, articles, _CHUNK)
-            ]
-            # One after the other: each is there twice while it is put together. A variable that is
-            # written in slices would not be, but it is copied whenever it is read.
-            own.lengths.assign(tf.concat([chunk.pop("lengths") for chunk in chunks], axis=0))
-            own.starts.assign(tf.cumsum(own.lengths, exclusive=True))
-            if self._own_keys:
-                own.keys.assign(tf.concat([chunk.pop("keys") for chunk in chunks], axis=0))
-            own.values.assign(tf.concat([chunk.pop("values") for chunk in chunks], axis=0))
-            own.ready.assign(True)
         try:
+            if self.size() <= memory:
+                self._encode_all()
             yield
         finally:
             own.ready.assign(False)
@@ -97,6 +87,21 @@ class EncodedCatalog:
             return np.count_nonzero(tokens != PADDING, axis=1).astype(np.int32)
         return np.full(len(tokens), tokens.shape[1], np.int32)
 
-    def _encode(self, first, last):
-        features = self._encoder.title_features(tf.range(first, last))._asdict()
+    def _encode_all(self):
+        own, articles = self._variables, len(self._lengths())
+        chunks = [
+            self._title_features(tf.range(first, min(first + _CHUNK, articles)))
+            for first in range(0, articles, _CHUNK)
+        ]
+        # One after the other: each is there twice while it is put together. A variable that is
+        # written in slices would not be, but it is copied whenever it is read.
+        own.lengths.assign(tf.concat([chunk.pop("lengths") for chunk in chunks], axis=0))
+        own.starts.assign(tf.cumsum(own.lengths, exclusive=True))
+        if self._own_keys:
+            own.keys.assign(tf.concat([chunk.pop("keys") for chunk in chunks], axis=0))
+        own.values.assign(tf.concat([chunk.pop("values") for chunk in chunks], axis=0))
+        own.ready.assign(True)
+
+    def _encode(self, articles):
+        features = self._encoder.title_features(articles)._asdict()
         return {name: part for name, part in features.items() if part is not None}

@@ -111,7 +111,9 @@ class NewsEncoder(tf.keras.Model):
             name="word_attention",
         )
         self.attention.build(((None, None, config.num_filters), (None, config.user_embedding_dim)))
-        self._dropout = ByteDropout(config.dropout, config.seed + 2)
+        # One layer for both would draw the same bytes in both places of a graph.
+        self._word_dropout = ByteDropout(config.dropout, config.seed + 2)
+        self._dropout = ByteDropout(config.dropout, config.seed + 3)
         self.built = True
 
     @property
@@ -139,7 +141,7 @@ class NewsEncoder(tf.keras.Model):
             words = tf.reshape(tokens, [-1])
         distinct, words = tf.unique(words)
         x = tf.cast(tf.gather(self.word_table, distinct), self.compute_dtype)
-        x = self._dropout(x, training=training)
+        x = self._word_dropout(x, training=training)
         values = self._dropout(self._convolve(x, words, lengths), training=training)
         values = self.attention.dropped(values, training)
         keys = self.attention.keys(values)

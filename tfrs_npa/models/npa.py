@@ -205,16 +205,17 @@ class NPA(tfrs.Model):
 
     def train_step(self, features):
         """Takes one optimizer step; returns the epoch's mean loss so far."""
-        super().train_step(features)
+        super().train_step(_unpacked(features))
         return {"loss": self._loss_mean.result()}
 
     def test_step(self, features):
         """Scores one batch; returns the means so far."""
-        super().test_step(features)
+        super().test_step(_unpacked(features))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def predict_step(self, features):
         """Returns the logits of the real candidates, a ragged `[batch, (candidates)]`."""
+        features = _unpacked(features)
         return tf.ragged.boolean_mask(self(features), features["candidates"] != PADDING)
 
     def get_config(self):
@@ -238,3 +239,8 @@ class NPA(tfrs.Model):
         if config["users"]:
             users.extend({"user_id": config["users"]})
         return cls(NPAConfig(**config["config"]), catalog, users, name=config["name"])
+
+
+def _unpacked(features):
+    """Returns a batch without the tuple that Keras puts arrays and `..._on_batch` into."""
+    return tf.keras.utils.unpack_x_y_sample_weight(features)[0]

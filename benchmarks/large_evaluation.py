@@ -1,0 +1,87 @@
+"""Time and peak memory of an evaluation of the size of MIND-large's dev split.
+
+376,471 impressions with 14 million candidates, 72,023 articles and a table of 711,222 users, all
+made up, at the dimensions of `NPAConfig()` (titles of up to 30 words, 11 on average). The peak is
+that of the whole process, made-up data included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import resource
+import sys
+import time
+
+import input_pipeline
+import machine
+from input_pipeline import made_up_news, made_up_pieces, show, table
+
+import tfrs_npa
+from tfrs_npa.data.files import replacing
+
+import tensorflow as tf  # isort: skip
+
+IMPRESSIONS, ARTICLES, USERS = 376_471, 72_023, 711_222
+MOST_GB = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    about = "of the impressions (default: all); articles and users stay as many"
+    parser.add_argument("--share", type=float, default=1.0, help=about)
+    parser.add_argument("--preset", help="other dimensions, for a quick look")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    args = parser.parse_args()
+
+    environment = machine.describe() | {"tensorflow": tf.__version__}
+    config = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
+    config = config.replace(word_initializer="normal")
+    catalog = tfrs_npa.NewsCatalog()
+    catalog.adapt(list(made_up_news(ARTICLES - 2)))
+    users = tfrs_npa.UserIndex().adapt({"user_id": [f"U{user}" for user in range(USERS - 1)]})
+    model = tfrs_npa.NPA(config, catalog, users)
+    model.compile(optimizer=tfrs_npa.default_optimizer(config))
+    input_pipeline.USERS, input_pipeline.ARTICLES = USERS, ARTICLES
+    number = max(1, int(args.share * IMPRESSIONS))
+    data = tfrs_npa.Impressions.from_pieces(lambda: made_up_pieces(number))
+    before = peak()
+    begun = time.perf_counter()
+    batches = tfrs_npa.impression_batches(data, catalog, users, config, batch_size=256)
+    model.evaluate(batches, verbose=int(sys.stdout.isatty()))
+    seconds = time.perf_counter() - begun
+    candidates = len(data.candidate_values)
+    rows = [
+        ["impressions", f"{len(data):,}"],
+        ["candidates", f"{candidates:,}"],
+        ["seconds, tracing included", f"{seconds:,.1f}"],
+        ["candidates/s", f"{candidates / seconds:,.0f}"],
+        ["peak memory before the evaluation, GB", f"{before:.2f}"],
+        ["peak memory, GB", f"{peak():.2f}"],
+    ]
+    result = table("Evaluation of MIND-large's dev size", ["", ""], rows)
+    show(result)
+    if args.json is not None:
+        name = "evaluation of MIND-large's dev size, peak memory in GB"
+        result = {
+            "title": "Large evaluation",
+            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
+            "command": "python benchmarks/large_evaluation.py",
+            "environment": environment,
+            "tables": [result],
+            "ratios": [{"name": name, "ratio": peak(), "at_most": MOST_GB}],
+        }
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def peak() -> float:
+    """Returns the most memory that this process has had so far, in GB (Linux counts in KB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""How the cost of a training step and of an evaluation grows.
+
+A step is timed with a table of few and of many users, the two taken in turn in one run; it must
+not depend on the table. An evaluation is timed from few to many candidates, 37 to an impression; it
+must grow as they do. The catalogue is encoded in each of them, and once by itself. Everything is
+made up; dimensions are those of `NPAConfig()`, in an evaluation with titles of 10 words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import time
+
+import machine
+import numpy as np
+from input_pipeline import made_up_news, show, table
+
+import tfrs_npa
+from tfrs_npa.data.files import replacing
+
+import tensorflow as tf  # isort: skip
+
+ARTICLES = 20_000
+CANDIDATES, HISTORY = 37, 25  # of an impression
+KNOWN_USERS = 50_000
+MOST_TIMES = 1.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    number = {"metavar": "N", "help": "default: %(default)s"}
+    parser.add_argument("--users", type=int, nargs=2, default=[50_000, 5_000_000], **number)
+    parser.add_argument("--steps", type=int, default=200, **number)
+    parser.add_argument("--largest", type=float, default=1e7, **number)
+    parser.add_argument("--preset", help="other dimensions, for a quick look")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw the evaluations")
+    args = parser.parse_args()
+
+    environment = machine.describe() | {"tensorflow": tf.__version__}
+    base = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
+    news = list(made_up_news(ARTICLES))
+    catalog = tfrs_npa.NewsCatalog().adapt({name: [row[name] for row in news] for name in news[0]})
+    steps, ratio = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
+    show(steps)
+    sizes = [int(size) for size in 10.0 ** np.arange(4, 12) if size <= args.largest]
+    points = evaluation_times(base.replace(title_length=10), catalog, sizes)
+    evaluations = evaluation_table(points)
+    show(evaluations)
+    if args.plot is not None:
+        draw(points, args.plot)
+    if args.json is not None:
+        result = {
+            "title": "Scaling",
+            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
+            "command": "python benchmarks/scaling.py",
+            "environment": environment,
+            "tables": [steps, evaluations],
+            "ratios": [ratio],
+        }
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def made_up_impressions(number: int, users: int, seed: int) -> tfrs_npa.Impressions:
+    """Returns impressions of equal length, with one click each."""
+    rng = np.random.default_rng(seed)
+    clicked = np.zeros((number, CANDIDATES), np.int8)
+    clicked[:, 0] = 1
+    return tfrs_npa.Impressions(
+        impression_id=np.arange(number),
+        user_id=rng.integers(0, users, number, np.int32),
+        history_values=rng.integers(2, ARTICLES + 2, number * HISTORY, np.int32),
+        history_splits=HISTORY * np.arange(number + 1),
+        candidate_values=rng.integers(2, ARTICLES + 2, number * CANDIDATES, np.int32),
+        candidate_splits=CANDIDATES * np.arange(number + 1),
+        clicked=clicked.ravel(),
+        features={},
+    )
+
+
+def make_model(config, catalog, users: int):
+    """Returns a compiled model whose user table has `users` rows."""
+    config = config.replace(word_initializer="normal")
+    index = tfrs_npa.UserIndex().adapt({"user_id": [f"U{user}" for user in range(users - 1)]})
+    model = tfrs_npa.NPA(config, catalog, index)
+    model.compile(optimizer=tfrs_npa.default_optimizer(config))
+    return model
+
+
+def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, dict]:
+    """Returns a table of milliseconds a step, and the ratio of the second to the first."""
+    runs = []
+    for users in tables:
+        model = make_model(config, catalog, users)
+        data = made_up_impressions(config.batch_size * steps, users, seed=0)
+        stored = tfrs_npa.training_batches(data, catalog, model.users, config).cache()
+        for _ in stored:  # fills the cache: the steps wait for nothing
+            pass
+        runs.append((model.make_train_function(), iter(stored.repeat()), []))
+    for step in range(steps):
+        for train, batches, milliseconds in runs:
+            begun = time.perf_counter()
+            train(batches)["loss"].numpy()
+            if step >= 5:  # tracing, and what TensorFlow does at first
+                milliseconds.append(1e3 * (time.perf_counter() - begun))
+    medians = [statistics.median(milliseconds) for *_, milliseconds in runs]
+    rows = [[f"{users:,}", f"{median:.1f}"] for users, median in zip(tables, medians)]
+    ratio = {
+        "name": f"training step, {tables[1]:,} users / {tables[0]:,} users",
+        "ratio": medians[1] / medians[0],
+        "at_most": MOST_TIMES,
+    }
+    rows.append(["times", f"{ratio['ratio']:.2f}"])
+    title = f"Training step, batch {config.batch_size}, median of {steps - 5}"
+    return table(title, ["users in the table", "ms"], rows), ratio
+
+
+def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float, float]]:
+    """Returns candidates, seconds of the evaluation, and those of encoding the catalogue in it."""
+    model = make_model(config, catalog, KNOWN_USERS)
+    points = []
+    for size in [sizes[0], *sizes]:  # the first call, with tracing, does not count
+        data = made_up_impressions(-(-size // CANDIDATES), KNOWN_USERS, seed=size)
+        batches = tfrs_npa.impression_batches(data, catalog, model.users, config, batch_size=256)
+        begun = time.perf_counter()
+        model.evaluate(batches, verbose=0)
+        seconds = time.perf_counter() - begun
+        begun = time.perf_counter()
+        with model._encoded_catalog.encoded(model.encoding_memory):
+            encoding = time.perf_counter() - begun
+        points.append((len(data.candidate_values), seconds, encoding))
+    return points[1:]
+
+
+def evaluation_table(points: list[tuple[int, float, float]]) -> dict:
+    rows = [
+        [f"{size:,}", f"{seconds:.2f}", f"{encoding:.2f}", f"{size / seconds:,.0f}"]
+        for size, seconds, encoding in points
+    ]
+    headers = ["candidates", "s", "of these, encoding the catalogue", "candidates/s"]
+    return table(f"Evaluation, {ARTICLES:,} articles of 10 words", headers, rows)
+
+
+def draw(points: list[tuple[int, float, float]], path: pathlib.Path) -> None:
+    from matplotlib.figure import Figure
+
+    sizes, seconds, encoding = map(np.array, zip(*points))
+    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+    axes.loglog(sizes, seconds, "o-", label="evaluation")
+    axes.loglog(sizes, seconds - encoding, "o--", label="without encoding the catalogue")
+    axes.loglog(sizes, seconds[-1] * sizes / sizes[-1], ":", color="grey", label="linear")
+    axes.set_xlabel("candidates")
+    axes.set_ylabel("seconds")
+    axes.legend(frameon=False)
+    with replacing(path) as temporary:
+        axes.figure.savefig(temporary, format="png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()

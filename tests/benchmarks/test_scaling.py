@@ -1,0 +1,47 @@
+"""The two benchmarks of scale, run as a user runs them, on little."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+
+
+def run(name, *options):
+    return subprocess.run(
+        [sys.executable, BENCHMARKS / name, *map(str, options)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)},
+    ).stdout
+
+
+def test_scaling(tmp_path):
+    file, plot = tmp_path / "scaling.json", tmp_path / "plot.png"
+    small = ("--preset", "small", "--users", 50, 5000, "--steps", 8, "--largest", 1e4)
+    output = run("scaling.py", *small, "--json", file, "--plot", plot)
+    result = json.loads(file.read_text())
+    steps, evaluations = result["tables"]
+    (ratio,) = result["ratios"]
+    first, second = (float(row[1]) for row in steps["rows"][:2])
+    assert ratio["ratio"] == pytest.approx(second / first, rel=0.1) and ratio["at_most"] == 1.2
+    assert [row[0] for row in evaluations["rows"]] == ["10,027"]  # 271 impressions
+    seconds, encoding = map(float, evaluations["rows"][0][1:3])
+    assert 0 < encoding < seconds
+    assert "50" in output and "10,027" in output
+    assert plot.read_bytes()[1:4] == b"PNG"
+
+
+def test_large_evaluation(tmp_path):
+    file = tmp_path / "large.json"
+    run("large_evaluation.py", "--preset", "small", "--share", 0.001, "--json", file)
+    result = json.loads(file.read_text())
+    figures = dict(result["tables"][0]["rows"])
+    assert figures["impressions"] == "376"
+    before, peak = (float(v) for name, v in figures.items() if name.startswith("peak"))
+    assert 0 < before <= peak == pytest.approx(result["ratios"][0]["ratio"], abs=0.01)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
+
+import tensorflow as tf  # isort: skip
+
+NEWS = np.array([4, 2, 7, 2, 1, 6])  # articles 1 and 4 have no words
+
+
+@pytest.mark.parametrize("kind", ["personalized", "vanilla", "mean"])
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+def test_packed_words_of_titles(mask_padding, kind, random_model):
+    model = random_model(word_attention=kind, mask_padding=mask_padding)
+    values, keys, starts, lengths = model.candidate_tower.title_features(NEWS)
+    if kind == "personalized":
+        words = np.count_nonzero(model.catalog.tokens(5)[NEWS], axis=1)
+        np.testing.assert_array_equal(lengths, words if mask_padding else [5] * len(NEWS))
+        assert keys.shape == (sum(lengths), 6)
+    else:
+        np.testing.assert_array_equal(lengths, np.ones(len(NEWS)))
+        assert keys is None
+    assert values.shape == (sum(lengths), 4)
+    np.testing.assert_array_equal(starts, np.cumsum(lengths) - lengths)
+
+
+@pytest.mark.parametrize("kind", ["personalized", "vanilla", "mean"])
+@pytest.mark.parametrize("attention", ["recommenders", "paper"])
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+def test_score_is_the_product_with_what_is_pooled(mask_padding, attention, kind, random_model):
+    """Also with repeated pairs and users without a pair."""
+    model = random_model(word_attention=kind, attention=attention, mask_padding=mask_padding)
+    tower = model.candidate_tower
+    features = tower.title_features(NEWS)
+    titles, rows = tf.constant([1, 1, 0, 5, 3, 2, 4]), tf.constant([0, 0, 0, 2, 2, 3, 3])
+    query = tower.attention.query(model.user_embedding(tf.range(4)))
+    user = tf.random.stateless_normal([4, 4], [1, 2])
+    vectors = tower.pool(features, titles, rows, query)
+    one_by_one = tower({"user_id": rows, "news_id": NEWS[titles]})
+    np.testing.assert_allclose(vectors, one_by_one, rtol=1e-5, atol=1e-5)
+    expected = tf.reduce_sum(vectors * tf.gather(user, rows), axis=1)
+    scores = tower.score(features, titles, rows, query, user)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_of_words_and_of_what_is_made_of_them_are_independent(make_world):
+    """In a graph, where one layer called twice draws the same twice."""
+    world = make_world(
+        word_embedding_dim=9, window_size=1, dropout=0.5, pooling_dropout=0.0, mask_padding=True
+    )
+    tower = world.model.candidate_tower
+    tower.word_table.assign(tf.ones_like(tower.word_table))
+    tower.convolution_kernel.assign(tf.eye(9)[tf.newaxis])
+    tower.convolution_bias.assign(tf.ones([9]))
+    tokens = tower.tokens.numpy()
+    # One title without repeated words, so that a word is at the same place of both.
+    longest = np.argmax(np.count_nonzero(tokens, axis=1))
+    assert len(set(tokens[longest])) == 6
+    step = tf.function(lambda: tower.title_features([longest], training=True).values)
+    values = np.concatenate([step() for _ in range(5)])
+    # 0: dropped after the convolution; 2: before it only; 6: not at all.
+    assert set(np.unique(values)) == {0.0, 2.0, 6.0}
+    assert 0.25 < np.mean(values[values > 0] == 2) < 0.75
