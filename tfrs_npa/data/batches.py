@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -58,18 +59,18 @@ def training_batches(
     impressions = _as_impressions(behaviors, catalog, users, features)
     rows = TrainingRows(impressions, config)
     steps = -(-len(rows) // config.batch_size)
-    epochs = itertools.count(initial_epoch)
 
-    def generate():
-        # Keras makes two iterators before its first step; only one of them gets this far.
-        epoch = next(epochs)
+    @functools.lru_cache(maxsize=1)
+    def order_of(epoch):
         # Seeds are padded with zeros, so [seed, epoch] is [seed, epoch, 0]: steps start at 1.
-        order = np.random.default_rng([config.seed, epoch]).permutation(len(rows))
-        for step in range(steps):
-            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
-            yield rows.batch(chosen, np.random.default_rng([config.seed, epoch, step + 1]))
+        return np.random.default_rng([config.seed, epoch]).permutation(len(rows))
 
-    return _dataset(generate, steps, impressions, config, 1 + config.negatives_per_positive)
+    def make(epoch, step):
+        chosen = order_of(int(epoch))[step * config.batch_size : (step + 1) * config.batch_size]
+        return rows.batch(chosen, np.random.default_rng([config.seed, epoch, step + 1]))
+
+    width = 1 + config.negatives_per_positive
+    return _dataset(make, steps, impressions, config, width, initial_epoch)
 
 
 def impression_batches(
@@ -104,22 +105,22 @@ def impression_batches(
     impressions = _as_impressions(behaviors, catalog, users, features)
     batch_size = config.batch_size if batch_size is None else batch_size
 
-    def generate():
-        for first in range(0, len(impressions), batch_size):
-            rows = np.arange(first, min(first + batch_size, len(impressions)))
-            starts, lengths = ragged.bounds(impressions.candidate_splits, rows)
-            width = max(1, lengths.max())
-            clicked = ragged.pad(impressions.clicked, starts, lengths, width)
-            yield {
-                "impression_id": impressions.impression_id[rows],
-                "user_id": impressions.user_id[rows],
-                "history": histories(impressions, rows, config),
-                "candidates": ragged.pad(impressions.candidate_values, starts, lengths, width),
-                "clicked": clicked.astype(np.int32),
-                **{name: array[rows] for name, array in impressions.features.items()},
-            }
+    def make(epoch, step):
+        first = step * batch_size
+        rows = np.arange(first, min(first + batch_size, len(impressions)))
+        starts, lengths = ragged.bounds(impressions.candidate_splits, rows)
+        width = max(1, lengths.max())
+        clicked = ragged.pad(impressions.clicked, starts, lengths, width)
+        return {
+            "impression_id": impressions.impression_id[rows],
+            "user_id": impressions.user_id[rows],
+            "history": histories(impressions, rows, config),
+            "candidates": ragged.pad(impressions.candidate_values, starts, lengths, width),
+            "clicked": clicked.astype(np.int32),
+            **{name: array[rows] for name, array in impressions.features.items()},
+        }
 
-    return _dataset(generate, -(-len(impressions) // batch_size), impressions, config, None)
+    return _dataset(make, -(-len(impressions) // batch_size), impressions, config, None)
 
 
 def _as_impressions(behaviors, catalog, users, features):
@@ -146,12 +147,14 @@ def _as_impressions(behaviors, catalog, users, features):
 
 
 def _dataset(
-    generate: Callable[[], Iterator[dict[str, np.ndarray]]],
+    make: Callable[[int, int], dict[str, np.ndarray]],
     steps: int,
     impressions: Impressions,
     config,
     candidates: int | None,
+    initial_epoch: int = 0,
 ) -> tf.data.Dataset:
+    """Returns the data set of `make(epoch, step)`; each pass over it is the next epoch."""
     signature = {
         "impression_id": tf.TensorSpec([None], tf.int64),
         "user_id": tf.TensorSpec([None], tf.int32),
@@ -164,6 +167,25 @@ def _dataset(
     for name, array in impressions.features.items():
         dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
         signature[name] = tf.TensorSpec([None, *array.shape[1:]], dtype)
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    epochs = itertools.count(initial_epoch)
+
+    def batch(epoch, step):
+        arrays = tf.numpy_function(
+            lambda *place: [make(*place)[name] for name in signature],
+            [epoch, step],
+            [spec.dtype for spec in signature.values()],
+        )
+        pairs = zip(signature.items(), arrays, strict=True)
+        return {name: tf.ensure_shape(array, spec.shape) for (name, spec), array in pairs}
+
+    # Not from_generator: giving up one of its iterators has the C library return all memory that is
+    # free to the system, which takes a second or more of every epoch and every evaluation.
+    # Keras makes two iterators before its first step; only one of them gets as far as an epoch.
+    epoch = tf.data.Dataset.from_tensors(0).map(
+        lambda _: tf.numpy_function(lambda: next(epochs), [], tf.int64)
+    )
+    dataset = epoch.flat_map(
+        lambda epoch: tf.data.Dataset.range(steps).map(lambda step: batch(epoch, step))
+    )
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.prefetch(tf.data.AUTOTUNE)
