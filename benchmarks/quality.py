@@ -10,7 +10,6 @@ labels. The seconds are those of training, from the end of its first step, which
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import pathlib
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 import plain_model
 import tensorflow as tf
 from tabulate import tabulate
+from trainings_file import read_rows, write_rows
 
 import tfrs_npa
 from tfrs_npa.data.files import replacing
@@ -55,7 +55,7 @@ def train(path: str, config, parts: Parts, catalog, epochs: int) -> dict[str, fl
 
 def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
     """Returns a row for each seed and path: found in the file, or trained now."""
-    rows, chosen = read_rows(args.output), []
+    rows, chosen = read_rows(args.output, SECONDS), []
     trainings = [(seed, path) for seed in args.seeds for path in PATHS]
     for number, (seed, path) in enumerate(trainings, start=1):
         config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
@@ -73,24 +73,6 @@ def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
         print(f"  AUC {float(row['auc']):.4f}", file=sys.stderr)
         chosen.append(row)
     return chosen
-
-
-def read_rows(path: pathlib.Path | None) -> list[dict[str, str]]:
-    if path is None or not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if SECONDS not in (rows.fieldnames or ()):
-            raise ValueError(f"{path} holds something else than results; name another file")
-        return list(rows)
-
-
-def write_rows(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
-    names = dict.fromkeys(name for row in rows for name in row)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def values(rows: list[dict[str, str]], path: str, figure: str) -> np.ndarray:
@@ -149,7 +131,7 @@ def main() -> None:
     if args.epochs < 1 or min(args.seeds) < 0:
         parser.error("--epochs has to be at least 1, and no seed below 0")
     try:
-        read_rows(args.output)
+        read_rows(args.output, SECONDS)
         data = load_mind(args.data)
         catalog = tfrs_npa.NewsCatalog().adapt(data.titles("train"))
         for split in data.news:

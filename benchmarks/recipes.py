@@ -12,7 +12,6 @@ throw-away copy is trained before, to measure how many steps there will be.
 from __future__ import annotations
 
 import argparse
-import csv
 import pathlib
 import sys
 import time
@@ -20,6 +19,7 @@ import time
 import numpy as np
 import tensorflow as tf
 from tabulate import tabulate
+from trainings_file import read_rows, write_rows
 
 import tfrs_npa
 from tfrs_npa.data.files import replacing
@@ -81,7 +81,7 @@ def train(config, parts: Parts, catalog, seconds: float) -> dict[str, float]:
 
 def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
     """Returns a row for each seed and recipe: found in the file, or trained now."""
-    rows, chosen = read_rows(args.output), []
+    rows, chosen = read_rows(args.output, "planned_steps"), []
     trainings = [(seed, name) for seed in args.seeds for name in RECIPES]
     for number, (seed, name) in enumerate(trainings, start=1):
         config = recipe(name, args.dimensions, seed)
@@ -99,24 +99,6 @@ def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
         print(f"  {row['steps']} steps, AUC {float(row['auc']):.4f}", file=sys.stderr)
         chosen.append(row)
     return chosen
-
-
-def read_rows(path: pathlib.Path | None) -> list[dict[str, str]]:
-    if path is None or not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if "auc" not in (rows.fieldnames or ()):
-            raise ValueError(f"{path} holds something else than results; name another file")
-        return list(rows)
-
-
-def write_rows(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
-    names = dict.fromkeys(name for row in rows for name in row)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def values(rows: list[dict], name: str, figure: str) -> np.ndarray:
@@ -174,7 +156,7 @@ def main() -> None:
     try:
         if args.plot is not None:
             import matplotlib  # noqa: F401  (if it is missing: before hours of training)
-        read_rows(args.output)
+        read_rows(args.output, "planned_steps")
         data = load_mind(args.data)
         catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"])
         for news in data.news.values():

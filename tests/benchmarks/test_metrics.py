@@ -31,4 +31,4 @@ def test_json(metrics, tmp_path, monkeypatch, capsys):
     for name, median, first in table["rows"]:
         assert f"{name}: median {median} s, first {first} s (AUC 0." in shown
         assert 0 <= float(median) <= float(first)  # the first call has the tracing in it
-    assert importlib.import_module("report").markdown([result], None).startswith("### Metrics")
+    assert "\n## Metrics\n" in importlib.import_module("report").tables([result])

@@ -26,5 +26,4 @@ def test_json(optimizer_step, tmp_path, monkeypatch, capsys):
     assert lines[1:] == [table["headers"], *table["rows"]]
     assert [row[0] for row in table["rows"]] == ["1,000", "20"]
     assert all(float(cell) > 0 for row in table["rows"] for cell in row[1:])
-    text = importlib.import_module("report").markdown([result], None)
-    assert text.startswith("### Optimizer step")
+    assert "\n## Optimizer step" in importlib.import_module("report").tables([result])

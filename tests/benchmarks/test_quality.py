@@ -109,9 +109,8 @@ def test_one_seed(folder, first):
 
 def test_report_takes_the_json(first, monkeypatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    markdown = runpy.run_path(str(SCRIPT.with_name("report.py")))["markdown"]
-    text = markdown([first[1]], None)
-    assert text.startswith("### Quality is not traded") and "\n| plain" in text
+    text = runpy.run_path(str(SCRIPT.with_name("report.py")))["tables"]([first[1]])
+    assert "\n## Quality is not traded\n" in text and "\n| plain" in text
 
 
 def test_second_run_trains_nothing_again(folder, first, tmp_path):

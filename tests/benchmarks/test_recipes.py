@@ -30,6 +30,12 @@ DIMENSIONS = {
 AUCS = ["auc", "auc_known_users", "auc_new_users"]
 
 
+@pytest.fixture(autouse=True)
+def beside_the_script(monkeypatch):
+    """Modules of the script's own folder can be imported, as when it is started."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("mind-format")

@@ -88,18 +88,27 @@ class EncodedCatalog:
         return np.full(len(tokens), tokens.shape[1], np.int32)
 
     def _encode_all(self):
-        own, articles = self._variables, len(self._lengths())
-        chunks = [
-            self._title_features(tf.range(first, min(first + _CHUNK, articles)))
-            for first in range(0, articles, _CHUNK)
-        ]
-        # One after the other: each is there twice while it is put together. A variable that is
-        # written in slices would not be, but it is copied whenever it is read.
-        own.lengths.assign(tf.concat([chunk.pop("lengths") for chunk in chunks], axis=0))
-        own.starts.assign(tf.cumsum(own.lengths, exclusive=True))
+        own, lengths = self._variables, self._lengths()
+        articles, splits = len(lengths), np.append(0, np.cumsum(lengths))
+        targets = {"values": own.values}
         if self._own_keys:
-            own.keys.assign(tf.concat([chunk.pop("keys") for chunk in chunks], axis=0))
-        own.values.assign(tf.concat([chunk.pop("values") for chunk in chunks], axis=0))
+            targets["keys"] = own.keys
+        wholes = {
+            name: tf.raw_ops.Empty(shape=[splits[-1], target.shape[1]], dtype=target.dtype)
+            for name, target in targets.items()
+        }
+        for first in range(0, articles, _CHUNK):
+            last = min(first + _CHUNK, articles)
+            parts = self._title_features(tf.range(first, last))
+            rows = tf.range(splits[first], splits[last], dtype=tf.int32)
+            # Chunks that are kept and put together in the end would be there twice, and a variable
+            # that is written in slices is copied whenever it is read.
+            for name, whole in wholes.items():
+                wholes[name] = tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=parts[name])
+        for name, target in targets.items():
+            target.assign(wholes.pop(name))
+        own.lengths.assign(lengths)
+        own.starts.assign(splits[:-1].astype(np.int32))
         own.ready.assign(True)
 
     def _encode(self, articles):
