@@ -2,8 +2,9 @@
 
 A step is timed with a table of few and of many users, the two taken in turn in one run; it must
 not depend on the table. An evaluation is timed from few to many candidates, 37 to an impression; it
-must grow as they do. The catalogue is encoded in each of them, and once by itself. Everything is
-made up; dimensions are those of `NPAConfig()`, in an evaluation with titles of 10 words.
+must grow as they do. It encodes the catalogue, which is timed by itself as well. Everything is made
+up; dimensions are those of `NPAConfig()`, in an evaluation with titles of at most 10 words. Figures
+are medians: of the steps, and of five evaluations where there are fewer than a million candidates.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import argparse
 import json
 import pathlib
 import statistics
+import sys
 import time
 
 import machine
 import numpy as np
 from input_pipeline import made_up_news, show, table
+from tqdm import tqdm
 
 import tfrs_npa
 from tfrs_npa.data.files import replacing
@@ -27,6 +30,8 @@ ARTICLES = 20_000
 CANDIDATES, HISTORY = 37, 25  # of an impression
 KNOWN_USERS = 50_000
 MOST_TIMES = 1.2
+WARM_UP = 5  # steps: tracing, and what TensorFlow does at first
+SMALLEST, SHORT, REPEATS = 10_000, 1_000_000, 5  # candidates; shorter evaluations are repeated
 
 
 def main() -> None:
@@ -34,13 +39,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     number = {"metavar": "N", "help": "default: %(default)s"}
-    parser.add_argument("--users", type=int, nargs=2, default=[50_000, 5_000_000], **number)
+    users = number | {"help": "rows of the two tables (default: 50000 5000000)"}
+    parser.add_argument("--users", type=int, nargs=2, default=[50_000, 5_000_000], **users)
     parser.add_argument("--steps", type=int, default=200, **number)
-    parser.add_argument("--largest", type=float, default=1e7, **number)
+    largest = number | {"help": "most candidates (default: %(default)g)"}
+    parser.add_argument("--largest", type=float, default=1e7, **largest)
     parser.add_argument("--preset", help="other dimensions, for a quick look")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw the evaluations")
     args = parser.parse_args()
+    if min(args.users) < 2 or args.steps < 1 or args.largest < SMALLEST:
+        parser.error(f"at least 2 --users, 1 of --steps and {SMALLEST:,} as the --largest")
 
     environment = machine.describe() | {"tensorflow": tf.__version__}
     base = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
@@ -48,7 +57,9 @@ def main() -> None:
     catalog = tfrs_npa.NewsCatalog().adapt({name: [row[name] for row in news] for name in news[0]})
     steps, ratio = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
     show(steps)
-    sizes = [int(size) for size in 10.0 ** np.arange(4, 12) if size <= args.largest]
+    sizes = [SMALLEST]
+    while 10 * sizes[-1] <= args.largest:
+        sizes.append(10 * sizes[-1])
     points = evaluation_times(base.replace(title_length=10), catalog, sizes)
     evaluations = evaluation_table(points)
     show(evaluations)
@@ -103,13 +114,12 @@ def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, di
         for _ in stored:  # fills the cache: the steps wait for nothing
             pass
         runs.append((model.make_train_function(), iter(stored.repeat()), []))
-    for step in range(steps):
+    for _ in progress(range(WARM_UP + steps), desc="steps"):
         for train, batches, milliseconds in runs:
             begun = time.perf_counter()
             train(batches)["loss"].numpy()
-            if step >= 5:  # tracing, and what TensorFlow does at first
-                milliseconds.append(1e3 * (time.perf_counter() - begun))
-    medians = [statistics.median(milliseconds) for *_, milliseconds in runs]
+            milliseconds.append(1e3 * (time.perf_counter() - begun))
+    medians = [statistics.median(milliseconds[WARM_UP:]) for *_, milliseconds in runs]
     rows = [[f"{users:,}", f"{median:.1f}"] for users, median in zip(tables, medians)]
     ratio = {
         "name": f"training step, {tables[1]:,} users / {tables[0]:,} users",
@@ -117,7 +127,7 @@ def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, di
         "at_most": MOST_TIMES,
     }
     rows.append(["times", f"{ratio['ratio']:.2f}"])
-    title = f"Training step, batch {config.batch_size}, median of {steps - 5}"
+    title = f"Training step, batch {config.batch_size}, median of {steps}"
     return table(title, ["users in the table", "ms"], rows), ratio
 
 
@@ -125,16 +135,20 @@ def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float
     """Returns candidates, seconds of the evaluation, and those of encoding the catalogue in it."""
     model = make_model(config, catalog, KNOWN_USERS)
     points = []
-    for size in [sizes[0], *sizes]:  # the first call, with tracing, does not count
+    # The first, with tracing, does not count.
+    for size in progress([sizes[0], *sizes], desc="evaluations"):
         data = made_up_impressions(-(-size // CANDIDATES), KNOWN_USERS, seed=size)
         batches = tfrs_npa.impression_batches(data, catalog, model.users, config, batch_size=256)
-        begun = time.perf_counter()
-        model.evaluate(batches, verbose=0)
-        seconds = time.perf_counter() - begun
-        begun = time.perf_counter()
-        with model._encoded_catalog.encoded(model.encoding_memory):
-            encoding = time.perf_counter() - begun
-        points.append((len(data.candidate_values), seconds, encoding))
+        seconds, encoding = [], []
+        for _ in range(REPEATS if size < SHORT else 1):
+            begun = time.perf_counter()
+            model.evaluate(batches, verbose=0)
+            seconds.append(time.perf_counter() - begun)
+            begun = time.perf_counter()
+            with model._encoded_catalog.encoded(model.encoding_memory):
+                encoding.append(time.perf_counter() - begun)
+        medians = statistics.median(seconds), statistics.median(encoding)
+        points.append((len(data.candidate_values), *medians))
     return points[1:]
 
 
@@ -143,8 +157,12 @@ def evaluation_table(points: list[tuple[int, float, float]]) -> dict:
         [f"{size:,}", f"{seconds:.2f}", f"{encoding:.2f}", f"{size / seconds:,.0f}"]
         for size, seconds, encoding in points
     ]
-    headers = ["candidates", "s", "of these, encoding the catalogue", "candidates/s"]
-    return table(f"Evaluation, {ARTICLES:,} articles of 10 words", headers, rows)
+    headers = ["candidates", "s", "encoding the catalogue, s", "candidates/s"]
+    return table(f"Evaluation, {ARTICLES:,} articles of at most 10 words", headers, rows)
+
+
+def progress(items, desc: str) -> tqdm:
+    return tqdm(items, desc, leave=False, file=sys.stderr, disable=None)
 
 
 def draw(points: list[tuple[int, float, float]], path: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """The two benchmarks of scale, run as a user runs them, on little."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -33,7 +34,8 @@ def test_scaling(tmp_path):
     assert [row[0] for row in evaluations["rows"]] == ["10,027"]  # 271 impressions
     seconds, encoding = map(float, evaluations["rows"][0][1:3])
     assert 0 < encoding < seconds
-    assert "50" in output and "10,027" in output
+    assert [row[0] for row in steps["rows"]] == ["50", "5,000", "times"]
+    assert "5,000" in output and "10,027" in output
     assert plot.read_bytes()[1:4] == b"PNG"
 
 
@@ -45,3 +47,19 @@ def test_large_evaluation(tmp_path):
     assert figures["impressions"] == "376"
     before, peak = (float(v) for name, v in figures.items() if name.startswith("peak"))
     assert 0 < before <= peak == pytest.approx(result["ratios"][0]["ratio"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "name, option, value",
+    [
+        ("scaling", "--largest", "1000"),
+        ("scaling", "--steps", "0"),
+        ("large_evaluation", "--share", "2"),
+    ],
+)
+def test_bad_options(name, option, value, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", [name, option, value])
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(name).main()
+    assert option in capsys.readouterr().err.splitlines()[-1]

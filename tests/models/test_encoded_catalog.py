@@ -220,15 +220,17 @@ def test_nothing_is_kept_after_an_error(method, make_world):
 def test_nothing_is_kept_after_an_error_of_encoding(make_world, monkeypatch):
     """As where memory does not suffice for the last part."""
     world = make_world()
-    concat = tf.concat
+    update, updates = tf.raw_ops.InplaceUpdate, []
 
-    def fail(values, axis):
-        if tf.executing_eagerly() and values[0].shape.rank == 2:
+    def fail(**arguments):
+        updates.append(arguments)
+        if len(updates) > 3:
             raise MemoryError
-        return concat(values, axis)
+        return update(**arguments)
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(tf, "concat", fail)
+        patch.setattr(tfrs_npa.models.encoded_catalog, "_CHUNK", 7)
+        patch.setattr(tf.raw_ops, "InplaceUpdate", fail)
         world.evaluate()
     assert_nothing_is_kept(world.model)
     assert_same(world.evaluate(), plain_metrics(world))

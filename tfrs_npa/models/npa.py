@@ -50,7 +50,7 @@ class NPA(tfrs.Model):
     Attributes:
         encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, 3
             GiB to begin with. A catalogue that needs more is encoded batch by batch, with the
-            same result. While it is being encoded, a catalogue takes up to 1.7 times as much.
+            same result.
 
     Call arguments:
         features: A dict of `user_id` `[batch]`, `history` `[batch, history]` (0 at padding) and
