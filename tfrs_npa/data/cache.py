@@ -93,14 +93,14 @@ class Cache:
         try:
             _write(pathlib.Path(temporary), make())
             with _disk():
-                # What is there is damaged, or another process made the same meanwhile.
-                shutil.rmtree(entry, ignore_errors=True)
                 try:
                     os.rename(temporary, entry)
                 except OSError:
-                    # A process that was faster by a hair: its entry is as good as this one.
-                    if not entry.is_dir():
-                        raise
+                    # Another process made the same meanwhile, and may be reading it, or what is
+                    # there is damaged.
+                    if _load(entry) is None:
+                        shutil.rmtree(entry, ignore_errors=True)
+                        os.rename(temporary, entry)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._drop_oldest(entry)
