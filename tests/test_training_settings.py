@@ -20,5 +20,7 @@ def test_bad_values(values, message):
 
 
 def test_good_values():
-    TrainingSettings("mind/small", word_vectors="v.npy", word_list="w.txt", holdout="none")
-    TrainingSettings("mind/small", word_vectors="v.txt")
+    with_list = TrainingSettings("mind/small", word_vectors="v.npy", word_list="w.txt")
+    assert (with_list.word_vectors, with_list.word_list) == ("v.npy", "w.txt")
+    text = TrainingSettings("mind/small", word_vectors="v.txt", holdout="none")
+    assert (text.word_vectors, text.word_list, text.holdout) == ("v.txt", None, "none")

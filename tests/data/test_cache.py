@@ -31,7 +31,7 @@ class Maker:
         yield from self.pieces
 
 
-def same(found, expected=NUMBERS):
+def assert_same(found, expected=NUMBERS):
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
@@ -45,7 +45,7 @@ def entries(folder):
 def test_made_once(tmp_path):
     make = Maker(NUMBERS)
     for _ in range(3):
-        same(Cache(tmp_path / "new").arrays("key", make))
+        assert_same(Cache(tmp_path / "new").arrays("key", make))
     assert make.calls == 1
     assert len(entries(tmp_path / "new")) == 1
 
@@ -73,7 +73,7 @@ def test_arrays_are_read_only_maps_of_files(tmp_path):
 def test_pieces_are_joined(tmp_path_factory, pieces):
     cache = Cache(tmp_path_factory.mktemp("cache"))
     for _ in range(2):
-        same(cache.arrays("key", lambda: pieces), joined(pieces))
+        assert_same(cache.arrays("key", lambda: pieces), joined(pieces))
 
 
 def test_each_key_has_its_own(tmp_path):
@@ -112,9 +112,9 @@ def test_a_damaged_entry_is_made_anew(tmp_path, damage, name):
     Cache(tmp_path).arrays("key", make)
     (entry,) = entries(tmp_path)
     damage(entry / name)
-    same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
     assert make.calls == 2
-    same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
     assert make.calls == 2 and entries(tmp_path) == [entry]
 
 
@@ -126,8 +126,8 @@ def test_a_damaged_index(tmp_path, text):
     Cache(tmp_path).arrays("key", make)
     (entry,) = entries(tmp_path)
     (entry / "index.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    same(Cache(tmp_path).arrays("key", make))
-    same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
     assert make.calls == 2
 
 
@@ -138,7 +138,7 @@ def test_an_entry_that_became_a_file(tmp_path):
         file.unlink()
     entry.rmdir()
     entry.write_text("not a folder")
-    same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
+    assert_same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
 
 
 def test_nothing_is_left_of_what_could_not_be_made(tmp_path):
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_what_could_not_be_made(tmp_path):
     with pytest.raises(ValueError, match="line 2 is bad"):
         Cache(tmp_path).arrays("key", broken)
     assert entries(tmp_path) == []
-    same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
+    assert_same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
 
 
 def test_an_unreadable_source_is_its_own_error(tmp_path, caplog):
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     cache, make = Cache(tmp_path / "file" / "cache"), Maker(NUMBERS, NUMBERS)
     with caplog.at_level(logging.WARNING):
-        same(cache.arrays("key", make), joined([NUMBERS, NUMBERS]))
+        assert_same(cache.arrays("key", make), joined([NUMBERS, NUMBERS]))
     assert "cannot be kept" in caplog.text and str(tmp_path / "file") in caplog.text
     assert cache.json("other", lambda: 7) == 7
 
@@ -181,7 +181,7 @@ def test_a_disk_that_is_full(tmp_path, caplog, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pathlib.Path, "write_text", full)
-    same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
+    assert_same(Cache(tmp_path).arrays("key", Maker(NUMBERS)))
     assert "No space left" in caplog.text
     assert entries(tmp_path) == []
 
@@ -194,7 +194,7 @@ def test_a_folder_that_can_only_be_read(tmp_path, monkeypatch):
     Cache(tmp_path).arrays("key", make)
     for name in ("utime", "mkdir", "rename"):
         monkeypatch.setattr(os, name, refuse)
-    same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
     assert make.calls == 1
 
 
@@ -230,8 +230,8 @@ def test_what_a_killed_process_left_goes_too(tmp_path):
 
 def test_larger_than_the_limit_is_kept_alone(tmp_path):
     cache = Cache(tmp_path, max_bytes=10)
-    same(cache.arrays("a", Maker(NUMBERS)))
-    same(cache.arrays("b", Maker(NUMBERS)))
+    assert_same(cache.arrays("a", Maker(NUMBERS)))
+    assert_same(cache.arrays("b", Maker(NUMBERS)))
     assert len(entries(tmp_path)) == 1
 
 
@@ -247,9 +247,9 @@ def test_several_that_write_at_once(tmp_path):
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for found in pool.map(race, range(4)):
-            same(found)
+            assert_same(found)
     make = Maker(NUMBERS)
-    same(Cache(tmp_path).arrays("key", make))
+    assert_same(Cache(tmp_path).arrays("key", make))
     assert make.calls == 0 and len(entries(tmp_path)) == 1
 
 
@@ -257,7 +257,7 @@ def test_maps_outlive_the_entry(tmp_path):
     cache = Cache(tmp_path, max_bytes=10)
     found = cache.arrays("a", Maker(NUMBERS))
     cache.arrays("b", Maker(NUMBERS))
-    same(found)
+    assert_same(found)
 
 
 def test_state_notices_every_change(tmp_path):
