@@ -9,23 +9,27 @@ labels. The seconds are those of training, from the end of its first step, which
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import sys
 import time
 
 import machine
-import numpy as np
 import plain_model
 import tensorflow as tf
 from tabulate import tabulate
-from trainings_file import read_rows, write_rows
 
 import tfrs_npa
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.mind import load_mind
-from tfrs_npa.data.parts import Parts, read_parts
+from tfrs_npa.data.parts import Parts
+from tfrs_npa.repeated_training import (
+    at_least_one,
+    begin,
+    mean_and_deviation,
+    parser,
+    train_each,
+    values,
+)
 
 PATHS = ("plain", "fast")
 AUCS = {"auc": "AUC", "auc_known_users": "AUC known users", "auc_new_users": "AUC new users"}
@@ -54,46 +58,39 @@ def train(path: str, config, parts: Parts, catalog, epochs: int) -> dict[str, fl
 
 
 def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
-    """Returns a row for each seed and path: found in the file, or trained now."""
-    rows, chosen = read_rows(args.output, SECONDS), []
-    trainings = [(seed, path) for seed in args.seeds for path in PATHS]
-    for number, (seed, path) in enumerate(trainings, start=1):
+    """Returns a row for each seed and path."""
+
+    def training(seed, path):
         config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
-        given = {"path": path, "data": parts.data.name, "epochs": args.epochs}
-        settings = {name: str(value) for name, value in (given | config.to_dict()).items()}
-        row = next((row for row in rows if settings.items() <= row.items()), None)
-        known = " (done before)" if row else ""
-        print(f"{number} of {len(trainings)}: {path}, seed {seed}{known}", file=sys.stderr)
-        if row is None:
-            reached = train(path, config, parts, catalog, args.epochs)
-            row = settings | {name: str(value) for name, value in reached.items()}
-            rows.append(row)
-            if args.output is not None:
-                write_rows(args.output, rows)
-        print(f"  AUC {float(row['auc']):.4f}", file=sys.stderr)
-        chosen.append(row)
-    return chosen
+        settings = {"path": path, "data": parts.data.name, "epochs": args.epochs}
+        return (
+            f"{path}, seed {seed}",
+            settings | config.to_dict(),
+            lambda: train(path, config, parts, catalog, args.epochs),
+        )
 
-
-def values(rows: list[dict[str, str]], path: str, figure: str) -> np.ndarray:
-    return np.array([float(row[figure]) for row in rows if row["path"] == path])
+    trainings = [training(seed, path) for seed in args.seeds for path in PATHS]
+    return train_each(trainings, args.output, SECONDS)
 
 
 def difference(rows: list[dict[str, str]], figure: str) -> float:
     """Returns the mean of the fast path minus that of the plain one."""
-    return float(values(rows, "fast", figure).mean() - values(rows, "plain", figure).mean())
+    return float(
+        values(rows, figure, path="fast").mean() - values(rows, figure, path="plain").mean()
+    )
 
 
 def table(rows: list[dict[str, str]]) -> dict:
     """Returns mean ± standard deviation of the sample, and the difference of the means."""
-
-    def cell(numbers, digits):
-        deviation = f" ± {numbers.std(ddof=1):,.{digits}f}" if len(numbers) > 1 else ""
-        return f"{numbers.mean():,.{digits}f}{deviation}"
-
     digits = dict.fromkeys(AUCS, 4) | {SECONDS: 1}
     lines = [
-        [path, *(cell(values(rows, path, name), number) for name, number in digits.items())]
+        [
+            path,
+            *(
+                mean_and_deviation(values(rows, name, path=path), number)
+                for name, number in digits.items()
+            ),
+        ]
         for path in PATHS
     ]
     differences = [f"{difference(rows, name):+.{number}f}" for name, number in digits.items()]
@@ -107,7 +104,7 @@ def table(rows: list[dict[str, str]]) -> dict:
 
 def verdict(rows: list[dict[str, str]]) -> str:
     """Says whether the fast path's AUC is lower than the plain one's by more than seed noise."""
-    change, plain = difference(rows, "auc"), values(rows, "plain", "auc")
+    change, plain = difference(rows, "auc"), values(rows, "auc", path="plain")
     text = f"AUC, fast minus plain: {change:+.4f}"
     if len(plain) < 2:
         return f"{text}; with one seed there is no telling it from noise"
@@ -117,34 +114,16 @@ def verdict(rows: list[dict[str, str]]) -> str:
 
 
 def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", default="mind/synthetic", help="mind/small, ..., or a folder")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
-    parser.add_argument("--epochs", type=int, default=3, help="of each training (default: 3)")
-    about = "a row per training; one of the same settings that is there is not trained again (it"
-    about += " cannot know of changes in the code or in the files of a folder)"
-    parser.add_argument("--output", type=pathlib.Path, metavar="CSV", help=about)
-    parser.add_argument("--json", type=pathlib.Path, help="write the table here too")
-    args = parser.parse_args()
-    args.seeds = list(dict.fromkeys(args.seeds))
-    if args.epochs < 1 or min(args.seeds) < 0:
-        parser.error("--epochs has to be at least 1, and no seed below 0")
-    try:
-        read_rows(args.output, SECONDS)
-        data = load_mind(args.data)
-        catalog = tfrs_npa.NewsCatalog().adapt(data.titles("train"))
-        for split in data.news:
-            catalog.extend(data.titles(split))
-        parts = read_parts(data, catalog, holdout="none")
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-
+    options = parser(__doc__)
+    about = "of each training (default: 3)"
+    options.add_argument("--epochs", type=at_least_one, default=3, help=about)
+    options.add_argument("--json", type=pathlib.Path, help="write the table here too")
+    args, catalog, parts = begin(options, SECONDS)
     environment = machine.describe() | {"tensorflow": tf.__version__}
     tf.get_logger().setLevel("ERROR")  # it takes one model after another for needless tracing
     rows = results(args, parts, catalog)
     shown, answer = table(rows), verdict(rows)
-    print(f"{data.name}, split {parts.names['report']}: {len(parts.report):,} impressions")
+    print(f"{parts.data.name}, split {parts.names['report']}: {len(parts.report):,} impressions")
     print(f"{shown['title']}\n")
     print(tabulate(shown["rows"], shown["headers"], disable_numparse=True), answer, sep="\n\n")
     if args.json is not None:

@@ -9,8 +9,6 @@ split test, or validation where there is no test with labels. It is the comparis
 
 from __future__ import annotations
 
-import argparse
-import csv
 import pathlib
 import sys
 
@@ -21,8 +19,15 @@ from tabulate import tabulate
 import tfrs_npa
 from tfrs_npa.config import ATTENTION_KINDS
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.mind import load_mind
-from tfrs_npa.data.parts import Parts, read_parts
+from tfrs_npa.data.parts import Parts
+from tfrs_npa.repeated_training import (
+    at_least_one,
+    begin,
+    mean_and_deviation,
+    parser,
+    train_each,
+    values,
+)
 
 GROUPS = {"all": "auc", "known_users": "auc_known_users", "new_users": "auc_new_users"}
 FIGURES = {
@@ -35,6 +40,8 @@ FIGURES = {
     "share_known_users": "share of optimum, known users",
     "share_new_users": "share of optimum, new users",
 }
+# Tells the file of this comparison from those of others.
+OWN_FIGURE = "ndcg_10"
 
 
 def train(config, parts: Parts, catalog, epochs: int) -> dict[str, float]:
@@ -64,66 +71,37 @@ def figures(metrics: dict[str, float], optimum: dict[str, float]) -> dict[str, f
 
 
 def results(args, parts: Parts, catalog, optimum: dict) -> list[dict[str, str]]:
-    """Returns a row for each seed and kind of attention: found in the file, or trained now."""
-    rows, chosen = read_rows(args.output), []
-    trainings = [(seed, kind) for seed in args.seeds for kind in ATTENTION_KINDS]
-    for number, (seed, kind) in enumerate(trainings, start=1):
+    """Returns a row for each seed and kind of attention."""
+
+    def training(seed, kind):
         config = tfrs_npa.NPAConfig.preset("small")
         config = config.replace(word_attention=kind, news_attention=kind, seed=seed)
         settings = {"data": parts.data.name, "epochs": args.epochs, **config.to_dict()}
-        settings = {name: str(value) for name, value in settings.items()}
-        row = next((row for row in rows if settings.items() <= row.items()), None)
-        known = " (done before)" if row else ""
-        print(f"{number} of {len(trainings)}: {kind}, seed {seed}{known}", file=sys.stderr)
-        if row is None:
-            reached = figures(train(config, parts, catalog, args.epochs), optimum)
-            row = settings | {name: str(value) for name, value in reached.items()}
-            rows.append(row)
-            if args.output is not None:
-                write_rows(args.output, rows)
-        print(f"  AUC {float(row['auc']):.4f}", file=sys.stderr)
-        chosen.append(row)
-    return chosen
+        return (
+            f"{kind}, seed {seed}",
+            settings,
+            lambda: figures(train(config, parts, catalog, args.epochs), optimum),
+        )
+
+    trainings = [training(seed, kind) for seed in args.seeds for kind in ATTENTION_KINDS]
+    return train_each(trainings, args.output, OWN_FIGURE)
 
 
-def read_rows(path: pathlib.Path | None) -> list[dict[str, str]]:
-    if path is None or not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if "auc" not in (rows.fieldnames or ()):
-            raise ValueError(f"{path} holds something else than results; name another file")
-        return list(rows)
-
-
-def write_rows(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
-    names = dict.fromkeys(name for row in rows for name in row)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def values(rows: list[dict[str, str]], kind: str, figure: str) -> np.ndarray:
-    return np.array([float(row[figure]) for row in rows if row["word_attention"] == kind])
+def of_kind(rows: list[dict[str, str]], kind: str, figure: str) -> np.ndarray:
+    return values(rows, figure, word_attention=kind)
 
 
 def show(rows: list[dict[str, str]]) -> None:
     """Prints mean ± standard deviation of the sample, and the order of each seed."""
-
-    def cell(numbers):
-        deviation = f" ± {numbers.std(ddof=1):.4f}" if len(numbers) > 1 else ""
-        return f"{numbers.mean():.4f}{deviation}"
-
     table = [
-        [title, *(cell(values(rows, kind, figure)) for kind in ATTENTION_KINDS)]
+        [title, *(mean_and_deviation(of_kind(rows, kind, figure)) for kind in ATTENTION_KINDS)]
         for figure, title in FIGURES.items()
         if rows[0].get(figure)
     ]
     print(tabulate(table, headers=["", *ATTENTION_KINDS], disable_numparse=True), end="\n\n")
     for seed in dict.fromkeys(row["seed"] for row in rows):
         of_seed = [row for row in rows if row["seed"] == seed]
-        first, second, third = (values(of_seed, kind, "auc")[0] for kind in ATTENTION_KINDS)
+        first, second, third = (of_kind(of_seed, kind, "auc")[0] for kind in ATTENTION_KINDS)
         answer = "yes" if first > second > third else "no"
         aucs = f"AUC {first:.4f}, {second:.4f}, {third:.4f}"
         print(f"seed {seed}: {' > '.join(ATTENTION_KINDS)}: {answer} ({aucs})")
@@ -135,7 +113,7 @@ def plot(path: pathlib.Path, rows: list[dict[str, str]], optimum: dict[str, floa
     axes = Figure(figsize=(7, 4), layout="constrained").subplots()
     places = np.arange(len(GROUPS))
     for kind, offset in zip(ATTENTION_KINDS, (-0.15, 0, 0.15)):
-        aucs = np.array([values(rows, kind, name) for name in GROUPS.values()])
+        aucs = np.array([of_kind(rows, kind, name) for name in GROUPS.values()])
         bars = aucs.std(axis=1, ddof=1) if aucs.shape[1] > 1 else None
         axes.errorbar(places + offset, aucs.mean(axis=1), bars, fmt="o", capsize=4, label=kind)
     if optimum:
@@ -150,32 +128,12 @@ def plot(path: pathlib.Path, rows: list[dict[str, str]], optimum: dict[str, floa
 
 
 def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", default="mind/synthetic", help="mind/small, ..., or a folder")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training (default: 5)")
-    about = "a row per training; one of the same settings that is there is not trained again (it"
-    about += " cannot know of changes in the code or in the files of a folder)"
-    parser.add_argument("--output", type=pathlib.Path, metavar="CSV", help=about)
-    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="needs matplotlib")
-    args = parser.parse_args()
-    args.seeds = list(dict.fromkeys(args.seeds))
-    if args.epochs < 1 or min(args.seeds) < 0:
-        parser.error("--epochs has to be at least 1, and no seed below 0")
-    try:
-        if args.plot is not None:
-            import matplotlib  # noqa: F401  (if it is missing: before hours of training)
-        read_rows(args.output)
-        data = load_mind(args.data)
-        catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"])
-        for news in data.news.values():
-            catalog.extend(news)
-        parts = read_parts(data, catalog, holdout="none")
-    except (ImportError, ValueError, OSError) as error:
-        parser.error(str(error))
-
-    split = parts.names["report"]
+    options = parser(__doc__)
+    about = "of each training (default: 5)"
+    options.add_argument("--epochs", type=at_least_one, default=5, help=about)
+    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="needs matplotlib")
+    args, catalog, parts = begin(options, OWN_FIGURE)
+    data, split = parts.data, parts.names["report"]
     optimum = data.reference_auc.get(split, {}).get("history_only", {})
     tf.get_logger().setLevel("ERROR")  # it misses the users' gradient where no query is personal
     rows = results(args, parts, catalog, optimum)

@@ -1,0 +1,71 @@
+"""What tests of scripts share: data to run them on, and how a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mind_folder(tmp_path_factory):
+    """A folder in MIND's format, with 40 impressions to report on."""
+    path = tmp_path_factory.mktemp("mind-format")
+    world = SyntheticWorld(users=60, articles=150, impressions=(150, 40, 40))
+    for split, name in {"train": "train", "validation": "dev", "test": "test"}.items():
+        write_news(path / name / "news.tsv", world.news(split))
+        write_behaviors(path / name / "behaviors.tsv", world.behaviors(split))
+    return path
+
+
+class Script:
+    """A script of the project that keeps its results in a CSV file."""
+
+    def __init__(self, path, *always):
+        self.path = ROOT / path
+        self.always = always
+
+    def run(self, *options):
+        """Starts it as a process; returns what it wrote to the two streams."""
+        process = subprocess.run(
+            [sys.executable, self.path, *map(str, [*self.always, *options])],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout, process.stderr
+
+    def names(self):
+        """What it defines."""
+        sys.path.insert(0, str(self.path.parent))
+        try:
+            return runpy.run_path(str(self.path))
+        finally:
+            sys.path.remove(str(self.path.parent))
+
+    def read(self, path):
+        with open(path, newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write(self, path, rows):
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def make_script():
+    """Makes a `Script` from its path in the project and the options it always gets."""
+    return Script
