@@ -178,8 +178,8 @@ def _dataset(
         pairs = zip(signature.items(), arrays, strict=True)
         return {name: tf.ensure_shape(array, spec.shape) for (name, spec), array in pairs}
 
-    # Not from_generator: giving up one of its iterators has the C library return all memory that is
-    # free to the system, which takes a second or more of every epoch and every evaluation.
+    # Not from_generator: giving up one of its iterators takes TensorFlow 2.21 most of a second, at
+    # the end of every epoch and every evaluation.
     # Keras makes two iterators before its first step; only one of them gets as far as an epoch.
     epoch = tf.data.Dataset.from_tensors(0).map(
         lambda _: tf.numpy_function(lambda: next(epochs), [], tf.int64)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
 class ByteDropout(tf.keras.layers.Layer):
-    """Dropout whose rate is a multiple of 1/256, in a quarter of the time of Keras's own.
+    """Dropout whose rate is a multiple of 1/256, in less than half the time of Keras's own.
 
     Making random numbers is a noticeable share of a training step on a CPU. Here each element gets
     eight random bits and not a float, drawn by a stateless generator whose seed a stateful one

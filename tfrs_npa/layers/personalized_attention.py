@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.layers.byte_dropout import ByteDropout
+from tfrs_npa.layers.sparse_products import weighted_sums
 
 # Large and finite: infinity times zero would be NaN in the gradient.
 MASKED_LOGIT = -1e9
@@ -159,10 +160,8 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             logits = tf.zeros_like(values[:, 0])
         else:
             logits = tf.reduce_sum(keys * query, axis=-1)
-        weights = packed_softmax(logits, lengths)
-        output = tf.math.unsorted_segment_sum(
-            weights[:, tf.newaxis] * values, packed_rows(lengths), tf.size(lengths)
-        )
+        weights, rows = packed_softmax(logits, lengths), packed_rows(lengths)
+        output = weighted_sums(weights, values, rows, tf.range(tf.size(rows)), tf.size(lengths))
         attention = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
         return {"output": output, "attention": attention}
 

@@ -61,17 +61,21 @@ class EncodedCatalog:
 
     def size(self) -> int:
         """Returns the bytes that the encoded catalogue takes."""
+        return self._size(self._lengths())
+
+    def _size(self, lengths):
         own = self._variables
         width = own.values.shape[1] + own.keys.shape[1]
-        return int(self._lengths().sum(dtype=np.int64)) * width * own.values.dtype.size
+        return int(lengths.sum(dtype=np.int64)) * width * own.values.dtype.size
 
     @contextlib.contextmanager
     def encoded(self, memory: int) -> Iterator[None]:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
         own = self._variables
         try:
-            if self.size() <= memory:
-                self._encode_all()
+            lengths = self._lengths()
+            if self._size(lengths) <= memory:
+                self._encode_all(lengths)
             yield
         finally:
             own.ready.assign(False)
@@ -87,8 +91,8 @@ class EncodedCatalog:
             return np.count_nonzero(tokens != PADDING, axis=1).astype(np.int32)
         return np.full(len(tokens), tokens.shape[1], np.int32)
 
-    def _encode_all(self):
-        own, lengths = self._variables, self._lengths()
+    def _encode_all(self, lengths):
+        own = self._variables
         articles, splits = len(lengths), np.append(0, np.cumsum(lengths))
         targets = {"values": own.values}
         if self._own_keys:
