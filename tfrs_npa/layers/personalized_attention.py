@@ -142,7 +142,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         output = tf.linalg.matvec(values, weights, transpose_a=True)
         return {"output": output, "attention": weights}
 
-    def pool_packed(self, values, keys, query, lengths):
+    def pool_packed(self, values, keys, query, lengths, repeats=None):
         """Pools sequences that are packed one after the other, without any padding.
 
         Args:
@@ -151,6 +151,8 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             query: `[elements, ...]`, the query that each element is compared with, or one for all,
                 `[1, ...]`; see `query`.
             lengths: `[sequences]` elements of each sequence.
+            repeats: `[elements]`, how many equal elements each stands for; its weight is theirs
+                together. None: one.
 
         Returns:
             A dict of `output` `[sequences, features]` and `attention`, a ragged `[sequences,
@@ -160,6 +162,8 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             logits = tf.zeros_like(values[:, 0])
         else:
             logits = tf.reduce_sum(keys * query, axis=-1)
+        if repeats is not None:
+            logits += tf.math.log(tf.cast(repeats, logits.dtype))
         weights, rows = packed_softmax(logits, lengths), packed_rows(lengths)
         output = weighted_sums(weights, values, rows, tf.range(tf.size(rows)), tf.size(lengths))
         attention = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)

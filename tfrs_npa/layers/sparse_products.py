@@ -103,8 +103,9 @@ def _sums(entries, i, j, number, dense, transposed=False):
     """
     # There are kernels for no shorter type.
     dtype = tf.float64 if dense.dtype == tf.float64 else tf.float32
-    # One row too many: a product without any is a division by zero in TensorFlow's kernel.
-    shape = [tf.shape(dense)[0], number + 1] if transposed else [number + 1, tf.shape(dense)[0]]
+    # At least one row: a product without any is a division by zero in TensorFlow's kernel.
+    rows = tf.maximum(number, 1)
+    shape = [tf.shape(dense)[0], rows] if transposed else [rows, tf.shape(dense)[0]]
     matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
         indices=tf.cast(tf.stack([i, j], axis=1), tf.int64),
         values=tf.cast(entries, dtype),

@@ -167,12 +167,14 @@ class NewsEncoder(tf.keras.Model):
         kernel = tf.cast(tf.concat(tf.unstack(self.convolution_kernel), axis=1), x.dtype)
         projected = tf.reshape(tf.matmul(x, kernel), [-1, filters])
         # What each word and its neighbours add up: rows of `projected`, `window` for each word.
-        steps = tf.range(window) - (window - 1) // 2
+        offsets = [step - (window - 1) // 2 for step in range(window)]
         number = tf.size(words)
-        place = tf.range(number) - tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
-        neighbours = place[:, tf.newaxis] + steps
-        inside = (neighbours >= 0) & (neighbours < tf.repeat(lengths, lengths)[:, tf.newaxis])
-        at = tf.where(inside, tf.range(number)[:, tf.newaxis] + steps, 0)
+        first = tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
+        before = tf.range(number) - first
+        after = tf.repeat(lengths, lengths) - before
+        # Vectors, because TensorFlow takes ten times longer over a comparison that broadcasts.
+        inside = tf.stack([(before >= -o) & (after > o) for o in offsets], axis=1)
+        at = tf.where(inside, tf.range(number)[:, tf.newaxis] + offsets, 0)
         terms = tf.gather(words, at) * window + tf.range(window)
         rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
         sums = weighted_sums(None, projected, rows, tf.boolean_mask(terms, inside), number)
@@ -192,15 +194,6 @@ class NewsEncoder(tf.keras.Model):
         """
         if features.keys is None:
             return tf.gather(features.values, titles)
-        if self.config.mask_padding:
-            return self._pool(features, titles, rows, query)
-        # Without a mask, half of the slots of a history may be the same padded article.
-        number = tf.size(features.lengths, tf.int64)
-        pairs, slots = tf.unique(tf.cast(rows, tf.int64) * number + tf.cast(titles, tf.int64))
-        titles, rows = tf.cast(pairs % number, tf.int32), tf.cast(pairs // number, tf.int32)
-        return tf.gather(self._pool(features, titles, rows, query), slots)
-
-    def _pool(self, features, titles, rows, query):
         words, owners, lengths = _words_of(features, titles, rows)
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
         return weighted_sums(

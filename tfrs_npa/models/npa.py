@@ -133,7 +133,7 @@ class NPA(tfrs.Model):
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""
-        clicks, lengths = self.query_tower.clicks(features["history"])
+        clicks, lengths, repeats = self.query_tower.clicks(features["history"])
         candidates = tf.convert_to_tensor(features["candidates"])
         slots = tf.where(candidates != PADDING)
         # History and candidates together, so that a title that is in both is encoded once.
@@ -144,7 +144,9 @@ class NPA(tfrs.Model):
         query = self.candidate_tower.attention.query(user_embedding)
         rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         vectors = self.candidate_tower.pool(encoded, clicked, rows, query)
-        user = self.query_tower.encode(vectors, lengths, user_embedding, training)["output"]
+        user = self.query_tower.encode(vectors, lengths, repeats, user_embedding, training)[
+            "output"
+        ]
         owners = tf.cast(slots[:, 0], tf.int32)
         logits = self.candidate_tower.score(encoded, shown, owners, query, user)
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)

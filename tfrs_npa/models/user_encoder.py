@@ -59,39 +59,50 @@ class UserEncoder(tf.keras.Model):
     def clicks(self, history):
         """Packs histories.
 
+        Padding is left out where it is masked. Where it takes part, its slots are alike: a history
+        has the padded article once, and how many slots that stands for.
+
         Args:
             history: `[batch, history]` indices of the catalogue, 0 at padding.
 
         Returns:
-            `news_id` `[clicks]`, the articles of one history after the other, and `lengths`
-            `[batch]`, how many each has. Padding is left out where it is masked.
+            `news_id` `[clicks]`, the articles of one history after the other; `lengths` `[batch]`,
+            how many each has; `slots` `[clicks]`, the slots that each stands for, or None where
+            that is one everywhere.
         """
         history = tf.convert_to_tensor(history)
+        kept = history != PADDING
+        slots = None
         if not self.config.mask_padding:
-            shape = tf.shape(history)
-            return tf.reshape(history, [-1]), tf.repeat(shape[1], shape[0])
-        real = history != PADDING
-        return tf.boolean_mask(history, real), tf.math.count_nonzero(real, 1, dtype=tf.int32)
+            padding = tf.cast(~kept, tf.int32)
+            first = ~kept & (tf.cumsum(padding, axis=1) == 1)
+            slots = tf.where(first, tf.reduce_sum(padding, axis=1, keepdims=True), 1)
+            kept |= first
+            slots = tf.boolean_mask(slots, kept)
+        lengths = tf.math.count_nonzero(kept, 1, dtype=tf.int32)
+        return tf.boolean_mask(history, kept), lengths, slots
 
-    def encode(self, vectors, lengths, user_embedding, training=False):
+    def encode(self, vectors, lengths, slots, user_embedding, training=False):
         """Pools the vectors of clicked articles.
 
         Args:
             vectors: `[clicks, num_filters]`, the articles of one history after the other as its
                 user sees them.
             lengths: `[batch]` clicks of each user.
+            slots: `[clicks]` slots that each stands for, or None: one; see `clicks`.
             user_embedding: `[batch, user_embedding_dim]`.
             training: Whether dropout is on.
 
         Returns:
             A dict of `output` `[batch, num_filters]` and `attention`, a ragged `[batch,
-            (clicks)]`, the weights of the clicked articles.
+            (clicks)]`, the weights of the clicked articles, that of padding over all its slots.
         """
         values = self.attention.dropped(vectors, training)
         query = self.attention.query(user_embedding)
         if self.attention.kind == "personalized":
             query = tf.repeat(query, lengths, axis=0)
-        pooled = self.attention.pool_packed(values, self.attention.keys(values), query, lengths)
+        keys = self.attention.keys(values)
+        pooled = self.attention.pool_packed(values, keys, query, lengths, slots)
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
             has_clicks = lengths[:, tf.newaxis] > 0
@@ -101,10 +112,10 @@ class UserEncoder(tf.keras.Model):
     def call(self, inputs, training=False):
         """Encodes users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
-        news_id, lengths = self.clicks(inputs["history"])
+        news_id, lengths, slots = self.clicks(inputs["history"])
         rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         distinct, titles = tf.unique(news_id)
         features = self.news_encoder.title_features(distinct, training)
         query = self.news_encoder.attention.query(user_embedding)
         vectors = self.news_encoder.pool(features, titles, rows, query)
-        return self.encode(vectors, lengths, user_embedding, training)["output"]
+        return self.encode(vectors, lengths, slots, user_embedding, training)["output"]
