@@ -15,7 +15,7 @@ import zipfile
 import pytest
 import yaml
 
-import tfrs_npa.cli
+import tfrs_npa.commands.train
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 from tfrs_npa.run import load_run
 from tfrs_npa_cli import main
@@ -360,6 +360,6 @@ def test_interrupted(tmp_path, monkeypatch, capsys):
         (folder / "training.yaml").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tfrs_npa.cli, "train", train)
+    monkeypatch.setattr(tfrs_npa.commands.train, "train", train)
     assert in_process("train", "--data", "mind/small", "--run", run) == 130
     assert f"`tfrs-npa train --run {run} --resume` goes on" in capsys.readouterr().err
