@@ -252,6 +252,11 @@ def test_a_compiled_fit_counts_passes_too():
     assert model.sums.numpy().tolist() == expected
 
 
+def test_an_iterator_need_not_wait_for_a_tuning_thread():
+    for batches in (train(), evaluate()):
+        assert batches.options().autotune.enabled is False
+
+
 def test_static_shapes():
     spec = train().element_spec
     assert spec["candidates"].shape.as_list() == [None, 4]

@@ -13,8 +13,12 @@ import tensorflow as tf
 from tfrs_npa.data import ragged
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.pipelines import without_autotuning
 from tfrs_npa.data.training_rows import TrainingRows, histories
 from tfrs_npa.data.users import UserIndex
+
+# Batches that wait for the training.
+_PREFETCHED = 2
 
 
 def training_batches(
@@ -178,8 +182,6 @@ def _dataset(
         pairs = zip(signature.items(), arrays, strict=True)
         return {name: tf.ensure_shape(array, spec.shape) for (name, spec), array in pairs}
 
-    # Not from_generator: giving up one of its iterators takes TensorFlow 2.21 most of a second, at
-    # the end of every epoch and every evaluation.
     # Keras makes two iterators before its first step; only one of them gets as far as an epoch.
     epoch = tf.data.Dataset.from_tensors(0).map(
         lambda _: tf.numpy_function(lambda: next(epochs), [], tf.int64)
@@ -188,4 +190,4 @@ def _dataset(
         lambda epoch: tf.data.Dataset.range(steps).map(lambda step: batch(epoch, step))
     )
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return without_autotuning(dataset.prefetch(_PREFETCHED))

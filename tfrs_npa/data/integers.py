@@ -9,6 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.pipelines import without_autotuning
 from tfrs_npa.data.users import UserIndex
 
 _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
@@ -52,12 +53,12 @@ def integer_pieces(
         behaviors.map(lambda row: {name: row[name] for name in wanted})
         .ragged_batch(_CHUNK)
         .map(to_integers, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        .prefetch(1)
     )
     total = max(0, int(behaviors.cardinality())) or None
     found = False
     with tqdm(total=total, desc="Reading impressions", unit=" rows", delay=2, disable=None) as bar:
-        for piece in batches.as_numpy_iterator():
+        for piece in without_autotuning(batches).as_numpy_iterator():
             found = True
             yield _checked(piece)
             bar.update(len(piece["impression_id"]))

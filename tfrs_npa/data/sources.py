@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrs_npa.data.pipelines import without_autotuning
+
 _CHUNK = 4096
 
 
@@ -61,7 +63,7 @@ def _dataset_chunks(dataset, names, what):
     else:
         total = None  # the cardinality counts batches of a size we do not know
     with tqdm(total=total, desc=f"Reading {what}", unit=" rows", delay=2, disable=None) as bar:
-        for chunk in selected.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        for chunk in without_autotuning(selected.prefetch(1)).as_numpy_iterator():
             yield chunk
             bar.update(len(chunk[0]))
 
