@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import machine
 import numpy as np
 import training_flops
 from comparison import (
@@ -51,7 +52,7 @@ def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, A
             f"Medians of {len(comparison.cases[0].rates)} rounds in turn. Preset: the same model "
             "as theirs; recipe: `NPAConfig()` at the same dimensions."
         ),
-        "command": "python benchmarks/against_recommenders.py",
+        "command": machine.command(),
         "environment": environment
         | {
             "tfrs_npa": tfrs_npa.__version__,

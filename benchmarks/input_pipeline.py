@@ -74,7 +74,7 @@ def main() -> None:
         result = {
             "title": "Input pipeline",
             "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": "python benchmarks/input_pipeline.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": tables,
             "ratios": ratios,

@@ -71,7 +71,7 @@ def main() -> None:
         result = {
             "title": "Large evaluation",
             "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": "python benchmarks/large_evaluation.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [result],
             "ratios": [{"name": name, "ratio": peak(), "at_most": MOST_GB}],

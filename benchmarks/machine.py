@@ -6,8 +6,12 @@ import datetime
 import os
 import pathlib
 import platform
+import shlex
+import sys
 import time
 from typing import Any
+
+_PATHS = ("--json", "--plot", "--data", "--recommenders-venv", "--recommenders-python")
 
 
 def describe() -> dict[str, Any]:
@@ -21,6 +25,19 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "day": datetime.date.today().isoformat(),
     }
+
+
+def command() -> str:
+    """Returns the command line of this process, without the options that say where files lie."""
+    script, *given = sys.argv
+    words = ["python", f"benchmarks/{pathlib.Path(script).name}"]
+    at_path = False
+    for word in given:
+        if word.startswith("-"):
+            at_path = word.split("=")[0] in _PATHS
+        if not at_path:
+            words.append(word)
+    return shlex.join(words)
 
 
 def _cpu_model() -> str:

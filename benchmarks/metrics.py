@@ -76,7 +76,7 @@ def main() -> None:
             "title": "Metrics",
             "about": "AUC, MRR and nDCG of made-up scores of the size of MIND-small's dev split: "
             f"median of {args.rounds} rounds, and the first call, with its tracing.",
-            "command": "python benchmarks/metrics.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [{"title": size, "headers": ["", "s", "first call, s"], "rows": rows}],
             "ratios": [],

@@ -76,7 +76,7 @@ def main() -> None:
             "title": "Optimizer step",
             "about": "One embedding table: Keras's Adam, which updates all of its rows at each "
             "step, and `LazyAdam`, which updates those that the step used.",
-            "command": "python benchmarks/optimizer_step.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [{"title": title, "headers": headers, "rows": table}],
             "ratios": [],

@@ -130,7 +130,7 @@ def main() -> None:
         result = {
             "title": "Quality is not traded",
             "about": " ".join(__doc__.split("\n\n", 1)[1].split()) + f" {answer}.",
-            "command": "python benchmarks/quality.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [shown],
             "ratios": [],

@@ -69,7 +69,7 @@ def main() -> None:
         result = {
             "title": "Scaling",
             "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": "python benchmarks/scaling.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [steps, evaluations],
             "ratios": [ratio],

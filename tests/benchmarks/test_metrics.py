@@ -24,6 +24,7 @@ def test_json(metrics, tmp_path, monkeypatch, capsys):
     metrics.main()
     shown = capsys.readouterr().out
     result = json.loads(file.read_text())
+    assert result["command"] == "python benchmarks/metrics.py --batch-size 50 --rounds 2"
     (table,) = result["tables"]
     candidates = metrics.generate(np.random.default_rng(0))[2].sum()
     assert table["title"] == f"200 impressions, {candidates:,} candidates"
