@@ -29,13 +29,9 @@ def callbacks(run: Run, stops: bool, verbose: int) -> list[tf.keras.callbacks.Ca
         stops: whether there is a `val_auc` to stop on.
         verbose: 0 logs a line for each epoch.
     """
-    history, seed = run.history, run.config.seed
+    history = run.history
     chosen = [
-        # Draws then depend on the seed and the batch alone, not on the epochs since the start of
-        # the process: a training that is resumed is the one that was cut off.
-        tf.keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: tf.random.set_seed(seed)
-        ),
+        SameDraws(run.config.seed),
         _Seconds(),
         tf.keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False),
         _History(run.history_file, append=True),
@@ -46,6 +42,25 @@ def callbacks(run: Run, stops: bool, verbose: int) -> list[tf.keras.callbacks.Ca
     if not verbose:
         chosen.append(_Lines(run.settings.epochs))
     return chosen
+
+
+class SameDraws(tf.keras.callbacks.Callback):
+    """Lets draws, such as those of dropout, depend on the seed and the batch of an epoch alone.
+
+    What the process did before does not matter then: a training that is resumed is the one that was
+    cut off.
+
+    Args:
+        seed: of TensorFlow's draws, from the beginning of each epoch on.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Seeds TensorFlow."""
+        tf.random.set_seed(self._seed)
 
 
 class _Seconds(tf.keras.callbacks.Callback):

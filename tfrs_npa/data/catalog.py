@@ -184,8 +184,7 @@ class NewsCatalog:
         """
         vectors = self.word_vectors
         if vectors is None and from_titles and self._adapted:
-            splits = self.token_splits[: self._adapted + 1]
-            vectors = title_word_vectors(self.vocabulary.words, self.token_values, splits, dim)
+            vectors = self._vectors_of_titles(dim)
         if vectors is None:
             return None
         if vectors.dim != dim:
@@ -238,6 +237,8 @@ class NewsCatalog:
         self.coverage = None
         # Articles that `adapt` saw; those of `extend` come after them.
         self._adapted = 0
+        # By dimension: a search makes many models, and these take seconds.
+        self._title_vectors = {}
 
     def _add_articles(self, news):
         retitled = {}
@@ -254,6 +255,14 @@ class NewsCatalog:
                 f"(for example {next(iter(retitled))})",
                 stacklevel=3,
             )
+
+    def _vectors_of_titles(self, dim):
+        if dim not in self._title_vectors:
+            splits = self.token_splits[: self._adapted + 1]
+            self._title_vectors[dim] = title_word_vectors(
+                self.vocabulary.words, self.token_values, splits, dim
+            )
+        return self._title_vectors[dim]
 
     def _encode_titles(self):
         first = len(self.token_splits) - 1
