@@ -63,3 +63,20 @@ def test_dropout_of_words_and_of_what_is_made_of_them_are_independent(make_world
     # 0: dropped after the convolution; 2: before it only; 6: not at all.
     assert set(np.unique(values)) == {0.0, 2.0, 6.0}
     assert 0.25 < np.mean(values[values > 0] == 2) < 0.75
+
+
+def test_contextual_words(random_model):
+    """By the formula, a word at a time."""
+    tower = random_model().candidate_tower
+    tokens = tower.tokens.numpy()
+    table, bias = tower.word_table.numpy(), tower.convolution_bias.numpy()
+    before, here, after = tower.convolution_kernel.numpy()
+    expected = []
+    for title in tokens:
+        words = [np.zeros(5), *table[title[title != 0]], np.zeros(5)]
+        for i in range(1, len(words) - 1):
+            total = words[i - 1] @ before + words[i] @ here + words[i + 1] @ after + bias
+            expected.append(np.maximum(total, 0))
+    found, lengths = tower.contextual_words(tf.constant(tokens))
+    assert lengths.numpy().tolist() == np.count_nonzero(tokens, axis=1).tolist()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

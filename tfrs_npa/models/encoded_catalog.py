@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.models.news_encoder import PADDING, NewsEncoder, TitleFeatures
+from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 
 # Titles that are encoded at a time.
 _CHUNK = 4096
@@ -61,7 +61,7 @@ class EncodedCatalog:
 
     def size(self) -> int:
         """Returns the bytes that the encoded catalogue takes."""
-        return self._size(self._lengths())
+        return self._size(self._encoder.title_lengths())
 
     def _size(self, lengths):
         own = self._variables
@@ -73,7 +73,7 @@ class EncodedCatalog:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
         own = self._variables
         try:
-            lengths = self._lengths()
+            lengths = self._encoder.title_lengths()
             if self._size(lengths) <= memory:
                 self._encode_all(lengths)
             yield
@@ -81,15 +81,6 @@ class EncodedCatalog:
             own.ready.assign(False)
             for part in (own.values, own.keys, own.starts, own.lengths):
                 part.assign(tf.zeros([0, *part.shape[1:]], part.dtype))
-
-    def _lengths(self):
-        """Words, as `TitleFeatures` counts them, of each article."""
-        tokens = self._encoder.tokens.numpy()
-        if not self._has_keys:
-            return np.ones(len(tokens), np.int32)
-        if self._encoder.config.mask_padding:
-            return np.count_nonzero(tokens != PADDING, axis=1).astype(np.int32)
-        return np.full(len(tokens), tokens.shape[1], np.int32)
 
     def _encode_all(self, lengths):
         own = self._variables

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
@@ -121,6 +122,19 @@ class NewsEncoder(tf.keras.Model):
         """`[articles, title_length]` word indices of the articles that can be encoded."""
         return self._table.tokens
 
+    def title_lengths(self) -> np.ndarray:
+        """Returns the words of each article's title, as `TitleFeatures` counts them.
+
+        Returns:
+            `[articles]` int32.
+        """
+        tokens = self.tokens.numpy()
+        if self.attention.kind != "personalized":
+            return np.ones(len(tokens), np.int32)
+        if self.config.mask_padding:
+            return np.count_nonzero(tokens != PADDING, axis=1).astype(np.int32)
+        return np.full(len(tokens), tokens.shape[1], np.int32)
+
     def title_features(self, news_id, training=False):
         """Encodes titles as far as no user is needed.
 
@@ -131,7 +145,37 @@ class NewsEncoder(tf.keras.Model):
         Returns:
             `TitleFeatures` of the articles.
         """
-        tokens = tf.gather(self.tokens, news_id)
+        return self.encode_titles(tf.gather(self.tokens, news_id), training)
+
+    def encode_titles(self, tokens, training=False):
+        """Encodes titles that need not be of articles, as `title_features`.
+
+        Args:
+            tokens: As in `contextual_words`.
+            training: Whether dropout is on.
+
+        Returns:
+            `TitleFeatures` of the titles.
+        """
+        values, lengths = self.contextual_words(tokens, training)
+        values = self.attention.dropped(values, training)
+        keys = self.attention.keys(values)
+        if self.attention.kind != "personalized":
+            pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
+            values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
+        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths)
+
+    def contextual_words(self, tokens, training=False):
+        """Encodes the words of titles (Wu et al., KDD 2019, equation 1).
+
+        Args:
+            tokens: `[titles, title_length]` word indices, 0 at padding, which is on the right.
+            training: Whether dropout is on.
+
+        Returns:
+            The pair of `[words, num_filters]`, the contextual words c_i of one title after the
+            other, and `[titles]`, how many each title has: where padding is masked, its real words.
+        """
         if self.config.mask_padding:
             real = tokens != PADDING
             lengths = tf.math.count_nonzero(real, axis=1, dtype=tf.int32)
@@ -142,13 +186,7 @@ class NewsEncoder(tf.keras.Model):
         distinct, words = tf.unique(words)
         x = tf.cast(tf.gather(self.word_table, distinct), self.compute_dtype)
         x = self._word_dropout(x, training=training)
-        values = self._dropout(self._convolve(x, words, lengths), training=training)
-        values = self.attention.dropped(values, training)
-        keys = self.attention.keys(values)
-        if self.attention.kind != "personalized":
-            pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
-            values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
-        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths)
+        return self._dropout(self._convolve(x, words, lengths), training=training), lengths
 
     def _convolve(self, x, words, lengths):
         """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.

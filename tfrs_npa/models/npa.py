@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -204,6 +206,22 @@ class NPA(tfrs.Model):
         """Scores candidates, as `tf.keras.Model.predict`; encodes each title once."""
         with self._encoded_catalog.encoded(self.encoding_memory):
             return super().predict(*args, **kwargs)
+
+    def predict_batches(self, batches: tf.data.Dataset) -> Iterator[tf.RaggedTensor]:
+        """Scores candidates as `predict`, but keeps no scores: memory does not grow with the log.
+
+        Each title is encoded once, when the first batch is asked for, so the model must not be
+        trained until the last.
+
+        Args:
+            batches: `tfrs_npa.impression_batches`.
+
+        Yields:
+            For each batch, ragged `[batch, (candidates)]` float32 logits, without padding.
+        """
+        step = tf.function(self.predict_step, input_signature=[batches.element_spec])
+        with self._encoded_catalog.encoded(self.encoding_memory):
+            yield from map(step, batches)
 
     def train_step(self, features):
         """Takes one optimizer step; returns the epoch's mean loss so far."""

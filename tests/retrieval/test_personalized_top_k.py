@@ -1,0 +1,454 @@
+"""The top-K layer against all articles scored by the towers and sorted."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow_recommenders as tfrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tfrs_npa
+import tfrs_npa.retrieval.title_blocks
+import tfrs_npa.retrieval.title_layout
+
+import tensorflow as tf  # isort: skip
+
+ARTICLES = 40
+IDS = [f"N{i}" for i in range(ARTICLES)]
+FORMS = {
+    "recommenders": {},
+    "paper": {"attention": "paper"},
+    "unmasked": {"mask_padding": False},
+    "paper unmasked": {"attention": "paper", "mask_padding": False},
+    "vanilla": {"word_attention": "vanilla"},
+    "mean": {"word_attention": "mean", "news_attention": "mean"},
+}
+
+
+@functools.cache
+def _index_of(model):
+    """An index of several blocks of titles of each length, for tests that do not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 16)
+        patch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 7)
+        return tfrs_npa.PersonalizedTopK(model).index()
+
+
+@pytest.fixture
+def index(model_of):
+    return _index_of(model_of())
+
+
+def strings(ids):
+    return [[id.decode() for id in row] for row in ids.numpy()]
+
+
+def sorted_scores(plain, k, allowed=None):
+    """The k best of plain scores, and -1e9 where fewer are allowed."""
+    if allowed is not None:
+        plain = np.where(allowed, plain, -1e9)
+    return -np.sort(-plain, axis=1)[:, :k]
+
+
+def assert_best(found, plain, k, allowed=None, ids=IDS, **tolerance):
+    """Asserts that these are the k best, by their scores, and that ids belong to scores."""
+    scores, names = found[0].numpy(), strings(found[1])
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} | tolerance
+    assert scores.shape == (len(plain), k) and scores.dtype == np.float32
+    np.testing.assert_allclose(scores, sorted_scores(plain, k, allowed), **tolerance)
+    place = {id: number for number, id in enumerate(ids)}
+    for row, (row_scores, row_names) in enumerate(zip(scores, names)):
+        real = [name for name in row_names if name]
+        assert len(set(real)) == len(real)
+        assert row_names == [*real, *[""] * (k - len(real))]
+        own = [plain[row, place[name]] for name in real]
+        np.testing.assert_allclose(row_scores[: len(real)], own, **tolerance)
+        assert np.all(row_scores[len(real) :] == -1e9)
+        if allowed is not None:
+            assert all(allowed[row, place[name]] for name in real)
+            assert len(real) == min(k, allowed[row].sum())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_articles(form, model_of, queries, plain_scores):
+    model = model_of(**FORMS[form])
+    plain, index = plain_scores(model, queries), _index_of(model)
+    assert np.ptp(plain) > 0.1
+    assert index.num_articles == ARTICLES and index.is_exact()
+    assert_best(index(queries, k=ARTICLES), plain, ARTICLES)
+    assert_best(index(queries), plain, 10)
+
+
+def test_blocks_of_one_title(model_of, queries, plain_scores, monkeypatch):
+    monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 1)
+    model = model_of()
+    index = tfrs_npa.PersonalizedTopK(model).index()
+    assert_best(index(queries), plain_scores(model, queries), 10)
+
+
+lists = st.lists(st.sampled_from([*IDS, "", "never seen"]), max_size=7)
+requests = st.lists(
+    st.tuples(st.sampled_from(["U1", "U2", "U3", "new", ""]), lists, lists, lists),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(list(FORMS)),
+    requests,
+    st.integers(1, ARTICLES),
+    st.sampled_from(["", "for all", "for each"]),
+    st.booleans(),
+)
+def test_any_request(model_of, plain_scores, form, rows, k, subset, exclude_history):
+    model = model_of(**FORMS[form])
+    users, histories, exclusions, candidates = map(list, zip(*rows))
+    queries = {"user_id": users, "history": histories}
+    keywords = {"k": k, "exclude_history": exclude_history}
+    allowed = np.array([[id not in row for id in IDS] for row in exclusions])
+    if exclude_history:
+        allowed &= np.array([[id not in row for id in IDS] for row in histories])
+    if subset == "for all":
+        keywords["candidates"] = candidates[0]
+        allowed &= np.array([id in candidates[0] for id in IDS])
+    elif subset:
+        keywords["candidates"] = candidates
+        allowed &= np.array([[id in row for id in IDS] for row in candidates])
+    found = _index_of(model).query_with_exclusions(queries, exclusions, **keywords)
+    assert_best(found, plain_scores(model, queries), k, allowed)
+    if not any(exclusions):
+        again = _index_of(model)(queries, **keywords)
+        assert strings(again[1]) == strings(found[1])
+
+
+@pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean"])
+def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch):
+    """Equal titles have equal scores wherever their blocks have put them."""
+    monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 130)
+    model = make_model(1, **FORMS[form])
+    titles = ["rain sun", "vote poll bank rate", "", "team wins final", "unheard", "", "rain"]
+    ids = [f"M{i}" for i in range(700)]
+    news = {"news_id": ids, "title": [titles[i % 7] for i in range(700)]}
+    index = tfrs_npa.PersonalizedTopK(model).index_from_dataset(news)
+    scores, names = index(queries, k=700)
+    for row_scores, row_names in zip(scores.numpy(), strings(names)):
+        numbers = np.array([int(name[1:]) for name in row_names])
+        assert sorted(numbers) == list(range(700))
+        # As many scores as titles, and articles of one score in the order of the catalogue.
+        assert len(set(row_scores)) <= 6
+        for score in set(row_scores):
+            assert np.all(np.diff(numbers[row_scores == score]) > 0)
+
+
+def test_forms_of_input(index, queries):
+    expected = strings(index(queries, k=3)[1])
+    width = max(map(len, queries["history"]))
+    # Padding may be anywhere.
+    left = [[""] * (width - len(row)) + row for row in queries["history"]]
+    for history in (
+        tf.ragged.constant(queries["history"], tf.string),
+        tf.ragged.constant(queries["history"], tf.string).to_tensor(""),
+        np.array(left),
+        np.array(left, object),
+        left,
+    ):
+        for convert in (list, np.array, tf.constant):
+            features = {"user_id": convert(queries["user_id"]), "history": history, "time": [1.0]}
+            assert strings(index(features, k=3)[1]) == expected
+    for k in (np.int64(3), tf.constant(3), tf.constant(3, tf.int64)):
+        assert strings(index(queries, k)[1]) == expected
+
+
+def test_nobody_has_clicked(index, plain_scores):
+    for history in ([[], []], [[""], [""]], np.zeros([2, 0], object)):
+        queries = {"user_id": ["U1", "new"], "history": history}
+        assert_best(index(queries), plain_scores(index._own.model, queries), 10)
+
+
+def test_padding_and_the_unknown_article_never_come(index, queries):
+    for names in strings(index(queries, k=ARTICLES)[1]):
+        assert set(names) == set(IDS)
+    # Nor can they be asked for.
+    scores, names = index(queries, k=2, candidates=["", "[UNK]", "N3"])
+    assert strings(names) == [["N3", ""]] * 6 and np.all(scores.numpy()[:, 1] == -1e9)
+
+
+def test_few_are_left(index, queries):
+    exclusions = [IDS[: ARTICLES - 1 - row] + ["never seen"] * row for row in range(6)]
+    for k in (1, 3, ARTICLES):
+        _, names = index.query_with_exclusions(queries, exclusions, k)
+        for row, row_names in enumerate(strings(names)):
+            left = set(IDS[ARTICLES - 1 - row :])
+            assert set(row_names) - {""} <= left
+            assert row_names.count("") == max(0, k - len(left))
+    scores, names = index.query_with_exclusions(queries, [IDS] * 6, 2)
+    assert strings(names) == [["", ""]] * 6 and np.all(scores == -1e9)
+
+
+def test_no_trace_for_other_widths(make_model, make_news, queries):
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model).index()
+    traces = lambda: (  # noqa: E731
+        index._own.embed.experimental_get_tracing_count(),
+        index._own.best.experimental_get_tracing_count(),
+        index._own.blocks._here.encode.experimental_get_tracing_count(),
+    )
+    index(queries)
+    index.query_with_exclusions({"user_id": ["U1"], "history": [["N1"] * 9]}, [["N1"] * 3], 4)
+    index({"user_id": ["U1"] * 9, "history": [[]] * 9}, k=7, candidates=["N1", "N2"])
+    index.refresh(make_news(1, 9, "M"), withdraw=["N3"])
+    index(queries, k=2)
+    assert traces() == (1, 1, 1)
+
+
+def as_dataset(news):
+    return tf.data.Dataset.from_tensor_slices(news | {"category": ["news"] * len(news["title"])})
+
+
+def test_index_from_dataset(make_model, make_news, queries, plain_scores):
+    """Known articles and new ones, in the order of the catalogue; the others do not come back."""
+    model = make_model()
+    new = make_news(1, 6, "M")
+    known = dict(zip(model.catalog.ids, model.catalog.titles))
+    ids = ["N9", "N2", *new["news_id"], "N2"]
+    news = {"news_id": ids, "title": [known["N9"], known["N2"], *new["title"], known["N2"]]}
+    rows = [dict(zip(news, row)) for row in zip(*news.values())]
+    there = ["N2", "N9", *new["news_id"]]
+    # Histories know the new ones too.
+    queries = queries | {"history": [[*row, "M3"] for row in queries["history"]]}
+    index = tfrs_npa.PersonalizedTopK(model, k=3)
+    for source in (iter(rows), news, as_dataset(news), as_dataset(news).batch(4)):
+        assert index.index_from_dataset(source) is index
+        assert len(model.catalog) == ARTICLES + 2 + 6
+        assert len(model.candidate_tower.tokens.numpy()) == len(model.catalog)
+        plain = plain_scores(model, queries, model.catalog.index(there))
+        assert_best(index(queries, k=8), plain, 8, ids=there)
+        index.index()
+        assert index.num_articles == ARTICLES + 6
+
+
+@pytest.mark.parametrize(
+    "form, dtype",
+    [
+        ("recommenders", "float32"),
+        ("recommenders", "bfloat16"),
+        ("paper", "float32"),
+        ("mean", "float32"),
+    ],
+)
+def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monkeypatch):
+    monkeypatch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 5)
+    model = make_model(**FORMS[form])
+    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
+    other = tfrs_npa.PersonalizedTopK(model, dtype=dtype)
+    encoded = []
+    encode = index._own.blocks._here.encode
+
+    def note(numbers):
+        encoded.extend(numbers.numpy())
+        return encode(numbers)
+
+    monkeypatch.setattr(index._own.blocks._here, "encode", note)
+    there, generator = dict(zip(IDS, model.catalog.titles[2:])), np.random.default_rng(0)
+    for step in range(4):
+        news = make_news(step, 7, "ABCD"[step])
+        leaving = generator.choice(list(there), 9, replace=False).tolist()
+        # One that stays, one that leaves and comes again.
+        again = [next(id for id in there if id not in leaving), leaving[0]]
+        for id in again:
+            news["news_id"].append(id)
+            news["title"].append(there[id])
+        titles = there | dict(zip(news["news_id"], news["title"]))
+        assert index.refresh(news, withdraw=leaving) is index
+        there = {id: titles[id] for id in titles if id not in leaving or id in news["news_id"]}
+        assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
+        encoded.clear()
+        other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
+        assert index.num_articles == other.num_articles == len(there)
+        assert index.bytes_per_article == other.bytes_per_article
+        ours, theirs = index(queries, k=len(there)), other(queries, k=len(there))
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
+        if form != "mean":
+            assert strings(ours[1]) == strings(theirs[1])
+
+
+def test_refresh_adds_or_withdraws(make_model, queries):
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model, k=1).index()
+    (best, *_), *_ = strings(index(queries)[1])
+    index.refresh(withdraw=[best])
+    assert index.num_articles == ARTICLES - 1
+    assert best not in strings(index(queries, k=ARTICLES - 1)[1])[0]
+    with pytest.raises(ValueError, match="k is 40; it has to be between 1 and 39"):
+        index(queries, k=ARTICLES)
+    # It stays in histories.
+    assert best in model.catalog.ids
+    index.refresh({"news_id": [best], "title": [model.catalog.titles[IDS.index(best) + 2]]})
+    assert strings(index(queries)[1])[0] == [best]
+    with pytest.raises(ValueError, match="2 of the articles to withdraw are not indexed.*'X1'"):
+        index.refresh({"news_id": ["new"], "title": ["rain"]}, withdraw=["N1", "X1", "X2"])
+    assert index.num_articles == ARTICLES and "new" not in model.catalog.ids
+    index.refresh(withdraw=IDS)
+    with pytest.raises(ValueError, match="k is 1; it has to be between 1 and 0"):
+        index(queries)
+
+
+def test_index_again_after_training(make_model, queries, plain_scores):
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model).index()
+    model.set_weights([-0.7 * weight for weight in model.get_weights()])
+    assert_best(index.index()(queries), plain_scores(model, queries), 10)
+
+
+@pytest.mark.parametrize("form", ["recommenders", "paper"])
+def test_bfloat16(form, model_of, queries, plain_scores):
+    model = model_of(**FORMS[form])
+    index = tfrs_npa.PersonalizedTopK(model, dtype="bfloat16").index()
+    assert not index.is_exact()
+    plain = plain_scores(model, queries)
+    scores = index(queries, k=ARTICLES)
+    error = np.abs(index._own.blocks.scores(index.query_embeddings(queries)) - plain)
+    assert 0 < error.max() < 0.02 * np.std(plain)
+    assert_best(scores, plain, ARTICLES, atol=0.02 * np.std(plain))
+
+
+@pytest.mark.parametrize("dtype, size", [("float32", 4), ("bfloat16", 2)])
+def test_bytes_per_article(dtype, size, make_model):
+    model = make_model(400)
+    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
+    words = np.count_nonzero(model.candidate_tower.tokens.numpy())
+    width = size * (model.config.num_filters + model.config.attention_dim)
+    held = index._own.blocks
+    total = 400 * index.bytes_per_article
+    assert total == pytest.approx(held._values.numpy().nbytes + held._keys.numpy().nbytes)
+    # Titles of 1 to 6 words; the block of each length begins with a new group of rows.
+    assert words * width <= total <= (words + 6 * 31) * width
+
+
+def test_mixed_precision(make_model, queries):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = make_model()
+        index = tfrs_npa.PersonalizedTopK(model).index()
+        scores, _ = index(queries)
+        assert scores.dtype == tf.float32 and np.all(np.isfinite(scores))
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def test_factorized_top_k(model_of, queries, plain_scores):
+    """Recall in the whole catalogue, against ranks in plain scores; weights count."""
+    model = model_of()
+    index, ks = _index_of(model), (1, 5, 20)
+    clicked, weights = ["N0", "N17", "N3", "N30", "N39", "N8"], np.array([1.0, 2, 3, 1, 1, 4])
+    plain = plain_scores(model, queries)
+    place = [IDS.index(id) for id in clicked]
+    own = plain[range(6), place][:, np.newaxis]
+    earlier = np.isclose(plain, own, rtol=0, atol=1e-5) & (np.arange(ARTICLES) < np.c_[place])
+    ranks = ((plain > own + 1e-5) | earlier).sum(axis=1)
+    metric = tfrs.metrics.FactorizedTopK(candidates=index, ks=ks)
+    embeddings = index.query_embeddings(queries)
+    filters = model.config.num_filters
+    assert embeddings.shape == (6, filters + model.config.attention_dim)
+    users = model.users.index(queries["user_id"])
+    vectors = model.candidate_tower({"user_id": users, "news_id": model.catalog.index(clicked)})
+    articles = tf.pad(vectors, [[0, 0], [0, embeddings.shape[1] - filters]])
+    np.testing.assert_allclose(
+        tf.reduce_sum(embeddings * articles, axis=1), plain[range(6), place], rtol=1e-5, atol=1e-5
+    )
+    for second in (articles, tf.zeros_like(embeddings)):
+        metric.reset_states()
+        metric.update_state(
+            embeddings, second, true_candidate_ids=tf.constant(clicked), sample_weight=weights
+        )
+        expected = [np.average(ranks < k, weights=weights) for k in ks]
+        np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+    assert 0 < expected[1] < 1
+
+
+def test_inside_a_model(model_of):
+    """A model that has the layer has neither the weights of NPA nor the titles for its own."""
+    outer = tfrs.Model()
+    outer.metric = tfrs.metrics.FactorizedTopK(candidates=_index_of(model_of()), ks=(1, 5))
+    assert outer.metric._candidates.weights == []
+    assert not [w for w in outer.weights if w.shape.rank > 1]
+
+
+def test_in_a_graph_and_saved(model_of, queries, tmp_path):
+    index = _index_of(model_of())
+    module = tf.Module()
+    module.resources = index.resources
+    matrix = tf.TensorSpec([None, None], tf.string)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string),
+            matrix,
+            matrix,
+            tf.TensorSpec([], tf.int32),
+        ]
+    )
+    def recommend(user_id, history, exclusions, k):
+        features = {"user_id": user_id, "history": history}
+        scores, ids = index.query_with_exclusions(features, exclusions, k)
+        return {"scores": scores, "ids": ids}
+
+    module.recommend = recommend
+    tf.saved_model.save(module, tmp_path)
+    history = tf.ragged.constant(queries["history"], tf.string).to_tensor("")
+    arguments = tf.constant(queries["user_id"]), history, tf.constant([["N1", "N2"]] * 6)
+    expected = index.query_with_exclusions(queries, [["N1", "N2"]] * 6, 5)
+    loaded = tf.saved_model.load(tmp_path)
+    for function in (recommend, loaded.recommend):
+        found = function(*arguments, tf.constant(5))
+        np.testing.assert_allclose(found["scores"], expected[0], rtol=1e-5, atol=1e-5)
+        assert strings(found["ids"]) == strings(expected[1])
+        for k in (0, ARTICLES + 1):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=rf"k:.*{k}.*of:.*40"):
+                function(*arguments, tf.constant(k))
+
+
+def test_bad_requests(index, model_of, queries):
+    def refused(message, request=queries, method=index, **keywords):
+        with pytest.raises(ValueError, match=message):
+            method(request, **keywords)
+
+    users, history = queries["user_id"], queries["history"]
+    refused("k is 41; it has to be between 1 and 40, the number of indexed articles", k=41)
+    refused("k is 0; it has to be between 1 and 40", k=0)
+    refused("queries lack 'history'; they have 'user_id'", {"user_id": users})
+    refused("queries lack 'user_id' and 'history'; they have 'user'", {"user": users})
+    refused("history has 1 rows; there are 6 users", {"user_id": users, "history": [["N1"]]})
+    refused(r"history has to have the shape \[batch, art", {"user_id": users, "history": ["N1"]})
+    refused(r"user_id has to have the shape \[batch\]", {"user_id": "U1", "history": history})
+    refused("user_id has to be strings", {"user_id": np.arange(6), "history": history})
+    refused(r"embeddings \[batch, 13\]; found \(2, 3\)", tf.zeros([2, 3]))
+    refused(r"embeddings \[batch, 13\]; found", [["U1"]])
+    refused("hold no history", tf.zeros([2, 13]), exclude_history=True)
+    exclude = index.query_with_exclusions
+    refused("exclusions has 2 rows; there are 6 users", method=exclude, exclusions=[["N1"]] * 2)
+    refused(r"exclusions has to have the shape", method=exclude, exclusions=["N1"])
+    refused(r"candidates has to have .* or \[articles\]", candidates="N1")
+    with pytest.raises(ValueError, match="a dict of user_id and history"):
+        index.query_embeddings(["U1"])
+    with pytest.raises(TypeError, match="integer"):
+        index(queries, k=2.5)
+    model = model_of()
+    fresh = tfrs_npa.PersonalizedTopK(model)
+    for method in (fresh, fresh.query_embeddings, lambda _: fresh.refresh()):
+        refused("call `index` or `index_from_dataset` first", method=method)
+    for news, message in (
+        ({"news_id": [], "title": []}, "no articles"),
+        ({"news_id": ["X"]}, "lacks the feature title"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fresh.index_from_dataset(news)
+    with pytest.raises(ValueError, match="k is 0; it has to be at least 1"):
+        tfrs_npa.PersonalizedTopK(model, k=0)
+    with pytest.raises(ValueError, match="dtype is 'float16'; .* float32, bfloat16"):
+        tfrs_npa.PersonalizedTopK(model, dtype="float16")

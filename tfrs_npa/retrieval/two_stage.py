@@ -1,0 +1,163 @@
+"""The best articles of a user from a catalogue that is too large to score all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.retrieval.article_top_k import ArticleTopK, best
+from tfrs_npa.retrieval.title_blocks import TitleBlocks
+
+# Titles that are encoded at a time.
+_CHUNK = 4096
+
+
+class TwoStageTopK(ArticleTopK):
+    """Top K articles in two stages: a shortlist by average vectors, then NPA's own ranking.
+
+    Each article has one vector for everyone, the one that the unknown user sees, and a stock layer
+    finds those with the largest product with the user vector. What it finds is scored exactly. So
+    scores are right, but an article that is not on the shortlist is missed: `recall` says how often
+    that happens, which depends on the model and on the length of the shortlist. For users that the
+    model does not know, and without personalised attention over words, nothing is missed by
+    `BruteForce`.
+
+    It takes `4 * num_filters` bytes for an article (in `BruteForce`), where `PersonalizedTopK`
+    takes more than that for each word; titles of a shortlist are encoded when it is ranked. So this
+    is for catalogues whose words do not fit into memory: `PersonalizedTopK` ranks tens of thousands
+    of articles as fast.
+
+    Example:
+        >>> index = TwoStageTopK(model, k=10, shortlist=500).index()
+        >>> queries = {"user_id": ["U1", "U2"], "history": [["N1", "N2"], ["N7", ""]]}
+        >>> scores, ids = index(queries)
+        >>> index.recall(queries, k=10)
+        0.95
+
+    Args:
+        model: A trained model. Its catalogue grows by the articles that the layer is given.
+        k: Articles to return where a call does not say.
+        shortlist: Articles to rank; all, if there are fewer.
+        retrieval: The layer of the first stage, a `tfrs.layers.factorized_top_k.TopK` without a
+            query model; None: `ScaNN` where it is installed, else `BruteForce`.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: if k is less than 1 or more than `shortlist`.
+    """
+
+    _limit = "the length of the shortlist"
+
+    def __init__(
+        self,
+        model: NPA,
+        k: int = 10,
+        shortlist: int = 500,
+        retrieval: tfrs.layers.factorized_top_k.TopK | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(model, k, name)
+        if k > shortlist:
+            raise ValueError(f"k is {k}; the shortlist has only {shortlist} articles.")
+        config = model.config
+        self._own.shortlist = shortlist
+        self._own.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
+        self._own.width = config.num_filters + TitleBlocks(model.candidate_tower).query_dim
+        self._own.average = tf.function(
+            self._average, input_signature=[tf.TensorSpec([None], tf.int32)]
+        )
+        strings = tf.TensorSpec([None, None], tf.string)
+        self._own.rank = tf.function(
+            self._rank,
+            input_signature=[
+                tf.TensorSpec([None, self._own.width], tf.float32),
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([], tf.int32),
+                strings,
+                strings,
+                tf.TensorSpec([], tf.bool),
+            ],
+        )
+
+    def is_exact(self) -> bool:
+        """False: the scores are right, but articles may be missing."""
+        return False
+
+    def recall(self, queries, k: int | None = None) -> float:
+        """Measures how much of the exact answer is found, by scoring every article.
+
+        Titles are encoded and given up again chunk by chunk, so that this takes time, not memory.
+
+        Args:
+            queries: As in `call`.
+            k: As in `call`, a number.
+
+        Returns:
+            The share of the exact top k articles that `call` returns, a mean over users.
+
+        Raises:
+            ValueError: as `call`.
+        """
+        own = self._own
+        _, found = self(queries, k)
+        users = own.embed(*self._features(queries))
+        blocks, scores = TitleBlocks(own.model.candidate_tower), []
+        for first in range(0, len(own.numbers), _CHUNK):
+            blocks.update(own.numbers[first : first + _CHUNK], anew=True)
+            scores.append(blocks.scores(users))
+        scores, k = tf.concat(scores, axis=1), found.shape[1]
+        _, exact = best(scores, tf.zeros([1, 1], tf.bool), own.articles.ids.read_value(), k)
+        pairs = zip(found.numpy(), exact.numpy(), strict=True)
+        return float(np.mean([len(set(a) & set(b)) / k for a, b in pairs]))
+
+    def _encode(self, numbers, anew):
+        vectors = [
+            self._own.average(tf.constant(numbers[first : first + _CHUNK], tf.int32))
+            for first in range(0, len(numbers), _CHUNK)
+        ]
+        self._own.retrieval.index(tf.concat(vectors, axis=0), tf.range(len(numbers)))
+
+    def _average(self, numbers):
+        tower = self._own.model.candidate_tower
+        vectors = tower({"user_id": tf.zeros_like(numbers), "news_id": numbers})
+        return tf.cast(vectors, tf.float32)
+
+    def _answer(self, queries, k, exclusions, candidates, exclude_history):
+        length = min(self._own.shortlist, self.num_articles)
+        k = self._checked_k(k, length)
+        user_id, history = self._features(queries)
+        users = self._own.embed(user_id, history)
+        filters = self._filters(
+            users.shape[0], exclusions, candidates, history if exclude_history else None
+        )
+        vectors = users[:, : self._own.model.config.num_filters]
+        _, places = self._own.retrieval(vectors, k=length)
+        return self._own.rank(users, tf.cast(places, tf.int32), k, *filters)
+
+    def _rank(self, users, places, k, left_out, left, only_left):
+        own, tower = self._own, self._own.model.candidate_tower
+        # In the order of the catalogue, which decides between equal scores.
+        places = tf.sort(places)
+        hidden = own.articles.mask(left_out) | (only_left & ~own.articles.mask(left))
+        hidden = tf.broadcast_to(hidden, [tf.shape(users)[0], tf.shape(hidden)[1]])
+        # An approximate layer that finds too few repeats one.
+        first = tf.ones_like(places[:, :1], tf.bool)
+        repeated = ~tf.concat([first, places[:, 1:] != places[:, :-1]], axis=1)
+        hidden = tf.gather(hidden, places, batch_dims=1) | repeated
+        distinct, titles = tf.unique(tf.reshape(places, [-1]))
+        features = tower.title_features(tf.gather(own.articles.numbers, distinct))
+        rows = tf.repeat(tf.range(tf.shape(places)[0]), tf.shape(places)[1])
+        users = tf.cast(users, tower.compute_dtype)
+        vectors, queries = tf.split(users, [tower.config.num_filters, -1], axis=1)
+        scores = tower.score(features, titles, rows, queries, vectors)
+        scores = tf.cast(tf.reshape(scores, tf.shape(places)), tf.float32)
+        return best(scores, hidden, tf.gather(own.articles.ids.read_value(), places), k)
+
+
+def _stock_layer(k):
+    try:
+        return tfrs.layers.factorized_top_k.ScaNN(k=k)
+    except ImportError:
+        return tfrs.layers.factorized_top_k.BruteForce(k=k)
