@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
-from tfrs_npa_cli import evaluate, train
+from tfrs_npa_cli import evaluate, export, predict, recommend, train, tune
+from tfrs_npa_cli.supervisor import supervised
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--version", action="version", version=f"tfrs-npa {_version()}")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, evaluate):
+    for command in (train, evaluate, predict, recommend, tune, export):
         command.add(commands)
     return main_parser
 
@@ -41,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 2 for input that is not as it should be, 130 for Ctrl-C.
     """
     options = parser().parse_args(arguments)
+    if options.command == "tune":
+        code = supervised(options.run)
+        if code is not None:
+            return code
     try:
         with _quiet_tensorflow():
             from tfrs_npa import cli

@@ -19,3 +19,14 @@ def add_folders(group) -> None:
         "(default: tfrs-npa in $XDG_CACHE_HOME or ~/.cache)",
     )
     cache.add_argument("--no-cache", action="store_true", help="keep no preprocessed data")
+
+
+def add_encoding_memory(group) -> None:
+    """Adds what encoded titles may take."""
+    group.add_argument(
+        "--encoding-memory",
+        type=float,
+        metavar="GB",
+        help="memory for encoded titles; articles that need more are encoded batch by batch, "
+        "which is slower and gives the same figures (default: 3)",
+    )

@@ -1,0 +1,273 @@
+"""Files of predictions for the MIND leaderboard: made of scores, and measured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tabulate import tabulate
+from tqdm import tqdm
+
+from tfrs_npa.data import ragged
+from tfrs_npa.data.files import replacing
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.predictions import prediction_lines, read_predictions
+from tfrs_npa.datasets.mind import MindFileError, read_behaviors
+from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+
+_TEXT = "prediction.txt"
+_ZIP = "prediction.zip"
+_COLUMNS = {"auc": "AUC", "mrr": "MRR", "ndcg_5": "nDCG@5", "ndcg_10": "nDCG@10"}
+# Impressions that are ranked or measured at a time.
+_BLOCK = 1024
+
+
+def ranks_of(scores: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, int]:
+    """Ranks the candidates of each impression; ties are broken by candidate order.
+
+    Args:
+        scores: float `[candidates]` of all impressions, packed; none is NaN.
+        splits: `int64 [impressions + 1]`; impression `i` has `scores[splits[i] : splits[i + 1]]`.
+
+    Returns:
+        The ranks `int64 [candidates]`, from 1 in each impression, and how many impressions have
+        candidates with the same score.
+    """
+    lengths = np.diff(splits)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    # Stable, so that equals stay in order.
+    order = np.lexsort((-scores, rows))
+    ranks = np.empty(len(scores), np.int64)
+    ranks[order] = np.arange(len(scores)) - np.repeat(splits[:-1], lengths) + 1
+    ordered = scores[order]
+    is_tied = (ordered[1:] == ordered[:-1]) & (rows[1:] == rows[:-1])
+    return ranks, len(np.unique(rows[1:][is_tied]))
+
+
+def write_predictions(
+    folder: str | os.PathLike, impressions: Impressions, scores: Iterable[tf.RaggedTensor]
+) -> dict[str, Any]:
+    """Writes `prediction.txt`, and `prediction.zip` with it inside, for the MIND leaderboard.
+
+    Few impressions are in memory at a time. Both files appear when they are complete.
+
+    >>> batches = impression_batches(impressions, model.catalog, model.users, model.config)
+    >>> write_predictions("submission", impressions, model.predict_batches(batches))
+
+    Args:
+        folder: made if missing; files of these names in it are replaced.
+        impressions: what the scores are of; labelled or not.
+        scores: ragged `[batch, (candidates)]` float tensors, one after the other, in the order of
+            the impressions.
+
+    Returns:
+        A dict that JSON can hold: `impressions` and `candidates`, how many; `tied_impressions`, how
+        many of them have candidates with the same score, whose ranks are in candidate order; and
+        `metrics`, empty if there are no labels, else those of `scores` and of `predictions` (the
+        file), by name. The two differ only where scores are tied, and only in the AUC.
+
+    Raises:
+        OSError: if the files cannot be written.
+        ValueError: if an impression id is there twice, a score is NaN, or the scores are not as
+            many as the impressions and their candidates.
+    """
+    _require_distinct(impressions.impression_id)
+    folder = pathlib.Path(folder)
+    tied = 0
+    is_labelled = bool(np.all(impressions.clicked[:1] >= 0))
+    measures = {"scores": _Measure(), "predictions": _Measure()} if is_labelled else {}
+    with (
+        replacing(folder / _TEXT) as text,
+        replacing(folder / _ZIP) as archive,
+        tqdm(
+            total=len(impressions), desc="Predicting", unit=" impressions", delay=2, disable=None
+        ) as bar,
+    ):
+        with text.open("w", encoding="ascii", newline="\n") as file:
+            for block, values in _blocks(impressions, scores):
+                splits = block.candidate_splits
+                ranks, tied_in_block = ranks_of(values, splits)
+                tied += tied_in_block
+                file.writelines(prediction_lines(block.impression_id, ranks, splits))
+                if is_labelled:
+                    measures["scores"].update(block.clicked, values, splits)
+                    measures["predictions"].update(block.clicked, 1 / ranks, splits)
+                bar.update(len(block))
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+            opened.write(text, _TEXT)
+    return {
+        "impressions": len(impressions),
+        "candidates": len(impressions.candidate_values),
+        "tied_impressions": tied,
+        "metrics": {name: measure.result() for name, measure in measures.items()},
+    }
+
+
+def evaluate_predictions(
+    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+) -> dict[str, float | None]:
+    """Measures a `prediction.txt` as the MIND leaderboard does: the score of rank r is 1 / r.
+
+    >>> evaluate_predictions("prediction.txt", "MINDsmall_dev/behaviors.tsv")["auc"]
+
+    Args:
+        predictions: the file.
+        behaviors: what was predicted, labelled: a `behaviors.tsv`, or a behaviors data set (see
+            `Impressions.from_dataset`).
+
+    Returns:
+        `auc`, `mrr`, `ndcg_5` and `ndcg_10`, means over impressions, None if there is nothing to
+        measure; `impressions`, how many there are, and `skipped_impressions`, how many of them
+        are in no mean because they have no click, or nothing but clicks.
+
+    Raises:
+        ValueError: if the two are not of the same impressions in the same order, or of as many
+            candidates each; if there are no labels. Says how many, and which line.
+        MindFileError: a file is missing, empty or damaged, or has a bad line.
+    """
+    measure = _Measure()
+    rows = enumerate(itertools.zip_longest(read_predictions(predictions), _truth(behaviors)), 1)
+    while block := list(itertools.islice(rows, _BLOCK)):
+        for line, (predicted, true) in block:
+            if predicted is None or true is None or predicted[0] != true[0]:
+                raise ValueError(_other_impressions(predictions, behaviors, line))
+            (impression_id, ranks), (_, clicked) = predicted, true
+            if len(ranks) != len(clicked):
+                raise MindFileError(
+                    f"impression {impression_id} has {len(ranks)} ranks, and {len(clicked)} "
+                    f"candidates in {_name(behaviors)}",
+                    predictions,
+                    line,
+                )
+            if min(clicked) < 0:
+                raise ValueError(
+                    f"{_name(behaviors)} has no labels to measure by (impression {impression_id})"
+                )
+        pairs = [pair for _, pair in block]
+        clicked = np.concatenate([clicked for _, (_, clicked) in pairs])
+        ranks = np.concatenate([ranks for (_, ranks), _ in pairs])
+        splits = ragged.splits_of(np.array([len(ranks) for (_, ranks), _ in pairs]))
+        measure.update(clicked, 1 / ranks, splits)
+    return measure.result()
+
+
+def metrics_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Formats metrics for people: a table of AUC, MRR, nDCG@5 and nDCG@10, a row for each title."""
+    return tabulate(
+        [[title, *(metrics[name] for name in _COLUMNS)] for title, metrics in rows.items()],
+        headers=["", *_COLUMNS.values()],
+        floatfmt=".4f",
+        missingval="-",
+    )
+
+
+class _Measure:
+    """Means of the metrics over packed impressions of users of any kind."""
+
+    def __init__(self):
+        self._ranking = ImpressionMetrics()
+
+    def update(self, clicked, scores, splits):
+        lengths = np.diff(splits)
+        width = lengths.max()
+        self._ranking.update(
+            ragged.pad(clicked, splits[:-1], lengths, width),
+            ragged.pad(scores, splits[:-1], lengths, width),
+            mask=np.arange(width) < lengths[:, None],
+            known_user=np.zeros(len(lengths), bool),
+        )
+
+    def result(self):
+        values = {metric.name: float(metric.result()) for metric in self._ranking.metrics}
+        counts = {name: int(values[name]) for name in ("impressions", "skipped_impressions")}
+        # JSON has no NaN.
+        return {
+            name: None if math.isnan(values[name]) else values[name] for name in _COLUMNS
+        } | counts
+
+
+def _require_distinct(impression_ids):
+    ordered = np.sort(impression_ids)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeated):
+        raise ValueError(
+            f"impression {repeated[0]} is there twice, and a file of predictions tells impressions "
+            "apart by their ids"
+        )
+
+
+def _blocks(impressions, scores) -> Iterator[tuple[Impressions, np.ndarray]]:
+    """Yields consecutive impressions and the scores of their candidates, packed."""
+    first, scores = 0, iter(scores)
+    while first < len(impressions):
+        values, lengths = [], []
+        while sum(map(len, lengths)) < _BLOCK and (batch := next(scores, None)) is not None:
+            values.append(batch.values.numpy())
+            lengths.append(batch.row_lengths().numpy())
+        if not values:
+            raise ValueError(f"there are scores of {first:,} impressions, not {len(impressions):,}")
+        values, lengths = np.concatenate(values), np.concatenate(lengths)
+        block = impressions.take(slice(first, first + len(lengths)))
+        candidates = np.diff(block.candidate_splits)
+        if len(block) < len(lengths):
+            break
+        differ = np.flatnonzero(candidates != lengths)
+        if len(differ):
+            row = differ[0]
+            raise ValueError(
+                f"impression {block.impression_id[row]} has {candidates[row]} candidates and "
+                f"{lengths[row]} scores"
+            )
+        wrong = np.flatnonzero(np.isnan(values))
+        if len(wrong):
+            row = np.searchsorted(block.candidate_splits, wrong[0], side="right") - 1
+            raise ValueError(
+                f"a score of impression {block.impression_id[row]} is not a number: the model has "
+                "diverged"
+            )
+        yield block, values
+        first += len(block)
+    if first < len(impressions) or next(scores, None) is not None:
+        raise ValueError(f"there are scores of more than {len(impressions):,} impressions")
+
+
+def _truth(behaviors) -> Iterator[tuple[int, Any]]:
+    """Yields impression ids and labels."""
+    if isinstance(behaviors, tf.data.Dataset):
+        selected = behaviors.map(lambda row: (row["impression_id"], row["candidates"]["clicked"]))
+        for impression_id, clicked in selected.as_numpy_iterator():
+            yield int(impression_id), clicked
+    else:
+        for row in read_behaviors(behaviors, name=os.fspath(behaviors)):
+            yield row["impression_id"], row["candidates"]["clicked"]
+
+
+def _name(behaviors) -> str:
+    return "behaviors" if isinstance(behaviors, tf.data.Dataset) else os.fspath(behaviors)
+
+
+def _other_impressions(predictions, behaviors, line) -> str:
+    """Says how the impressions of a file differ from those that they should be."""
+    predicted = {impression_id for impression_id, _ in read_predictions(predictions)}
+    true = {impression_id for impression_id, _ in _truth(behaviors)}
+    name = _name(behaviors)
+    parts = []
+    for found, impressions, what in (
+        (true - predicted, true, f"of {name} are missing from {predictions}"),
+        (predicted - true, predicted, f"of {predictions} are not in {name}"),
+    ):
+        if found:
+            parts.append(
+                f"{len(found):,} of the {len(impressions):,} impressions {what} (for example "
+                f"{min(found)})"
+            )
+    if parts:
+        return "; ".join(parts)
+    return f"{predictions}, line {line}: the order of the impressions is another than in {name}"
