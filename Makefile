@@ -16,11 +16,16 @@ RESULTS := benchmarks/results
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint format bench ablation recipes clean help
+.PHONY: demo tune-demo test lint format bench ablation recipes clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 5 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
+
+tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
+	$(BIN)/tfrs-npa tune --data mind/synthetic --space tuning/spaces/demo.yaml --epochs 5 \
+	  --max-trials 7 --run runs/tune-demo --overwrite
+	$(BIN)/python tuning/retrain.py --run runs/tune-demo
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
@@ -54,12 +59,12 @@ recipes: $(BENCHMARKS) ## compare our recipe with the two published ones
 	$(BIN)/python benchmarks/recipes.py --output $(RESULTS)/recipes.csv \
 	  --plot $(RESULTS)/recipes.png
 
-clean: ## remove the environments, the demo's run, caches and build products
-	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments, the runs of the demos, caches and build products
+	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

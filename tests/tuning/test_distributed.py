@@ -1,0 +1,279 @@
+"""A chief and workers on this host, as processes, some of which are killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+import tfrs_npa
+
+ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
+TRIALS = 2
+SPACE = {
+    "preset": "small",
+    "others": "pinned",
+    "space": {
+        "word_embedding_dim": 8,
+        "user_embedding_dim": 4,
+        "attention_dim": 4,
+        "history_length": 10,
+        "num_filters": [4, 8, 16],
+        "dropout": {"min": 0.0, "max": 0.5},
+    },
+}
+_TIMEOUT = 240
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Of all processes: a cache of their own, and the tests' interpreter."""
+    variables = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("caches")),
+    }
+    for name in ("TF_NUM_INTRAOP_THREADS", "KERASTUNER_ORACLE_PORT", "KERASTUNER_ORACLE_IP"):
+        variables.pop(name, None)
+    return variables
+
+
+@pytest.fixture
+def options(mind_folder, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    options = ["--data", mind_folder, "--space", space, "--tuner", "random", "--epochs", 1]
+    return [*map(str, [*options, "--max-trials", TRIALS])]
+
+
+@pytest.fixture
+def start():
+    """Starts processes, each with a file for what it says; ends those that are left."""
+    processes = []
+
+    def start(command, environment, says):
+        with open(says, "a") as file:
+            process = subprocess.Popen(
+                [*map(str, command)], env=environment, stdout=file, stderr=subprocess.STDOUT
+            )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until(condition, *processes):
+    """Waits for a condition that holds before any of the processes ends; returns it."""
+    deadline = time.monotonic() + _TIMEOUT
+    while not (value := condition()):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def oracle(run):
+    """The state of the search, as the chief keeps it."""
+    path = run / "trials" / "oracle.json"
+    return json.loads(path.read_text()) if path.exists() else {"ongoing_trials": {}}
+
+
+def children(*parents):
+    """The processes that the given ones have started."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+    pairs = [map(int, line.split()) for line in listed.stdout.splitlines()]
+    return [pid for pid, parent in pairs if parent in parents]
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def assert_complete(run):
+    """Each trial is there once, and has ended once."""
+    with open(run / "trials.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == [str(number) for number in range(TRIALS)]
+    assert {row["status"] for row in rows} == {"completed"}
+    state = oracle(run)
+    assert state["start_order"] == [str(number) for number in range(TRIALS)]
+    assert sorted(state["end_order"]) == state["start_order"]
+    assert json.loads((run / "results.json").read_text())["trials"] == {
+        "completed": TRIALS,
+        "failed": 0,
+    }
+
+
+def test_two_workers_one_of_which_is_killed(options, environment, start, tmp_path):
+    run, logs, said = tmp_path / "search", tmp_path / "search.logs", tmp_path / "said"
+    command = [ROOT / "tuning" / "distributed.sh", 2, "--run", run, *options]
+    script = start(command, environment, said)
+    workers = {"worker-1", "worker-2"}
+    wait_until(lambda: workers <= set(oracle(run)["ongoing_trials"]), script)
+    # The workers' supervisors are its children, and alone in having children of their own.
+    os.kill(children(*children(script.pid))[0], signal.SIGKILL)
+    assert script.wait(_TIMEOUT) == 0, said.read_text()
+
+    assert_complete(run)
+    assert f"{TRIALS} trials completed, 0 failed" in said.read_text()
+    assert said.read_text() == (logs / "chief.log").read_text()
+    logged = [(logs / f"{worker}.log").read_text() for worker in sorted(workers)]
+    killed = ["was killed by signal 9" in log for log in logged]
+    assert sorted(killed) == [False, True]
+    # It went on with the trial that it had, and both had one.
+    assert all("val_auc" in log for log in logged)
+
+
+def test_a_killed_chief_and_a_search_that_goes_on(options, environment, start, tmp_path):
+    run = tmp_path / "search"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    many = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
+    # A proxy that is not there, and that nothing here should need.
+    many["http_proxy"] = "http://127.0.0.1:9"
+    search = [sys.executable, ROOT / "tuning" / "search.py", "--run", run]
+
+    def start_both(*options):
+        return (
+            start([*search, *options], environment | many | {"KERASTUNER_TUNER_ID": name}, says)
+            for name, says in (("chief", tmp_path / "chief"), ("worker-1", tmp_path / "worker"))
+        )
+
+    chief, worker = start_both(*options)
+    # In the middle of the second trial.
+    wait_until(lambda: oracle(run)["ongoing_trials"] == {"worker-1": "1"}, chief, worker)
+    chief.kill()
+    killed = time.monotonic()
+    assert worker.wait(_TIMEOUT) == 69, (tmp_path / "worker").read_text()
+    assert time.monotonic() - killed < 20
+    last = (tmp_path / "worker").read_text().splitlines()[-1]
+    assert last.startswith(
+        f"tfrs-npa: error: the chief at 127.0.0.1:{port} is gone; `tfrs-npa tune"
+    )
+    assert not (run / "results.json").exists()
+
+    chief, worker = start_both("--resume")
+    assert chief.wait(_TIMEOUT) == 0, (tmp_path / "chief").read_text()
+    assert worker.wait(_TIMEOUT) == 0
+    assert "going on: 1 trials have ended, 1 were cut off" in (tmp_path / "chief").read_text()
+    assert_complete(run)
+
+
+def script(*arguments, **variables):
+    return subprocess.run(
+        [ROOT / "tuning" / "distributed.sh", *map(str, arguments)],
+        env={**os.environ, "PYTHON": sys.executable, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("arguments", [(), ("two", "--run", "r"), (0, "--run", "r"), (2, "--data")])
+def test_script_refuses(arguments):
+    refused = script(*arguments)
+    assert refused.returncode == 2 and not refused.stdout
+    assert "Usage: " in refused.stderr or "--run DIR is missing" in refused.stderr
+
+
+def test_script_helps():
+    helped = script("--help")
+    assert helped.returncode == 0
+    assert all(name in helped.stdout for name in ("WORKERS", "--resume", "KERASTUNER_ORACLE_IP"))
+
+
+# What it starts in the place of Python: no search, but the variables of one.
+_INTERPRETER = """\
+#!{python}
+import os, signal, sys, time
+if sys.argv[1] == "-c":
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+me = os.environ["KERASTUNER_TUNER_ID"]
+print(me, os.environ["KERASTUNER_ORACLE_IP"], os.environ["KERASTUNER_ORACLE_PORT"],
+      os.environ.get("TF_NUM_INTRAOP_THREADS"), sys.argv[2:], flush=True)
+ends = dict(pair.split("=") for pair in os.environ["ENDS"].split())
+if me in ends:
+    sys.exit(int(ends[me]))
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    path = tmp_path / "interpreter"
+    path.write_text(_INTERPRETER.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+def said(logs):
+    return {path.stem: path.read_text().split(maxsplit=4) for path in logs.iterdir()}
+
+
+def test_script_starts_a_chief_and_workers(interpreter, tmp_path):
+    options = ["--space", "my space.yaml", "--run", tmp_path / "search"]
+    ended = script(
+        *(3, *options), PYTHON=str(interpreter), ENDS="chief=5", KERASTUNER_ORACLE_IP="127.0.0.2"
+    )
+    assert ended.returncode == 5
+    found = said(tmp_path / "search.logs")
+    # The other two may have been ended before they said anything.
+    assert ended.stdout.split(maxsplit=4) == found["chief"]
+    name, host, port, threads, given = found["chief"]
+    assert (name, host, threads) == ("chief", "127.0.0.2", "None") and 0 < int(port) < 2**16
+    assert given.strip() == str([*map(str, options)])
+
+
+def test_script_ends_when_its_workers_have_failed(interpreter, tmp_path):
+    ends = "worker-1=0 worker-2=137"
+    ended = script(
+        *(2, f"--run={tmp_path / 'search'}"),
+        PYTHON=str(interpreter),
+        ENDS=ends,
+        KERASTUNER_ORACLE_PORT="8765",
+        TF_NUM_INTRAOP_THREADS="7",
+    )
+    assert ended.returncode == 137
+    assert "all workers have ended, one with exit code 137" in ended.stderr
+    for name, (me, _, port, threads, _) in said(tmp_path / "search.logs").items():
+        assert (me, port, threads) == (name, "8765", "7")
+
+
+def test_script_shares_the_cores(interpreter, tmp_path):
+    script(2, "--run", tmp_path / "search", PYTHON=str(interpreter), ENDS="worker-1=1 worker-2=1")
+    threads = [what[3] for name, what in said(tmp_path / "search.logs").items() if name != "chief"]
+    assert threads == [str(max(1, os.sysconf("SC_NPROCESSORS_ONLN") // 2))] * 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_script_leaves_nothing_behind(interpreter, tmp_path, number, code):
+    process = subprocess.Popen(
+        [ROOT / "tuning" / "distributed.sh", "2", "--run", tmp_path / "search"],
+        env={**os.environ, "PYTHON": str(interpreter), "ENDS": ""},
+        stdout=subprocess.DEVNULL,
+    )
+    logs = tmp_path / "search.logs"
+    names = {"chief", "worker-1", "worker-2"}
+    wait_until(lambda: logs.exists() and names == {n for n, w in said(logs).items() if w}, process)
+    started = children(process.pid)
+    assert len(started) >= 3
+    process.send_signal(number)
+    assert process.wait(30) == code
+    wait_until(lambda: not any(map(is_running, started)))
