@@ -1,0 +1,137 @@
+"""NPA in pipelines of one's own: the examples as processes, and what their parts promise."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import tfrs_npa
+
+CONFIG = tfrs_npa.NPAConfig.preset("small").replace(
+    user_dropout=0.0, word_initializer="normal", filter_bias=0.0
+)
+CATALOG = tfrs_npa.NewsCatalog().adapt(
+    {
+        "news_id": ["N1", "N2", "N3"],
+        "title": ["rain tomorrow", "team wins final", "rain in final"],
+    }
+)
+USERS = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2"]})
+BATCH = {
+    "impression_id": tf.constant([1, 2], tf.int64),
+    "user_id": tf.constant([1, 2]),
+    "history": tf.constant([[2, 3], [4, 0]]),
+    "candidates": tf.constant([[4, 2], [3, 0]]),
+    "clicked": tf.constant([[1, 0], [1, 0]]),
+    "time": tf.constant([0, 3_600], tf.int64),
+}
+
+
+@pytest.fixture
+def npa():
+    return tfrs_npa.NPA(CONFIG, CATALOG, USERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("two_tasks", ["AUC", "category accuracy"]),
+        ("ranking_head", ["AUC", "nDCG@10"]),
+        ("own_data_from_pandas", ["AUC"]),
+    ],
+)
+def test_example_runs(make_script, mind_folder, name, figures):
+    shown, _ = make_script(f"examples/{name}.py", "--data", mind_folder, "--epochs", 1).run()
+    for figure in figures:
+        assert 0 <= float(re.search(rf"{figure} ([\d.]+)", shown)[1]) <= 1
+
+
+def test_in_batch_negatives_run(make_script, mind_folder):
+    script = make_script("examples/in_batch_negatives.py", "--data", mind_folder, "--epochs", 3)
+    shown, _ = script.run("--batch-size", 16)
+    losses = [float(loss) for loss in re.findall(r"- loss: ([\d.]+)", shown)]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+    assert re.search(r"recall@10 of \d+ articles: 0\.\d+ before, 0\.\d+ after", shown)
+
+
+def test_in_batch_logits_are_those_of_the_towers(make_script, npa):
+    model_class = make_script("examples/in_batch_negatives.py").names()["InBatchNegatives"]
+    model = model_class(npa, np.full(len(CATALOG), 1 / len(CATALOG)))
+    articles = tf.constant([2, 4, 3])
+    logits = model.logits(BATCH["user_id"], BATCH["history"], articles)
+    users = npa.query_tower(BATCH)
+    for row, user_id in enumerate([1, 2]):
+        news = npa.candidate_tower({"user_id": tf.fill([3], user_id), "news_id": articles})
+        expected = tf.linalg.matvec(news, users[row])
+        np.testing.assert_allclose(logits[row], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_clicks_of_a_batch_are_no_negatives(make_script, npa):
+    model_class = make_script("examples/in_batch_negatives.py").names()["InBatchNegatives"]
+    model = model_class(npa, np.full(len(CATALOG), 1 / len(CATALOG)))
+    same = BATCH | {"candidates": tf.constant([[4, 2], [4, 0]])}
+    assert float(model.compute_loss(same)) == pytest.approx(0, abs=1e-6)
+    assert float(model.compute_loss(BATCH)) > 0.1
+
+
+def test_the_head_begins_with_the_logits_of_npa(make_script, npa):
+    names = make_script("examples/ranking_head.py").names()
+    model = names["RankingHead"](npa, np.array([0.1, 0.1, 0.2, 0.3, 0.1]))
+    np.testing.assert_allclose(model(BATCH), npa(BATCH), rtol=1e-6)
+    model.head.layers[-1].kernel.assign_add(tf.ones_like(model.head.layers[-1].kernel))
+    real = BATCH["candidates"] != 0
+    assert np.all((model(BATCH) != npa(BATCH)).numpy()[real])
+
+
+def test_click_rates_are_pulled_to_the_mean(make_script):
+    click_rates = make_script("examples/ranking_head.py").names()["click_rates"]
+    impressions = tfrs_npa.Impressions(
+        impression_id=np.arange(2),
+        user_id=np.ones(2, np.int32),
+        history_values=np.zeros(0, np.int32),
+        history_splits=np.zeros(3, np.int64),
+        candidate_values=np.array([2, 3, 2, 4], np.int32),
+        candidate_splits=np.array([0, 2, 4]),
+        clicked=np.array([1, 0, 1, 0], np.int8),
+    )
+    rates = click_rates(impressions, 5)
+    np.testing.assert_allclose(rates, [0.5, 0.5, 12 / 22, 10 / 21, 10 / 21])
+
+
+def test_both_tasks_train_the_towers(make_script, npa):
+    names = make_script("examples/two_tasks.py").names()
+    categories = np.array([-1, -1, 0, 1, 1])
+    model = names["ClicksAndCategories"](npa, categories, 0.0)
+    losses, gradients = [], []
+    for model.weight in (0.0, 1.0):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(BATCH)
+        losses.append(float(loss))
+        gradients.append(tape.gradient(loss, npa.candidate_tower.convolution_kernel).numpy())
+    expected = -tf.reduce_mean(tf.nn.log_softmax(npa(BATCH))[:, 0])
+    assert losses[0] == pytest.approx(float(expected), rel=1e-5)
+    assert losses[1] > losses[0]
+    assert np.abs(gradients[1] - gradients[0]).max() > 1e-4
+
+
+def test_histories_are_the_earlier_clicks_of_a_log(make_script):
+    names = make_script("examples/own_data_from_pandas.py").names()
+    lines = [
+        # Out of order, and two users between each other.
+        (3, "U1", 30, "N3", 1),
+        (1, "U1", 10, "N1", 1),
+        (1, "U1", 10, "N2", 0),
+        (2, "U2", 20, "N1", 0),
+        (4, "U2", 40, "N2", 1),
+        (5, "U1", 50, "N1", 0),
+    ]
+    log = pd.DataFrame(lines, columns=names["LOG"])
+    rows = list(names["behaviors_of"](log).as_numpy_iterator())
+    assert [row["impression_id"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["history"].tolist() for row in rows] == [[], [], [b"N1"], [], [b"N1", b"N3"]]
+    assert rows[0]["candidates"]["news_id"].tolist() == [b"N1", b"N2"]
+    assert rows[0]["candidates"]["clicked"].tolist() == [1, 0]
