@@ -12,12 +12,13 @@ import math
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
-import tfrs_npa
+import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
 from tfrs_npa.data.mind import load_mind
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.metrics import ImpressionMetrics
+
+import tensorflow_recommenders as tfrs  # isort: skip
 
 _SECONDS_PER_DAY = 86_400
 

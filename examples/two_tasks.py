@@ -10,12 +10,13 @@ import argparse
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
-import tfrs_npa
+import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
 from tfrs_npa.data.mind import MindData, load_mind
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.metrics import ImpressionMetrics
+
+import tensorflow_recommenders as tfrs  # isort: skip
 
 
 class ClicksAndCategories(tfrs.Model):

@@ -36,9 +36,12 @@ class Script:
 
     def run(self, *options):
         """Starts it as a process; returns what it wrote to the two streams."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        # This process has chosen Keras 2 already; a user's has not.
+        environment.pop("TF_USE_LEGACY_KERAS", None)
         process = subprocess.run(
             [sys.executable, self.path, *map(str, [*self.always, *options])],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=240,

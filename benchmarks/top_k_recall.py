@@ -1,0 +1,105 @@
+"""How much of the exact top 10 the two stages, and bfloat16, find with a trained model.
+
+Users are those of impressions of the validation split, drawn at random, with their histories; the
+articles are those that the run knows. Recall is the share of the exact top 10 that is found, a mean
+over users: all, known from training, and new. The vectors of the first stage are those that a new
+user sees, so for new users nothing can be missed. The largest error is that of a score, as a share
+of the deviation of its user's scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import machine
+import numpy as np
+from input_pipeline import show, table
+
+import tfrs_npa
+from tfrs_npa.data.files import replacing
+from tfrs_npa.data.mind import load_mind
+from tfrs_npa.run import Run
+
+import tensorflow as tf  # isort: skip
+
+K = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", required=True, metavar="DIR", help="what `tfrs-npa train` left")
+    parser.add_argument("--users", type=int, default=256, help="default: %(default)s")
+    lengths = {"metavar": "N", "help": "lengths of the shortlist (default: 50 100 200 500 1000)"}
+    parser.add_argument(
+        "--shortlists", type=int, nargs="+", default=[50, 100, 200, 500, 1000], **lengths
+    )
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    args = parser.parse_args()
+
+    environment = machine.describe() | {"tensorflow": tf.__version__}
+    model, settings = tfrs_npa.load_run(args.run), Run(args.run).settings
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir)
+    queries = drawn(data.behaviors["validation"], args.users)
+    recalls, errors = measure(model, queries, args.shortlists)
+    for of in (recalls, errors):
+        show(of)
+    if args.json is not None:
+        result = {
+            "title": f"Top K: recall with a model trained on {settings.data}",
+            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
+            "command": "python benchmarks/top_k_recall.py --run RUN",
+            "environment": environment,
+            "tables": [recalls, errors],
+            "ratios": [],
+        }
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def drawn(behaviors: tf.data.Dataset, users: int) -> dict[str, list]:
+    """Returns queries of impressions, drawn without replacement."""
+    rows = behaviors.map(lambda row: (row["user_id"], row["history"]))
+    rows = list(rows.as_numpy_iterator())
+    chosen = np.random.default_rng(0).choice(len(rows), min(users, len(rows)), replace=False)
+    ids, histories = zip(*(rows[row] for row in chosen), strict=True)
+    return {"user_id": list(ids), "history": [list(history) for history in histories]}
+
+
+def measure(model: tfrs_npa.NPA, queries: dict[str, list], lengths: list[int]) -> tuple[dict, dict]:
+    """Returns the table of recalls, and that of bfloat16's errors."""
+    exact = tfrs_npa.PersonalizedTopK(model, K).index()
+    half = tfrs_npa.PersonalizedTopK(model, K, "bfloat16").index()
+    _, best = exact(queries)
+    known = model.users.index(queries["user_id"]) > 0
+
+    def recalls(index):
+        pairs = zip(index(queries)[1].numpy(), best.numpy(), strict=True)
+        found = np.array([len(set(ours) & set(theirs)) / K for ours, theirs in pairs])
+        parts = (found, found[known], found[~known])
+        return [f"{part.mean():.3f}" if len(part) else "" for part in parts]
+
+    rows = [["PersonalizedTopK, bfloat16", *recalls(half)]]
+    for length in lengths:
+        if length < exact.num_articles:
+            index = tfrs_npa.TwoStageTopK(model, K, length).index()
+            rows.append([f"TwoStageTopK, {length:,} ranked", *recalls(index)])
+    title = f"Recall@{K} of {exact.num_articles:,} articles, {len(known):,} users"
+    headers = ["", "all users", f"{known.sum():,} known", f"{(~known).sum():,} new"]
+    plain, rounded = (ordered_scores(index, queries) for index in (exact, half))
+    errors = np.abs(rounded - plain) / plain.std(axis=1, keepdims=True)
+    shown = [[f"{100 * figure:.2f} %" for figure in (errors.max(), errors.mean())]]
+    return table(title, headers, rows), table("bfloat16", ["largest error", "mean error"], shown)
+
+
+def ordered_scores(index, queries) -> np.ndarray:
+    """Returns the scores of all articles, by id."""
+    scores, ids = index(queries, k=index.num_articles)
+    return np.take_along_axis(scores.numpy(), np.argsort(ids.numpy(), axis=1), axis=1)
+
+
+if __name__ == "__main__":
+    main()
