@@ -28,7 +28,7 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 	$(BIN)/python tuning/retrain.py --run runs/tune-demo
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .
@@ -47,6 +47,7 @@ bench: $(BENCHMARKS) ## run the benchmarks and write their figures into README.m
 	$(BIN)/python benchmarks/scaling.py --json $(RESULTS)/scaling.json \
 	  --plot $(RESULTS)/evaluation_scaling.png
 	$(BIN)/python benchmarks/large_evaluation.py --json $(RESULTS)/large_evaluation.json
+	$(BIN)/python benchmarks/top_k.py --json $(RESULTS)/top_k.json
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/report.py
 

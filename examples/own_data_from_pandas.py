@@ -34,8 +34,10 @@ def behaviors_of(log: pd.DataFrame) -> tf.data.Dataset:
     """
     impressions = []
     clicks = collections.defaultdict(list)
-    ordered = log.sort_values(["time", "impression_id"], kind="stable")
-    for (_, impression_id), shown in ordered.groupby(["time", "impression_id"], sort=False):
+    # Lines of an impression may have a time of their own, such as that of the click.
+    begin = log.groupby("impression_id")["time"].transform("min")
+    ordered = log.assign(begin=begin).sort_values(["begin", "impression_id"], kind="stable")
+    for impression_id, shown in ordered.groupby("impression_id", sort=False):
         user = shown["user_id"].iloc[0]
         impressions.append(
             {

@@ -70,6 +70,8 @@ def command(*arguments, program=("-m", "tfrs_npa_cli", "tune")):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Of a job in the background it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -296,6 +296,17 @@ def test_initial_epoch_is_the_epoch_of_the_sampler(make):
     assert not np.array_equal(all_[0]["candidates"], rest[0]["candidates"])
 
 
+def test_what_goes_on_from_an_earlier_best_epoch_leaves_no_epoch_out(make):
+    hypermodel = make(pinned(base=BASE.replace(schedule="constant")))
+    hp = keras_tuner.HyperParameters()
+    models = [hypermodel.build(hp) for _ in range(2)]
+    hypermodel.fit(hp, models[0], epochs=2, verbose=0)
+    # The second was trained for two epochs, the first of which was the better one and is restored.
+    hypermodel.fit(hp, models[1], epochs=1, verbose=0)
+    hypermodel.fit(hp, models[1], initial_epoch=2, epochs=3, verbose=0)
+    assert_same_weights(*models)
+
+
 def test_a_model_with_another_optimizer_keeps_it(make):
     hypermodel = make(pinned(base=BASE.replace(schedule="linear")))
     hp = keras_tuner.HyperParameters()

@@ -29,6 +29,7 @@ from tfrs_npa.optimizers import LazyAdam, default_optimizer
 from tfrs_npa.retrieval import PersonalizedTopK, TwoStageTopK
 from tfrs_npa.run import load_run
 from tfrs_npa.search_space import SearchSpace
+from tfrs_npa.submission import evaluate_predictions, read_predictions, write_predictions
 
 if TYPE_CHECKING:
     from tfrs_npa.hypermodel import NPAHyperModel
@@ -53,11 +54,14 @@ __all__ = [
     "Vocabulary",
     "WordVectors",
     "default_optimizer",
+    "evaluate_predictions",
     "export",
     "impression_batches",
     "load_recommenders_weights",
     "load_run",
+    "read_predictions",
     "training_batches",
+    "write_predictions",
 ]
 
 

@@ -51,8 +51,9 @@ class NPAHyperModel(keras_tuner.HyperModel):
     over several values of `seed` tells chance from merit.
 
     A decaying schedule ends with the trial: the learning rate is zero after its last epoch. A trial
-    that Hyperband continues goes on with the weights, the state of the optimizer and the epochs of
-    the sampler of the earlier one, and with the schedule of a training of its own length.
+    that Hyperband continues goes on from the best epoch of the earlier one, of which KerasTuner
+    keeps the checkpoint: with its weights, the state of its optimizer and the epoch of the sampler
+    that comes next, and with the schedule of a training of its own length.
 
     Args:
         news: a news data set, for `NewsCatalog.adapt`; or a `NewsCatalog`.
@@ -143,7 +144,8 @@ class NPAHyperModel(keras_tuner.HyperModel):
             model: takes the batches of `training_batches` and `impression_batches`.
             *args: none; they would be data.
             epochs: the number of the last epoch.
-            initial_epoch: how many epochs were trained before.
+            initial_epoch: how many epochs were trained before. The sampler goes on with the epoch
+                after those that the optimizer's iterations stand for, if it has any.
             callbacks: as `Model.fit` takes them.
             **kwargs: as `Model.fit` takes them, without what makes batches.
 
@@ -163,7 +165,10 @@ class NPAHyperModel(keras_tuner.HyperModel):
             )
         config = self.space.config(hp)
         train, validation = self._batches(config, initial_epoch)
-        _set_schedule(model, config, len(train) * (epochs - initial_epoch))
+        steps, iterations = len(train), int(model.optimizer.iterations)
+        if initial_epoch and iterations:
+            train, _ = self._batches(config, iterations // steps)
+        _set_schedule(model, config, steps * (epochs - initial_epoch))
         return model.fit(
             train,
             validation_data=validation,

@@ -57,7 +57,7 @@ class SearchSpace:
     - a range, by a mapping: `{"min": 1e-4, "max": 1e-2, "sampling": "log"}`. Both ends belong to
       it, and its numbers are whole if those of the field are. With a `step` there is nothing
       between `min`, `min + step` and so on, or, where `sampling` is `"log"`, between `min`,
-      `min * step` and so on.
+      `min * step` and so on, but for the value of `base`, which KerasTuner tries first.
 
     >>> space = SearchSpace({"num_filters": [64, 128], "dropout": 0.2}, others="pinned")
     >>> space.config(keras_tuner.HyperParameters()).dropout

@@ -124,7 +124,7 @@ def test_histories_are_the_earlier_clicks_of_a_log(make_script):
         # Out of order, and two users between each other.
         (3, "U1", 30, "N3", 1),
         (1, "U1", 10, "N1", 1),
-        (1, "U1", 10, "N2", 0),
+        (1, "U1", 12, "N2", 0),
         (2, "U2", 20, "N1", 0),
         (4, "U2", 40, "N2", 1),
         (5, "U1", 50, "N1", 0),

@@ -24,7 +24,8 @@ def test_what_is_reported_on_is_not_what_is_searched_on(mind_folder, tmp_path, h
 
 
 def test_word_vectors(mind_folder, tmp_path):
-    words = (read_data(SearchSettings(str(mind_folder)))[0]).vocabulary.words[2:5]
+    cache = Cache(tmp_path / "cache")
+    words = read_data(SearchSettings(str(mind_folder)), cache)[0].vocabulary.words[2:5]
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     lines = [f"{word} {a} {b}" for word, (a, b) in zip(words, vectors)]
     (tmp_path / "vectors.txt").write_text("\n".join(lines))
@@ -36,7 +37,7 @@ def test_word_vectors(mind_folder, tmp_path):
         "word_list": str(tmp_path / "words.txt"),
     }
     for given in (text, array):
-        catalog, _ = read_data(SearchSettings(str(mind_folder), **given))
+        catalog, _ = read_data(SearchSettings(str(mind_folder), **given), cache)
         table = catalog.word_embeddings(2, seed=1)
         rows = [catalog.vocabulary.words.index(word) for word in words]
         np.testing.assert_array_equal(table[rows], vectors)

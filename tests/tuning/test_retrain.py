@@ -20,32 +20,44 @@ def ended(mind_folder, tmp_path):
     return folder.path
 
 
-def test_both_are_trained_with_each_seed(script, ended, tmp_path, monkeypatch):
+@pytest.fixture
+def retrain(script, ended, monkeypatch, tmp_path):
+    """Runs the script in this process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    shown, messages = script.run("--run", ended, "--seeds", 5, 6)
-    rows = script.read(ended / "retrained.csv")
-    trained = [(row["configuration"], row["seed"], row["num_filters"]) for row in rows]
-    assert trained == [
-        (name, seed, n) for seed in "56" for name, n in (("small", "128"), ("found", "4"))
-    ]
-    assert {row["epochs"] for row in rows} == {"1"}
+    main = script.names()["main"]
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["retrain.py", "--run", str(ended), *options])
+        main()
+
+    return run
+
+
+def test_both_are_trained_with_each_seed(script, retrain, ended, capsys):
+    retrain("--seeds", "5")
+    shown, _ = capsys.readouterr()
+    small, found = script.read(ended / "retrained.csv")
+    assert (small["configuration"], small["num_filters"]) == ("small", "128")
+    assert (found["configuration"], found["num_filters"]) == ("found", "4")
+    for row in (small, found):
+        assert (row["seed"], row["epochs"]) == ("5", "1")
     assert "split test: 40 impressions" in shown and "1 epochs; mean ± standard" in shown
-    for before, found in zip(rows[::2], rows[1::2]):
-        answer = "yes" if float(found["auc"]) > float(before["auc"]) else "no"
-        aucs = f"({float(found['auc']):.4f}, {float(before['auc']):.4f})"
-        assert f"seed {found['seed']}: better than preset small: {answer} {aucs}" in shown
-    mean = (float(rows[0]["auc"]) + float(rows[2]["auc"])) / 2
-    assert f"{mean:.4f} ±" in shown
-    again, messages = script.run("--run", ended, "--seeds", 5, 6)
-    assert again == shown and messages.count("(done before)") == 4
+    answer = "yes" if float(found["auc"]) > float(small["auc"]) else "no"
+    aucs = f"({float(found['auc']):.4f}, {float(small['auc']):.4f})"
+    assert f"seed 5: better than preset small: {answer} {aucs}" in shown
+    table = {line[:15].strip(): line[15:].split() for line in shown.splitlines()}
+    assert table["AUC"] == [f"{float(row['auc']):.4f}" for row in (small, found)]
+    assert table["nDCG@10"] == [f"{float(row['ndcg_10']):.4f}" for row in (small, found)]
+    retrain("--seeds", "5")
+    again, messages = capsys.readouterr()
+    assert again == shown and messages.count("(done before)") == 2
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "search.yaml"])
-def test_not_a_search_that_has_ended(script, ended, missing, monkeypatch, capsys):
+def test_not_a_search_that_has_ended(retrain, ended, missing, capsys):
     (ended / missing).unlink()
-    monkeypatch.setattr("sys.argv", ["retrain.py", "--run", str(ended)])
     with pytest.raises(SystemExit) as refused:
-        script.names()["main"]()
+        retrain()
     assert refused.value.code == 2
     expected = {"config.yaml": "not come to its end", "search.yaml": "not the folder of a search"}
     assert expected[missing] in capsys.readouterr().err

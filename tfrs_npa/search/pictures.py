@@ -38,7 +38,7 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
     axes.set_ylabel(OBJECTIVE)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="lower right")
-    _save(figure, path)
+    _save(figure, path, trials)
 
 
 def plot_hyperparameters(
@@ -73,11 +73,13 @@ def plot_hyperparameters(
             values = [kinds.index(str(value)) for value in values]
         elif name in logarithmic:
             axes.set_xscale("log")
+        elif all(isinstance(value, int) for value in values):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         _scatter(axes, values, chosen)
         axes.set_xlabel(name)
     for row in range(rows):
         panels[row * columns].set_ylabel(OBJECTIVE)
-    _save(figure, path)
+    _save(figure, path, trials)
 
 
 def _scatter(axes, places, trials: Sequence[TrialRecord]) -> None:
@@ -87,6 +89,8 @@ def _scatter(axes, places, trials: Sequence[TrialRecord]) -> None:
     axes.scatter(places, [trial.score for trial in trials], alpha=alphas)
 
 
-def _save(figure, path) -> None:
+def _save(figure, path, trials: Sequence[TrialRecord]) -> None:
+    if len({trial.epochs for trial in trials}) > 1:
+        figure.suptitle("the paler, the fewer epochs", fontsize="small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
