@@ -19,7 +19,7 @@ from tfrs_npa.data.batches import impression_batches, training_batches
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.mind import MindData, load_mind
+from tfrs_npa.data.mind import load_mind
 from tfrs_npa.data.parts import Parts, read_parts
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.data.word_vectors import WordVectors
@@ -70,9 +70,9 @@ def train(
     """
     check_free(folder, overwrite)
     tf.keras.utils.set_random_seed(config.seed)
-    vectors = _word_vectors(settings)
+    vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
-    catalog = _extended(NewsCatalog(vectors).adapt(data.titles("train")), data)
+    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
     parts = read_parts(data, catalog, settings.holdout)
     settings = dataclasses.replace(settings, data=data.name)
     model = NPA(config, catalog, parts.users)
@@ -99,7 +99,7 @@ def resume(
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
     catalog = NewsCatalog.load(run.path / "catalog")
     articles = len(catalog)
-    parts = read_parts(data, _extended(catalog, data), settings.holdout)
+    parts = read_parts(data, data.add_articles(catalog), settings.holdout)
     if len(catalog) != articles or parts.users != UserIndex.load(run.path / "users.txt"):
         raise ValueError(f"{data.name} has changed since {run.path} was begun; use --overwrite")
     model = NPA(config, catalog, parts.users)
@@ -151,20 +151,6 @@ def _train(
         "versions": {"python": platform.python_version()} | _versions(),
     }
     return figures
-
-
-def _word_vectors(settings: TrainingSettings) -> WordVectors | None:
-    if settings.word_vectors is None:
-        return None
-    if settings.word_list is not None:
-        return WordVectors.from_npy(settings.word_vectors, settings.word_list)
-    return WordVectors.from_text(settings.word_vectors)
-
-
-def _extended(catalog: NewsCatalog, data: MindData) -> NewsCatalog:
-    for split in data.news:
-        catalog.extend(data.titles(split))
-    return catalog
 
 
 def _compile(model: NPA, total_steps: int) -> None:

@@ -128,3 +128,12 @@ def test_draws_depend_on_the_seed_alone():
 def test_vectors_of_other_words_are_an_error():
     with pytest.raises(ValueError, match="none of 2 words has a vector"):
         WordVectors(["a"], np.eye(1)).matrix(["x", "y"], seed=0)
+
+
+def test_read_takes_what_the_command_line_names(tmp_path):
+    text = write(tmp_path / "glove.txt", GLOVE)
+    np.save(tmp_path / "vectors.npy", np.eye(2))
+    words = write(tmp_path / "words.txt", "cat\ndog\n")
+    assert WordVectors.read(None) is None
+    assert WordVectors.read(text).words == [",", "café", ". . ."]
+    assert WordVectors.read(tmp_path / "vectors.npy", words).words == ["cat", "dog"]

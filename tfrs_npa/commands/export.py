@@ -20,9 +20,7 @@ def run(options: argparse.Namespace) -> None:
     model = Run(options.run).load_model()
     if options.data is not None:
         data = load_mind(options.data, options.data_dir, options.manual_dir, cache_of(options))
-        for split in data.news:
-            model.catalog.extend(data.titles(split))
-        model.set_catalog(model.catalog)
+        model.set_catalog(data.add_articles(model.catalog))
     path = export(model, options.to, options.version, options.dtype)
     print(_report(path, model))
 

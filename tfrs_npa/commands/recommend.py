@@ -34,9 +34,7 @@ def run(options: argparse.Namespace) -> None:
         data = data_of(options, trained, cache_of(options))
     model = trained.load_model()
     if options.data is not None:
-        for split in data.news:
-            model.catalog.extend(data.titles(split))
-        model.set_catalog(model.catalog)
+        model.set_catalog(data.add_articles(model.catalog))
     user = options.user or ""
     if options.history is None:
         source, history = data.name, _latest_history(data, user)

@@ -60,6 +60,12 @@ class MindData:
 
         return self._kept("titles", "news", split, read)
 
+    def add_articles(self, catalog: NewsCatalog) -> NewsCatalog:
+        """Extends a catalogue by the articles of all splits, and returns it."""
+        for split in self.news:
+            catalog.extend(self.titles(split))
+        return catalog
+
     def users(self, split: str) -> UserIndex:
         """The users of a split."""
 

@@ -93,6 +93,23 @@ class WordVectors:
         return matrix
 
     @classmethod
+    def read(
+        cls, path: str | os.PathLike | None, words_path: str | os.PathLike | None = None
+    ) -> WordVectors | None:
+        """Reads a text file, or with a word list an `.npy` file, as the command line names them.
+
+        Args:
+            path: the vectors; None: there are none.
+            words_path: the word list of `from_npy`.
+
+        Returns:
+            The vectors; None without a `path`.
+        """
+        if path is None:
+            return None
+        return cls.from_text(path) if words_path is None else cls.from_npy(path, words_path)
+
+    @classmethod
     def from_text(
         cls, path: str | os.PathLike, words: Collection[str] | None = None
     ) -> WordVectors:

@@ -26,13 +26,7 @@ def read_data(settings: SearchSettings, cache: Cache | None = None) -> tuple[New
     Raises:
         ValueError: if anything about the files or the settings is not as it should be.
     """
-    vectors = None
-    if settings.word_list is not None:
-        vectors = WordVectors.from_npy(settings.word_vectors, settings.word_list)
-    elif settings.word_vectors is not None:
-        vectors = WordVectors.from_text(settings.word_vectors)
+    vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
-    catalog = NewsCatalog(vectors).adapt(data.titles("train"))
-    for split in data.news:
-        catalog.extend(data.titles(split))
+    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
     return catalog, read_parts(data, catalog, settings.holdout)
