@@ -336,6 +336,21 @@ def test_bfloat16():
     assert modules["float32"].encoded.size == 2 * modules["bfloat16"].encoded.size
 
 
+def test_catalogue_that_was_extended():
+    """An export has its new articles, though the model was not told."""
+    model = make_model({})
+    model.catalog.extend({"news_id": list(NEW), "title": list(NEW.values())})
+    module = ServingModule(model)
+    request = [*map(tf.constant, (USERS, HISTORY))]
+    titles = tf.constant([[(TITLES | NEW)[id] for id in row] for row in NEW_CANDIDATES])
+    found = module.score(*request, tf.constant(NEW_CANDIDATES))["scores"].numpy()
+    expected = module.score_titles(*request, titles)["scores"].numpy()
+    has_title = titles.numpy() != b""
+    assert_close(found[has_title], expected[has_title])
+    ids = module.recommend(*request, len(TITLES | NEW), tf.zeros([4, 0], tf.string))["news_id"]
+    assert {id.decode() for id in ids[0].numpy()} == {*TITLES, *NEW}
+
+
 def test_no_articles():
     catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(["rain"]))
     model = tfrs_npa.NPA(tfrs_npa.NPAConfig.preset("small"), catalog, tfrs_npa.UserIndex())

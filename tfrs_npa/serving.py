@@ -14,7 +14,7 @@ from tfrs_npa.explain import explain, placed
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, packed_rows
 from tfrs_npa.models.news_encoder import PADDING
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.retrieval.article_top_k import best
+from tfrs_npa.retrieval.article_top_k import best, take_up_new_articles
 from tfrs_npa.retrieval.stored_titles import StoredTitles
 
 # Padding and the unknown article come before it.
@@ -65,6 +65,7 @@ class ServingModule(tf.Module):
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(_DTYPES)}")
         if len(catalog) <= _FIRST_ARTICLE:
             raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
+        take_up_new_articles(model)
         # In a namespace, which a SavedModel does not look into: Keras would have to be there to
         # load it.
         self._python = types.SimpleNamespace(model=model)

@@ -298,6 +298,52 @@ def test_refresh_adds_or_withdraws(make_model, queries):
         index(queries)
 
 
+@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+def test_another_catalogue(layer, make_model, queries, plain_scores):
+    """The same ids in another order, some of them gone, some new."""
+    model = make_model()
+    index = layer(model).index()
+    titles = dict(zip(IDS, model.catalog.titles[2:])) | {"X1": "rain wins", "X2": "vote sun"}
+    ids = ["X1", *IDS[:4:-1], "X2"]
+    news = {"news_id": ids, "title": [titles[id] for id in ids]}
+    model.set_catalog(tfrs_npa.NewsCatalog(vocabulary=model.catalog.vocabulary).extend(news))
+    # N3 and N4 are unknown articles now.
+    plain = plain_scores(model, queries)
+    if layer is tfrs_npa.PersonalizedTopK:
+        with pytest.raises(ValueError, match="another catalogue .*: call `index` or"):
+            index.refresh({"news_id": ["X3"], "title": ["rain"]}, withdraw=["N9"])
+        assert "X3" not in model.catalog.ids
+    assert_best(index.index()(queries, k=len(ids)), plain, len(ids), ids=ids)
+    found = index(queries, k=3, candidates=["N4", "N7", "X2"])
+    allowed = np.tile(np.isin(ids, ["N7", "X2"]), [len(plain), 1])
+    assert_best(found, plain, 3, allowed, ids)
+    index.index_from_dataset({name: column[:9] for name, column in news.items()})
+    assert_best(index(queries, k=9), plain[:, :9], 9, ids=ids[:9])
+    if layer is tfrs_npa.PersonalizedTopK:
+        index.refresh({name: column[9:] for name, column in news.items()})
+        assert_best(index(queries), plain, 10, ids=ids)
+
+
+@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+def test_catalogue_that_was_extended(layer, make_model, make_news, queries, plain_scores):
+    """The model need not be told."""
+    model = make_model()
+    model.catalog.extend(make_news(1, 5, "A"))
+    index, ids = layer(model).index(), [*IDS, *[f"A{i}" for i in range(5)]]
+    assert_best(index(queries), plain_scores(model, queries), 10, ids=ids)
+    model.catalog.extend(make_news(2, 5, "B"))
+    titles = [model.catalog.titles[number] for number in model.catalog.index(["B4", "N1"])]
+    index.index_from_dataset({"news_id": ["B4", "N1"], "title": titles})
+    plain = plain_scores(model, queries, model.catalog.index(["N1", "B4"]))
+    assert_best(index(queries, k=2), plain, 2, ids=["N1", "B4"])
+    if layer is tfrs_npa.PersonalizedTopK:
+        model.catalog.extend(make_news(3, 5, "C"))
+        index.refresh(withdraw=["N1"])
+        queries = queries | {"history": [["C1", "C2"]] * 6}
+        plain = plain_scores(model, queries, model.catalog.index(["B4"]))
+        assert_best(index(queries, k=1), plain, 1, ids=["B4"])
+
+
 def test_index_again_after_training(make_model, queries, plain_scores):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model).index()

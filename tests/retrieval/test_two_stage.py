@@ -84,6 +84,69 @@ def test_what_the_first_stage_finds_is_ranked(form, model_of, queries, monkeypat
     assert index.recall(queries) == pytest.approx(np.mean(shares))
 
 
+def off_the_shortlist(model, queries):
+    """Of each user, the articles that a shortlist of 8 lacks, worst first."""
+    everything = shortlists(model, queries, _exact(model), ARTICLES)
+    return [row[:7:-1] for row in everything]
+
+
+def assert_equal(found, expected):
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert strings(found[1]) == strings(expected[1])
+
+
+def test_candidates_are_ranked_wherever_they_are(model_of, queries):
+    model = model_of()
+    exact, off = _exact(model), off_the_shortlist(model, queries)
+    index = tfrs_npa.TwoStageTopK(model, k=5, shortlist=8).index()
+    ragged = [[*row[: 3 * user], row[0], "never seen"] for user, row in enumerate(off)]
+    for candidates in (off[0][:2], off[0], [row[:12] for row in off], ragged, ["never seen"], []):
+        assert_equal(index(queries, candidates=candidates), exact(queries, 5, candidates))
+    keywords = {"candidates": off[0], "exclude_history": True}
+    exclusions = [[row[1], "", "N3"] for row in off]
+    assert_equal(
+        index.query_with_exclusions(queries, exclusions, **keywords),
+        exact.query_with_exclusions(queries, exclusions, k=5, **keywords),
+    )
+
+
+def test_exclusions_do_not_shorten_the_shortlist(model_of, queries):
+    model = model_of()
+    exact = _exact(model)
+    index = tfrs_npa.TwoStageTopK(model, k=8, shortlist=8).index()
+    order = shortlists(model, queries, exact, ARTICLES)
+    # Each user has lost another number of articles; the last but one keeps five, the last none.
+    lost = (0, 1, 8, 20, 35, 40)
+    exclusions = [[*row[:n], "", "never seen"] for row, n in zip(order, lost)]
+    expected = exact(queries, 8, [row[n : n + 8] for row, n in zip(order, lost)])
+    assert_equal(index.query_with_exclusions(queries, exclusions), expected)
+    clicked = [set(row) for row in queries["history"]]
+    left = [[id for id in row if id not in gone][:8] for row, gone in zip(order, clicked)]
+    assert_equal(index(queries, exclude_history=True), exact(queries, 8, left))
+
+
+def test_in_a_graph(model_of, queries):
+    model = model_of()
+    index = tfrs_npa.TwoStageTopK(model, k=5, shortlist=8).index()
+    off = off_the_shortlist(model, queries)[0]
+    matrix = tf.TensorSpec([None, None], tf.string)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), matrix, matrix])
+    def recommend(user_id, history, exclusions):
+        features = {"user_id": user_id, "history": history}
+        without = index.query_with_exclusions(features, exclusions, exclude_history=True)
+        return without, index.query_with_exclusions(features, exclusions, candidates=off)
+
+    history = tf.ragged.constant(queries["history"], tf.string).to_tensor("")
+    exclusions = shortlists(model, queries, _exact(model), 9)
+    without, chosen = recommend(tf.constant(queries["user_id"]), history, tf.constant(exclusions))
+    query = index.query_with_exclusions
+    assert_equal(without, query(queries, exclusions, exclude_history=True))
+    assert_equal(chosen, query(queries, exclusions, candidates=off))
+    nobody = recommend(tf.zeros([0], tf.string), tf.zeros([0, 0], tf.string), history[:0])
+    assert [part.shape for part in nobody[0]] == [(0, 5)] * 2
+
+
 def test_own_first_stage(model_of, queries):
     """Repeated articles come back once."""
     model = model_of()

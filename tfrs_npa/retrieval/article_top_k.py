@@ -89,6 +89,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
 
     def _index(self, numbers, anew=True):
         """Indexes the articles `numbers`, ascending; with `anew`, nothing that is there is used."""
+        take_up_new_articles(self._own.model)
         self._encode(numbers, anew)
         self._own.articles.update(self._own.model.catalog, numbers)
         self._own.numbers = numbers
@@ -104,10 +105,8 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         for chunk in text_columns(news, ["news_id", "title"], "news"):
             for column, part in zip(columns, chunk, strict=True):
                 column.extend(part)
-        known = len(model.catalog)
         model.catalog.extend(dict(zip(["news_id", "title"], columns, strict=True)))
-        if len(model.catalog) > known:
-            model.set_catalog(model.catalog)
+        take_up_new_articles(model)
         return np.unique(model.catalog.index(columns[0]))
 
     def call(self, queries, k=None, candidates=None, exclude_history=False):
@@ -219,6 +218,12 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             if not 1 <= k <= most:
                 raise ValueError(f"k is {k:,}; it has to be between 1 and {most:,}, {self._limit}.")
         return tf.cast(k, tf.int32)
+
+
+def take_up_new_articles(model: NPA) -> None:
+    """Has a model encode the articles by which its catalogue was extended without its knowledge."""
+    if len(model.catalog) != tf.shape(model.candidate_tower.tokens)[0]:
+        model.set_catalog(model.catalog)
 
 
 def best(scores, hidden, ids, k):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import tensorflow as tf
 
@@ -30,18 +32,30 @@ class IndexedArticles(tf.Module):
         self.numbers = tf.Variable(tf.zeros([0], tf.int32), trainable=False, shape=[None])
         # Of each article of the catalogue, its place among the indexed ones, or -1.
         self._places = tf.Variable(tf.zeros([0], tf.int32), trainable=False, shape=[None])
+        # In a namespace, which a SavedModel does not look into: what the table holds.
+        self._here = types.SimpleNamespace(catalog=None, ids=[])
+
+    def knows(self, catalog: NewsCatalog) -> bool:
+        """Whether this is the catalogue that was taken up, though it may have grown."""
+        here = self._here
+        return catalog is here.catalog and catalog.ids[: len(here.ids)] == here.ids
 
     def update(self, catalog: NewsCatalog, numbers: np.ndarray) -> None:
         """Takes up the articles of a catalogue.
 
         Args:
-            catalog: The catalogue, the same at each call, though it may have grown.
+            catalog: The catalogue. If it is another one, the old one is forgotten.
             numbers: `[indexed]` the articles to index, ascending.
         """
-        known = len(self._places.numpy())
+        here = self._here
+        known = len(here.ids) if self.knows(catalog) else 0
+        gone = [] if known else list(set(here.ids).difference(catalog.ids))
+        if gone:
+            self._table.remove(tf.constant(gone))
         new = catalog.ids[known:]
         if new:
             self._table.insert(tf.constant(new), tf.range(known, known + len(new), dtype=tf.int32))
+        here.catalog, here.ids = catalog, list(catalog.ids)
         places = np.full(len(catalog), -1, np.int32)
         places[numbers] = np.arange(len(numbers))
         self._places.assign(places)
@@ -64,6 +78,17 @@ class IndexedArticles(tf.Module):
         width = None if config.mask_padding else config.history_length
         return clicks[:, -config.history_length :].to_tensor(PADDING, shape=[None, width])
 
+    def places(self, ids):
+        """Returns where articles are among the indexed ones.
+
+        Args:
+            ids: `[rows, width]` strings.
+
+        Returns:
+            `[rows, width]` int32, -1 for those that are not indexed.
+        """
+        return tf.gather(self._places, self._numbers(ids))
+
     def mask(self, ids):
         """Returns which indexed articles are among `ids`.
 
@@ -73,7 +98,7 @@ class IndexedArticles(tf.Module):
         Returns:
             `[rows, indexed]` booleans.
         """
-        places = tf.gather(self._places, self._numbers(ids))
+        places = self.places(ids)
         found = tf.where(places >= 0)
         columns = tf.cast(tf.gather_nd(places, found), tf.int64)
         shape = tf.stack([tf.shape(ids)[0], tf.size(self.ids)])

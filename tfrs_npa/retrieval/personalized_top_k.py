@@ -115,11 +115,16 @@ class PersonalizedTopK(ArticleTopK):
             The layer itself.
 
         Raises:
-            ValueError: if nothing is indexed yet, an article to withdraw is not there, or as
-                `index_from_dataset`. Nothing is changed then.
+            ValueError: if nothing is indexed yet, the model has another catalogue since, an article
+                to withdraw is not there, or as `index_from_dataset`. Nothing is changed then.
         """
         self._require_index()
         own, withdraw = self._own, list(withdraw)
+        if not own.articles.knows(own.model.catalog):
+            raise ValueError(
+                "The model has another catalogue than what is indexed: call `index` or "
+                "`index_from_dataset`."
+            )
         leaving = own.model.catalog.index(withdraw)
         missing = [id for id, there in zip(withdraw, np.isin(leaving, own.numbers)) if not there]
         if missing:

@@ -22,7 +22,8 @@ class TwoStageTopK(ArticleTopK):
     scores are right, but an article that is not on the shortlist is missed: `recall` says how often
     that happens, which depends on the model and on the length of the shortlist. For users that the
     model does not know, and without personalised attention over words, nothing is missed by
-    `BruteForce`.
+    `BruteForce`. What a call excludes does not count for the shortlist. `candidates` of a call take
+    its place: all of them are encoded and ranked, however many.
 
     It takes `4 * num_filters` bytes for an article (in `BruteForce`), where `PersonalizedTopK`
     takes more than that for each word; titles of a shortlist are encoded when it is ranked. So this
@@ -68,16 +69,16 @@ class TwoStageTopK(ArticleTopK):
         self._own.average = tf.function(
             self._average, input_signature=[tf.TensorSpec([None], tf.int32)]
         )
-        strings = tf.TensorSpec([None, None], tf.string)
+        number, places = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
         self._own.rank = tf.function(
             self._rank,
             input_signature=[
                 tf.TensorSpec([None, self._own.width], tf.float32),
-                tf.TensorSpec([None, None], tf.int32),
-                tf.TensorSpec([], tf.int32),
-                strings,
-                strings,
-                tf.TensorSpec([], tf.bool),
+                places,
+                places,
+                number,
+                number,
+                number,
             ],
         )
 
@@ -125,27 +126,55 @@ class TwoStageTopK(ArticleTopK):
         return tf.cast(vectors, tf.float32)
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
-        length = min(self._own.shortlist, self.num_articles)
-        k = self._checked_k(k, length)
+        own, articles = self._own, self.num_articles
+        most = min(own.shortlist, articles)
+        k = self._checked_k(k, most)
         user_id, history = self._features(queries)
-        users = self._own.embed(user_id, history)
-        filters = self._filters(
+        users = own.embed(user_id, history)
+        left_out, left, only_left = self._filters(
             users.shape[0], exclusions, candidates, history if exclude_history else None
         )
-        vectors = users[:, : self._own.model.config.num_filters]
-        _, places = self._own.retrieval(vectors, k=length)
-        return self._own.rank(users, tf.cast(places, tf.int32), k, *filters)
+        left_out = own.articles.places(left_out)
+        if only_left:
+            return own.rank(users, own.articles.places(left), left_out, k, most, tf.int32.max)
+        length = most
+        if exclusions is not None or exclude_history:
+            # As many more as may have to go.
+            more = tf.reduce_max(tf.math.count_nonzero(left_out >= 0, axis=1, dtype=tf.int32))
+            length = tf.minimum(most + tf.maximum(more, 0), articles)
+            length = length if tf.is_symbolic_tensor(length) else int(length)
+        _, places = own.retrieval(users[:, : own.model.config.num_filters], k=length)
+        return own.rank(users, tf.cast(places, tf.int32), left_out, k, most, most)
 
-    def _rank(self, users, places, k, left_out, left, only_left):
+    def _rank(self, users, places, left_out, k, width, limit):
+        """Returns the k best of `places`.
+
+        Args:
+            users: `[batch, num_filters + Q]` float32.
+            places: `[batch, n]` or `[1, n]` among the indexed articles, best first; -1: none.
+            left_out: `[batch, m]` or `[1, m]` of them that must not come back.
+            k: A scalar.
+            width: The least to choose from; what is missing is nothing.
+            limit: How many of `places` to rank.
+        """
         own, tower = self._own, self._own.model.candidate_tower
+        rows = tf.shape(users)[0]
+        places = tf.pad(
+            tf.broadcast_to(places, [rows, tf.shape(places)[1]]),
+            [[0, 0], [0, tf.maximum(width - tf.shape(places)[1], 0)]],
+            constant_values=-1,
+        )
+        left_out = tf.sort(tf.broadcast_to(left_out, [rows, tf.shape(left_out)[1]]))
+        left_out = tf.pad(left_out, [[0, 0], [0, 1]], constant_values=tf.int32.max)
+        at = tf.searchsorted(left_out, places)
+        ranked = (places >= 0) & (tf.gather(left_out, at, batch_dims=1) != places)
+        ranked &= tf.cumsum(tf.cast(ranked, tf.int32), axis=1) <= limit
         # In the order of the catalogue, which decides between equal scores.
-        places = tf.sort(places)
-        hidden = own.articles.mask(left_out) | (only_left & ~own.articles.mask(left))
-        hidden = tf.broadcast_to(hidden, [tf.shape(users)[0], tf.shape(hidden)[1]])
-        # An approximate layer that finds too few repeats one.
-        first = tf.ones_like(places[:, :1], tf.bool)
-        repeated = ~tf.concat([first, places[:, 1:] != places[:, :-1]], axis=1)
-        hidden = tf.gather(hidden, places, batch_dims=1) | repeated
+        places = tf.sort(tf.where(ranked, places, -1))
+        # An approximate layer that finds too few repeats one, and so may candidates.
+        first = tf.zeros_like(places[:, :1], tf.bool)
+        hidden = tf.concat([first, places[:, 1:] == places[:, :-1]], axis=1) | (places < 0)
+        places = tf.maximum(places, 0)
         distinct, titles = tf.unique(tf.reshape(places, [-1]))
         features = tower.title_features(tf.gather(own.articles.numbers, distinct))
         rows = tf.repeat(tf.range(tf.shape(places)[0]), tf.shape(places)[1])
