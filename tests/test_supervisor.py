@@ -94,7 +94,10 @@ def test_another_chief_is_not_a_death(tmp_path):
 
 
 SUPERVISING = """
-import pathlib, sys
+import pathlib, signal, sys
+# Whoever runs the tests may ignore some (nohup, a job in the background).
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tfrs_npa_cli.supervisor import Supervisor
 assert "tensorflow" not in sys.modules
 worker = '''
