@@ -69,7 +69,7 @@ def main() -> None:
         result = {
             "title": "Top K",
             "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": "python benchmarks/top_k.py",
+            "command": machine.command(),
             "environment": environment,
             "tables": [times, memory],
             "ratios": bench.ratios(),
