@@ -100,3 +100,46 @@ def queries():
             ["never seen"],
         ],
     }
+
+
+def _strings(ids):
+    return [[id.decode() for id in row] for row in ids.numpy()]
+
+
+def _sorted_scores(plain, k, allowed=None):
+    """The k best of plain scores, and -1e9 where fewer are allowed."""
+    if allowed is not None:
+        plain = np.where(allowed, plain, -1e9)
+    return -np.sort(-plain, axis=1)[:, :k]
+
+
+def _assert_best(found, plain, k, allowed=None, ids=None, **tolerance):
+    """Asserts that these are the k best, by their scores, and that ids belong to scores."""
+    scores, names = found[0].numpy(), _strings(found[1])
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} | tolerance
+    assert scores.shape == (len(plain), k) and scores.dtype == np.float32
+    np.testing.assert_allclose(scores, _sorted_scores(plain, k, allowed), **tolerance)
+    ids = [f"N{i}" for i in range(40)] if ids is None else ids
+    place = {id: number for number, id in enumerate(ids)}
+    for row, (row_scores, row_names) in enumerate(zip(scores, names)):
+        real = [name for name in row_names if name]
+        assert len(set(real)) == len(real)
+        assert row_names == [*real, *[""] * (k - len(real))]
+        own = [plain[row, place[name]] for name in real]
+        np.testing.assert_allclose(row_scores[: len(real)], own, **tolerance)
+        assert np.all(row_scores[len(real) :] == -1e9)
+        if allowed is not None:
+            assert all(allowed[row, place[name]] for name in real)
+            assert len(real) == min(k, allowed[row].sum())
+
+
+@pytest.fixture(scope="session")
+def strings():
+    """Decodes rows of article ids."""
+    return _strings
+
+
+@pytest.fixture(scope="session")
+def assert_best():
+    """Compares an answer with plain scores."""
+    return _assert_best

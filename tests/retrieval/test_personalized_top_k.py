@@ -42,38 +42,8 @@ def index(model_of):
     return _index_of(model_of())
 
 
-def strings(ids):
-    return [[id.decode() for id in row] for row in ids.numpy()]
-
-
-def sorted_scores(plain, k, allowed=None):
-    """The k best of plain scores, and -1e9 where fewer are allowed."""
-    if allowed is not None:
-        plain = np.where(allowed, plain, -1e9)
-    return -np.sort(-plain, axis=1)[:, :k]
-
-
-def assert_best(found, plain, k, allowed=None, ids=IDS, **tolerance):
-    """Asserts that these are the k best, by their scores, and that ids belong to scores."""
-    scores, names = found[0].numpy(), strings(found[1])
-    tolerance = {"rtol": 1e-5, "atol": 1e-5} | tolerance
-    assert scores.shape == (len(plain), k) and scores.dtype == np.float32
-    np.testing.assert_allclose(scores, sorted_scores(plain, k, allowed), **tolerance)
-    place = {id: number for number, id in enumerate(ids)}
-    for row, (row_scores, row_names) in enumerate(zip(scores, names)):
-        real = [name for name in row_names if name]
-        assert len(set(real)) == len(real)
-        assert row_names == [*real, *[""] * (k - len(real))]
-        own = [plain[row, place[name]] for name in real]
-        np.testing.assert_allclose(row_scores[: len(real)], own, **tolerance)
-        assert np.all(row_scores[len(real) :] == -1e9)
-        if allowed is not None:
-            assert all(allowed[row, place[name]] for name in real)
-            assert len(real) == min(k, allowed[row].sum())
-
-
 @pytest.mark.parametrize("form", FORMS)
-def test_all_articles(form, model_of, queries, plain_scores):
+def test_all_articles(form, model_of, queries, plain_scores, assert_best):
     model = model_of(**FORMS[form])
     plain, index = plain_scores(model, queries), _index_of(model)
     assert np.ptp(plain) > 0.1
@@ -82,7 +52,7 @@ def test_all_articles(form, model_of, queries, plain_scores):
     assert_best(index(queries), plain, 10)
 
 
-def test_blocks_of_one_title(model_of, queries, plain_scores, monkeypatch):
+def test_blocks_of_one_title(model_of, queries, plain_scores, monkeypatch, assert_best):
     monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 1)
     model = model_of()
     index = tfrs_npa.PersonalizedTopK(model).index()
@@ -105,7 +75,11 @@ requests = st.lists(
     st.sampled_from(["", "for all", "for each"]),
     st.booleans(),
 )
-def test_any_request(model_of, plain_scores, form, rows, k, subset, exclude_history):
+def test_any_request(
+    model_of, plain_scores, assert_best, strings, form, rows, k, subset, exclude_history
+):
+    model_of, plain_scores, form, rows, k, subset, exclude_history, assert_best, strings
+):
     model = model_of(**FORMS[form])
     users, histories, exclusions, candidates = map(list, zip(*rows))
     queries = {"user_id": users, "history": histories}
@@ -127,7 +101,7 @@ def test_any_request(model_of, plain_scores, form, rows, k, subset, exclude_hist
 
 
 @pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean"])
-def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch):
+def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch, strings):
     """Equal titles have equal scores wherever their blocks have put them."""
     monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 130)
     model = make_model(1, **FORMS[form])
@@ -145,7 +119,7 @@ def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch):
             assert np.all(np.diff(numbers[row_scores == score]) > 0)
 
 
-def test_forms_of_input(index, queries):
+def test_forms_of_input(index, queries, strings):
     expected = strings(index(queries, k=3)[1])
     width = max(map(len, queries["history"]))
     # Padding may be anywhere.
@@ -164,13 +138,13 @@ def test_forms_of_input(index, queries):
         assert strings(index(queries, k)[1]) == expected
 
 
-def test_nobody_has_clicked(index, plain_scores):
+def test_nobody_has_clicked(index, plain_scores, assert_best):
     for history in ([[], []], [[""], [""]], np.zeros([2, 0], object)):
         queries = {"user_id": ["U1", "new"], "history": history}
         assert_best(index(queries), plain_scores(index._own.model, queries), 10)
 
 
-def test_padding_and_the_unknown_article_never_come(index, queries):
+def test_padding_and_the_unknown_article_never_come(index, queries, strings):
     for names in strings(index(queries, k=ARTICLES)[1]):
         assert set(names) == set(IDS)
     # Nor can they be asked for.
@@ -178,7 +152,7 @@ def test_padding_and_the_unknown_article_never_come(index, queries):
     assert strings(names) == [["N3", ""]] * 6 and np.all(scores.numpy()[:, 1] == -1e9)
 
 
-def test_few_are_left(index, queries):
+def test_few_are_left(index, queries, strings):
     exclusions = [IDS[: ARTICLES - 1 - row] + ["never seen"] * row for row in range(6)]
     for k in (1, 3, ARTICLES):
         _, names = index.query_with_exclusions(queries, exclusions, k)
@@ -206,145 +180,7 @@ def test_no_trace_for_other_widths(make_model, make_news, queries):
     assert traces() == (1, 1, 1)
 
 
-def as_dataset(news):
-    return tf.data.Dataset.from_tensor_slices(news | {"category": ["news"] * len(news["title"])})
-
-
-def test_index_from_dataset(make_model, make_news, queries, plain_scores):
-    """Known articles and new ones, in the order of the catalogue; the others do not come back."""
-    model = make_model()
-    new = make_news(1, 6, "M")
-    known = dict(zip(model.catalog.ids, model.catalog.titles))
-    ids = ["N9", "N2", *new["news_id"], "N2"]
-    news = {"news_id": ids, "title": [known["N9"], known["N2"], *new["title"], known["N2"]]}
-    rows = [dict(zip(news, row)) for row in zip(*news.values())]
-    there = ["N2", "N9", *new["news_id"]]
-    # Histories know the new ones too.
-    queries = queries | {"history": [[*row, "M3"] for row in queries["history"]]}
-    index = tfrs_npa.PersonalizedTopK(model, k=3)
-    for source in (iter(rows), news, as_dataset(news), as_dataset(news).batch(4)):
-        assert index.index_from_dataset(source) is index
-        assert len(model.catalog) == ARTICLES + 2 + 6
-        assert len(model.candidate_tower.tokens.numpy()) == len(model.catalog)
-        plain = plain_scores(model, queries, model.catalog.index(there))
-        assert_best(index(queries, k=8), plain, 8, ids=there)
-        index.index()
-        assert index.num_articles == ARTICLES + 6
-
-
-@pytest.mark.parametrize(
-    "form, dtype",
-    [
-        ("recommenders", "float32"),
-        ("recommenders", "bfloat16"),
-        ("paper", "float32"),
-        ("mean", "float32"),
-    ],
-)
-def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monkeypatch):
-    monkeypatch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 5)
-    model = make_model(**FORMS[form])
-    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
-    other = tfrs_npa.PersonalizedTopK(model, dtype=dtype)
-    encoded = []
-    encode = index._own.blocks._here.encode
-
-    def note(numbers):
-        encoded.extend(numbers.numpy())
-        return encode(numbers)
-
-    monkeypatch.setattr(index._own.blocks._here, "encode", note)
-    there, generator = dict(zip(IDS, model.catalog.titles[2:])), np.random.default_rng(0)
-    for step in range(4):
-        news = make_news(step, 7, "ABCD"[step])
-        leaving = generator.choice(list(there), 9, replace=False).tolist()
-        # One that stays, one that leaves and comes again.
-        again = [next(id for id in there if id not in leaving), leaving[0]]
-        for id in again:
-            news["news_id"].append(id)
-            news["title"].append(there[id])
-        titles = there | dict(zip(news["news_id"], news["title"]))
-        assert index.refresh(news, withdraw=leaving) is index
-        there = {id: titles[id] for id in titles if id not in leaving or id in news["news_id"]}
-        assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
-        encoded.clear()
-        other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
-        assert index.num_articles == other.num_articles == len(there)
-        assert index.bytes_per_article == other.bytes_per_article
-        ours, theirs = index(queries, k=len(there)), other(queries, k=len(there))
-        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
-        if form != "mean":
-            assert strings(ours[1]) == strings(theirs[1])
-
-
-def test_refresh_adds_or_withdraws(make_model, queries):
-    model = make_model()
-    index = tfrs_npa.PersonalizedTopK(model, k=1).index()
-    (best, *_), *_ = strings(index(queries)[1])
-    index.refresh(withdraw=[best])
-    assert index.num_articles == ARTICLES - 1
-    assert best not in strings(index(queries, k=ARTICLES - 1)[1])[0]
-    with pytest.raises(ValueError, match="k is 40; it has to be between 1 and 39"):
-        index(queries, k=ARTICLES)
-    # It stays in histories.
-    assert best in model.catalog.ids
-    index.refresh({"news_id": [best], "title": [model.catalog.titles[IDS.index(best) + 2]]})
-    assert strings(index(queries)[1])[0] == [best]
-    with pytest.raises(ValueError, match="2 of the articles to withdraw are not indexed.*'X1'"):
-        index.refresh({"news_id": ["new"], "title": ["rain"]}, withdraw=["N1", "X1", "X2"])
-    assert index.num_articles == ARTICLES and "new" not in model.catalog.ids
-    index.refresh(withdraw=IDS)
-    with pytest.raises(ValueError, match="k is 1; it has to be between 1 and 0"):
-        index(queries)
-
-
-@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
-def test_another_catalogue(layer, make_model, queries, plain_scores):
-    """The same ids in another order, some of them gone, some new."""
-    model = make_model()
-    index = layer(model).index()
-    titles = dict(zip(IDS, model.catalog.titles[2:])) | {"X1": "rain wins", "X2": "vote sun"}
-    ids = ["X1", *IDS[:4:-1], "X2"]
-    news = {"news_id": ids, "title": [titles[id] for id in ids]}
-    model.set_catalog(tfrs_npa.NewsCatalog(vocabulary=model.catalog.vocabulary).extend(news))
-    # N3 and N4 are unknown articles now.
-    plain = plain_scores(model, queries)
-    if layer is tfrs_npa.PersonalizedTopK:
-        with pytest.raises(ValueError, match="another catalogue .*: call `index` or"):
-            index.refresh({"news_id": ["X3"], "title": ["rain"]}, withdraw=["N9"])
-        assert "X3" not in model.catalog.ids
-    assert_best(index.index()(queries, k=len(ids)), plain, len(ids), ids=ids)
-    found = index(queries, k=3, candidates=["N4", "N7", "X2"])
-    allowed = np.tile(np.isin(ids, ["N7", "X2"]), [len(plain), 1])
-    assert_best(found, plain, 3, allowed, ids)
-    index.index_from_dataset({name: column[:9] for name, column in news.items()})
-    assert_best(index(queries, k=9), plain[:, :9], 9, ids=ids[:9])
-    if layer is tfrs_npa.PersonalizedTopK:
-        index.refresh({name: column[9:] for name, column in news.items()})
-        assert_best(index(queries), plain, 10, ids=ids)
-
-
-@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
-def test_catalogue_that_was_extended(layer, make_model, make_news, queries, plain_scores):
-    """The model need not be told."""
-    model = make_model()
-    model.catalog.extend(make_news(1, 5, "A"))
-    index, ids = layer(model).index(), [*IDS, *[f"A{i}" for i in range(5)]]
-    assert_best(index(queries), plain_scores(model, queries), 10, ids=ids)
-    model.catalog.extend(make_news(2, 5, "B"))
-    titles = [model.catalog.titles[number] for number in model.catalog.index(["B4", "N1"])]
-    index.index_from_dataset({"news_id": ["B4", "N1"], "title": titles})
-    plain = plain_scores(model, queries, model.catalog.index(["N1", "B4"]))
-    assert_best(index(queries, k=2), plain, 2, ids=["N1", "B4"])
-    if layer is tfrs_npa.PersonalizedTopK:
-        model.catalog.extend(make_news(3, 5, "C"))
-        index.refresh(withdraw=["N1"])
-        queries = queries | {"history": [["C1", "C2"]] * 6}
-        plain = plain_scores(model, queries, model.catalog.index(["B4"]))
-        assert_best(index(queries, k=1), plain, 1, ids=["B4"])
-
-
-def test_index_again_after_training(make_model, queries, plain_scores):
+def test_index_again_after_training(make_model, queries, plain_scores, assert_best):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model).index()
     model.set_weights([-0.7 * weight for weight in model.get_weights()])
@@ -352,7 +188,7 @@ def test_index_again_after_training(make_model, queries, plain_scores):
 
 
 @pytest.mark.parametrize("form", ["recommenders", "paper"])
-def test_bfloat16(form, model_of, queries, plain_scores):
+def test_bfloat16(form, model_of, queries, plain_scores, assert_best):
     model = model_of(**FORMS[form])
     index = tfrs_npa.PersonalizedTopK(model, dtype="bfloat16").index()
     assert not index.is_exact()
@@ -425,7 +261,7 @@ def test_inside_a_model(model_of):
     assert not [w for w in outer.weights if w.shape.rank > 1]
 
 
-def test_in_a_graph_and_saved(model_of, queries, tmp_path):
+def test_in_a_graph_and_saved(model_of, queries, tmp_path, strings):
     index = _index_of(model_of())
     module = tf.Module()
     module.resources = index.resources

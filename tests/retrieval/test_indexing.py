@@ -1,0 +1,159 @@
+"""Which articles are indexed: from a data set, after a refresh, with another catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfrs_npa
+import tfrs_npa.retrieval.title_blocks
+
+import tensorflow as tf  # isort: skip
+
+ARTICLES = 40
+IDS = [f"N{i}" for i in range(ARTICLES)]
+FORMS = {
+    "recommenders": {},
+    "paper": {"attention": "paper"},
+    "mean": {"word_attention": "mean", "news_attention": "mean"},
+}
+
+
+def as_dataset(news):
+    return tf.data.Dataset.from_tensor_slices(news | {"category": ["news"] * len(news["title"])})
+
+
+def test_index_from_dataset(make_model, make_news, queries, plain_scores, assert_best):
+    """Known articles and new ones, in the order of the catalogue; the others do not come back."""
+    model = make_model()
+    new = make_news(1, 6, "M")
+    known = dict(zip(model.catalog.ids, model.catalog.titles))
+    ids = ["N9", "N2", *new["news_id"], "N2"]
+    news = {"news_id": ids, "title": [known["N9"], known["N2"], *new["title"], known["N2"]]}
+    rows = [dict(zip(news, row)) for row in zip(*news.values())]
+    there = ["N2", "N9", *new["news_id"]]
+    # Histories know the new ones too.
+    queries = queries | {"history": [[*row, "M3"] for row in queries["history"]]}
+    index = tfrs_npa.PersonalizedTopK(model, k=3)
+    for source in (iter(rows), news, as_dataset(news), as_dataset(news).batch(4)):
+        assert index.index_from_dataset(source) is index
+        assert len(model.catalog) == ARTICLES + 2 + 6
+        assert len(model.candidate_tower.tokens.numpy()) == len(model.catalog)
+        plain = plain_scores(model, queries, model.catalog.index(there))
+        assert_best(index(queries, k=8), plain, 8, ids=there)
+        index.index()
+        assert index.num_articles == ARTICLES + 6
+
+
+@pytest.mark.parametrize(
+    "form, dtype",
+    [
+        ("recommenders", "float32"),
+        ("recommenders", "bfloat16"),
+        ("paper", "float32"),
+        ("mean", "float32"),
+    ],
+)
+def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monkeypatch, strings):
+    monkeypatch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 5)
+    model = make_model(**FORMS[form])
+    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
+    other = tfrs_npa.PersonalizedTopK(model, dtype=dtype)
+    encoded = []
+    encode = index._own.blocks._here.encode
+
+    def note(numbers):
+        encoded.extend(numbers.numpy())
+        return encode(numbers)
+
+    monkeypatch.setattr(index._own.blocks._here, "encode", note)
+    there, generator = dict(zip(IDS, model.catalog.titles[2:])), np.random.default_rng(0)
+    for step in range(4):
+        news = make_news(step, 7, "ABCD"[step])
+        leaving = generator.choice(list(there), 9, replace=False).tolist()
+        # One that stays, one that leaves and comes again.
+        again = [next(id for id in there if id not in leaving), leaving[0]]
+        for id in again:
+            news["news_id"].append(id)
+            news["title"].append(there[id])
+        titles = there | dict(zip(news["news_id"], news["title"]))
+        assert index.refresh(news, withdraw=leaving) is index
+        there = {id: titles[id] for id in titles if id not in leaving or id in news["news_id"]}
+        assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
+        encoded.clear()
+        other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
+        assert index.num_articles == other.num_articles == len(there)
+        assert index.bytes_per_article == other.bytes_per_article
+        ours, theirs = index(queries, k=len(there)), other(queries, k=len(there))
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
+        if form != "mean":
+            assert strings(ours[1]) == strings(theirs[1])
+
+
+def test_refresh_adds_or_withdraws(make_model, queries, strings):
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model, k=1).index()
+    (best, *_), *_ = strings(index(queries)[1])
+    index.refresh(withdraw=[best])
+    assert index.num_articles == ARTICLES - 1
+    assert best not in strings(index(queries, k=ARTICLES - 1)[1])[0]
+    with pytest.raises(ValueError, match="k is 40; it has to be between 1 and 39"):
+        index(queries, k=ARTICLES)
+    # It stays in histories.
+    assert best in model.catalog.ids
+    index.refresh({"news_id": [best], "title": [model.catalog.titles[IDS.index(best) + 2]]})
+    assert strings(index(queries)[1])[0] == [best]
+    with pytest.raises(ValueError, match="2 of the articles to withdraw are not indexed.*'X1'"):
+        index.refresh({"news_id": ["new"], "title": ["rain"]}, withdraw=["N1", "X1", "X2"])
+    assert index.num_articles == ARTICLES and "new" not in model.catalog.ids
+    index.refresh(withdraw=IDS)
+    with pytest.raises(ValueError, match="k is 1; it has to be between 1 and 0"):
+        index(queries)
+
+
+@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+def test_another_catalogue(layer, make_model, queries, plain_scores, assert_best):
+    """The same ids in another order, some of them gone, some new."""
+    model = make_model()
+    index = layer(model).index()
+    titles = dict(zip(IDS, model.catalog.titles[2:])) | {"X1": "rain wins", "X2": "vote sun"}
+    ids = ["X1", *IDS[:4:-1], "X2"]
+    news = {"news_id": ids, "title": [titles[id] for id in ids]}
+    model.set_catalog(tfrs_npa.NewsCatalog(vocabulary=model.catalog.vocabulary).extend(news))
+    # N3 and N4 are unknown articles now.
+    plain = plain_scores(model, queries)
+    if layer is tfrs_npa.PersonalizedTopK:
+        with pytest.raises(ValueError, match="another catalogue .*: call `index` or"):
+            index.refresh({"news_id": ["X3"], "title": ["rain"]}, withdraw=["N9"])
+        assert "X3" not in model.catalog.ids
+    assert_best(index.index()(queries, k=len(ids)), plain, len(ids), ids=ids)
+    found = index(queries, k=3, candidates=["N4", "N7", "X2"])
+    allowed = np.tile(np.isin(ids, ["N7", "X2"]), [len(plain), 1])
+    assert_best(found, plain, 3, allowed, ids)
+    index.index_from_dataset({name: column[:9] for name, column in news.items()})
+    assert_best(index(queries, k=9), plain[:, :9], 9, ids=ids[:9])
+    if layer is tfrs_npa.PersonalizedTopK:
+        index.refresh({name: column[9:] for name, column in news.items()})
+        assert_best(index(queries), plain, 10, ids=ids)
+
+
+@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+def test_catalogue_that_was_extended(
+    layer, make_model, make_news, queries, plain_scores, assert_best
+):
+    """The model need not be told."""
+    model = make_model()
+    model.catalog.extend(make_news(1, 5, "A"))
+    index, ids = layer(model).index(), [*IDS, *[f"A{i}" for i in range(5)]]
+    assert_best(index(queries), plain_scores(model, queries), 10, ids=ids)
+    model.catalog.extend(make_news(2, 5, "B"))
+    titles = [model.catalog.titles[number] for number in model.catalog.index(["B4", "N1"])]
+    index.index_from_dataset({"news_id": ["B4", "N1"], "title": titles})
+    plain = plain_scores(model, queries, model.catalog.index(["N1", "B4"]))
+    assert_best(index(queries, k=2), plain, 2, ids=["N1", "B4"])
+    if layer is tfrs_npa.PersonalizedTopK:
+        model.catalog.extend(make_news(3, 5, "C"))
+        index.refresh(withdraw=["N1"])
+        queries = queries | {"history": [["C1", "C2"]] * 6}
+        plain = plain_scores(model, queries, model.catalog.index(["B4"]))
+        assert_best(index(queries, k=1), plain, 1, ids=["B4"])
