@@ -78,8 +78,6 @@ requests = st.lists(
 def test_any_request(
     model_of, plain_scores, assert_best, strings, form, rows, k, subset, exclude_history
 ):
-    model_of, plain_scores, form, rows, k, subset, exclude_history, assert_best, strings
-):
     model = model_of(**FORMS[form])
     users, histories, exclusions, candidates = map(list, zip(*rows))
     queries = {"user_id": users, "history": histories}
