@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 
 # Titles that are encoded at a time.
-_CHUNK = 4096
+_CHUNK = 8192
 
 
 class EncodedCatalog:

@@ -232,7 +232,10 @@ class NewsEncoder(tf.keras.Model):
         """
         if features.keys is None:
             return tf.gather(features.values, titles)
-        words, owners, lengths = _words_of(features, titles, rows)
+        starts = tf.gather(features.starts, titles)
+        lengths = tf.gather(features.lengths, titles)
+        words = tf.ragged.range(starts, starts + lengths).flat_values
+        owners = tf.repeat(rows, lengths)
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
         return weighted_sums(
             weights, features.values, packed_rows(lengths), words, tf.size(lengths)
@@ -240,8 +243,6 @@ class NewsEncoder(tf.keras.Model):
 
     def score(self, features, titles, rows, query, user):
         """Returns the inner products of the vectors r_u of titles and user vectors.
-
-        Each is `sum_i alpha_ui (c_i . u)`, so that no vector r_u has to be made.
 
         Args:
             features: As in `pool`.
@@ -253,14 +254,8 @@ class NewsEncoder(tf.keras.Model):
         Returns:
             `[pairs]`.
         """
-        if features.keys is None:
-            return inner_products(user, features.values, rows, titles)
-        words, owners, lengths = _words_of(features, titles, rows)
-        weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
-        products = inner_products(user, features.values, owners, words)
-        return tf.math.unsorted_segment_sum(
-            weights * products, packed_rows(lengths), tf.size(lengths)
-        )
+        vectors = self.pool(features, titles, rows, query)
+        return tf.reduce_sum(vectors * tf.gather(user, rows), axis=1)
 
     def call(self, inputs, training=False):
         """Encodes articles for users; see the class."""
@@ -270,10 +265,3 @@ class NewsEncoder(tf.keras.Model):
         rows = tf.range(tf.shape(user_embedding)[0])
         query = self.attention.query(user_embedding)
         return self.pool(features, titles, rows, query)
-
-
-def _words_of(features, titles, rows):
-    """Returns the words of titles, the row that each belongs to, and the words of each title."""
-    starts, lengths = tf.gather(features.starts, titles), tf.gather(features.lengths, titles)
-    words = tf.ragged.range(starts, starts + lengths).flat_values
-    return words, tf.repeat(rows, lengths), lengths
