@@ -9,7 +9,6 @@ VENV := .venv
 RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := $(VENV)/.benchmarks
 RESULTS := benchmarks/results
 
 # TensorFlow's C++ side otherwise reports the missing GPU at every start.
@@ -38,7 +37,7 @@ format: $(INSTALLED) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCHMARKS) ## run the benchmarks and write their figures into README.md
+bench: $(INSTALLED) ## run the benchmarks and write their figures into README.md
 	$(BIN)/python benchmarks/against_recommenders.py --json $(RESULTS)/against_recommenders.json \
 	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
 	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
@@ -52,11 +51,11 @@ bench: $(BENCHMARKS) ## run the benchmarks and write their figures into README.m
 	$(BIN)/python benchmarks/report.py
 
 # These two go on where they stopped. To train anew, remove the CSV.
-ablation: $(BENCHMARKS) ## compare personalised attention with vanilla and none
+ablation: $(INSTALLED) ## compare personalised attention with vanilla and none
 	$(BIN)/python examples/ablation.py --output $(RESULTS)/ablation.csv \
 	  --plot $(RESULTS)/ablation.png
 
-recipes: $(BENCHMARKS) ## compare our recipe with the two published ones
+recipes: $(INSTALLED) ## compare our recipe with the two published ones
 	$(BIN)/python benchmarks/recipes.py --output $(RESULTS)/recipes.csv \
 	  --plot $(RESULTS)/recipes.png
 
@@ -77,8 +76,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@# The pip that comes with Python 3.10 searches for minutes where a current one needs seconds.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install -qq --editable '.[test]'
-	@touch $@
-
-$(BENCHMARKS): $(INSTALLED)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[benchmarks]'
 	@touch $@

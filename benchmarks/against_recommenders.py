@@ -117,7 +117,9 @@ def main() -> None:
             length: stack.enter_context(recommenders_environment.Worker(interpreter, data, length))
             for length in lengths
         }
-        result = comparison_tables.describe(comparison.compare(data, theirs, args), environment)
+        result = comparison_tables.describe(
+            comparison.compare(data, theirs, args), environment, args.evaluation_batch_size
+        )
 
     for table in result["tables"]:
         print(f"\n{table['title']}\n")

@@ -27,16 +27,20 @@ import tensorflow as tf  # isort: skip
 
 # Times what Recommenders does.
 EVALUATION_AIM, TRAINING_AIMS = 200, {32: 4, 256: 6}
+MOST_DIFFERENCE = 1e-5  # of scores, probabilities of a click
 # Their names of metrics, and ours.
 METRICS = {"group_auc": "auc", "mean_mrr": "mrr", "ndcg@5": "ndcg_5", "ndcg@10": "ndcg_10"}
 
 
-def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, Any]:
-    """Returns what is written to JSON: tables, ratios and everything that was measured.
+def describe(
+    comparison: Comparison, environment: dict[str, Any], evaluation_batch_size: int
+) -> dict[str, Any]:
+    """Returns what is written to JSON: tables, figures and everything that was measured.
 
     Args:
         comparison: What was measured.
         environment: What `machine.describe` returned; versions are added here.
+        evaluation_batch_size: Impressions in a batch of ours.
     """
     impressions, candidates = _counts(comparison.data.valid)
     scored_impressions, scored = _counts(comparison.data.scored)
@@ -48,7 +52,9 @@ def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, A
             f"Generated data in MIND's format ({articles:,} articles, {words:,} words, "
             f"{users:,} users), the dimensions of Recommenders' npa.yaml. Ours evaluates "
             f"{impressions:,} impressions with {candidates:,} candidates, encoding the catalogue "
-            f"included; theirs the first {scored_impressions:,} of them, {scored:,} candidates. "
+            f"included; theirs the first {scored_impressions:,} of them, {scored:,} candidates, in "
+            "batches of 32 candidates, as its npa.yaml says (ours: of "
+            f"{evaluation_batch_size} impressions). "
             f"Medians of {len(comparison.cases[0].rates)} rounds in turn. Preset: the same model "
             "as theirs; recipe: `NPAConfig()` at the same dimensions."
         ),
@@ -65,7 +71,7 @@ def describe(comparison: Comparison, environment: dict[str, Any]) -> dict[str, A
             _scores(comparison),
             _share_of_peak(comparison),
         ],
-        "ratios": _ratios(comparison),
+        "figures": _figures(comparison),
         "cases": [_measured(case) for case in comparison.cases],
         "metrics": comparison.metrics,
         "reading_seconds": comparison.data.reading_seconds,
@@ -141,8 +147,8 @@ def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
             row = [str(case.title_length), str(case.batch_size), system]
             row += [f"{padded:,.1f}", f"{padded * steps / peak:.0%}"]
             if system != THEIRS:
-                packed = 1e-9 * model.packed_flops(case.batch_size)
-                row += [f"{packed:,.1f}", f"{packed * steps / peak:.0%}"]
+                packed, share = _packed_share(comparison, case, system)
+                row += [f"{packed:,.1f}", f"{share:.0%}"]
             rows.append(row + [""] * (7 - len(row)))
     headers = ["title length", "batch", ""]
     headers += ["as published, GFLOP a step", "of the peak", "packed, GFLOP a step", "of the peak"]
@@ -150,8 +156,15 @@ def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
     return {"title": title, "headers": headers, "rows": rows}
 
 
-def _ratios(comparison: Comparison) -> list[dict[str, Any]]:
-    ratios = []
+def _packed_share(comparison: Comparison, case: Case, system: str) -> tuple[float, float]:
+    """Returns the GFLOP of a step without work done twice, and the share of the peak they are."""
+    model = comparison.ours[system, case.title_length]
+    packed = 1e-9 * model.packed_flops(case.batch_size)
+    return packed, packed * case.rate / case.batch_size / comparison.case(PEAK).rate
+
+
+def _figures(comparison: Comparison) -> list[dict[str, Any]]:
+    figures = []
     for task in (EVALUATION, TRAINING):
         for theirs in _of_task(comparison, task, THEIRS):
             for system in (PRESET, RECIPE):
@@ -162,8 +175,20 @@ def _ratios(comparison: Comparison) -> list[dict[str, Any]]:
                     name += f", batch {case.batch_size}"
                     aim = TRAINING_AIMS.get(case.batch_size)
                 name += f" ({system.split()[-1]})"
-                ratios.append({"name": name, "ratio": case.rate / theirs.rate, "aim": aim})
-    return ratios
+                times = case.rate / theirs.rate
+                figures.append({"name": name, "value": times, "aim": aim, "compared": True})
+    for system in (THEIRS, PRESET, RECIPE):
+        first = comparison.case(EVALUATION, system, TITLE_LENGTH).first_call_seconds
+        name = f"evaluation, first call, tracing included, seconds ({system.split()[-1]})"
+        figures.append({"name": name, "value": first})
+    difference = np.abs(comparison.scores[PRESET] - comparison.scores[THEIRS]).max()
+    name = "scores, largest difference from Recommenders' (preset)"
+    figures.append({"name": name, "value": float(difference), "at_most": MOST_DIFFERENCE})
+    for case in _of_task(comparison, TRAINING, RECIPE):
+        name = f"training, share of the peak, title length {case.title_length}"
+        name += f", batch {case.batch_size} (recipe)"
+        figures.append({"name": name, "value": _packed_share(comparison, case, RECIPE)[1]})
+    return figures
 
 
 def _measured(case: Case) -> dict[str, Any]:

@@ -96,8 +96,8 @@ def made_up_impressions(number: int) -> Iterator[dict]:
 
 
 def peak_memory() -> float:
-    """Returns the peak of this process so far, in MB (Linux counts in KB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """Returns the peak of this process so far, in MB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 if __name__ == "__main__":

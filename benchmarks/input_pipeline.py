@@ -49,7 +49,7 @@ def main() -> None:
         multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool,
     ):
         root = pathlib.Path(folder)
-        steps, ratios = pool.apply(batches_and_steps, (root, args.impressions, args.rounds))
+        steps, figures = pool.apply(batches_and_steps, (root, args.impressions, args.rounds))
         tables = [steps]
         show(tables[-1])
         sizes = [args.impressions, args.impressions * MEMORY_FACTOR]
@@ -77,7 +77,7 @@ def main() -> None:
             "command": machine.command(),
             "environment": environment,
             "tables": tables,
-            "ratios": ratios,
+            "figures": figures,
         }
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -149,11 +149,11 @@ def indices():
 
 
 def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tuple[dict, list[dict]]:
-    """Returns the table of milliseconds, and the ratios of steps to batches."""
+    """Returns the table of milliseconds, and how many times a step its batch takes."""
     import tfrs_npa
 
     data, (catalog, users) = opened(root, impressions), indices()
-    rows, ratios = [], []
+    rows, figures = [], []
     for size in BATCH_SIZES:
         config = tfrs_npa.NPAConfig(batch_size=size, word_initializer="normal")
         model = tfrs_npa.NPA(config, catalog, users)
@@ -185,9 +185,9 @@ def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tupl
         ratio = medians["training step"] / medians["training batch"]
         rows.append([f"{size}", *(f"{value:,.2f}" for value in medians.values()), f"{ratio:,.0f}"])
         name = f"training step / drawing its batch of {size}"
-        ratios.append({"name": name, "ratio": ratio, "aim": AIM})
+        figures.append({"name": name, "value": ratio, "aim": AIM})
     headers = ["batch size", *(f"{name}, ms" for name in medians), "step / batch"]
-    return table(f"Batches of {impressions:,} impressions", headers, rows), ratios
+    return table(f"Batches of {impressions:,} impressions", headers, rows), figures
 
 
 def milliseconds(call, times: int) -> float:
@@ -230,7 +230,7 @@ def own_memory() -> float:
     """Returns the memory of this process without the pages of files, in MB (Linux)."""
     for line in pathlib.Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1e3
+            return int(line.split()[1]) * 1024 / 1e6
     raise OSError("/proc/self/status does not tell RssAnon")
 
 
@@ -287,17 +287,14 @@ def start(root: pathlib.Path, source: str, cache: str | None) -> float:
     """Returns the seconds from opening the data to the first batch, as `tfrs-npa train` does it."""
     import tfrs_npa
     from tfrs_npa.data.cache import Cache
-    from tfrs_npa.data.mind import load_mind
-    from tfrs_npa.data.parts import read_parts
+    from tfrs_npa.data.parts import read_data
+    from tfrs_npa.data.settings import DataSettings
 
     config = tfrs_npa.NPAConfig()
     name = source if source.startswith("mind/") else root / source
     begun = time.perf_counter()
-    data = load_mind(name, root / "prepared", cache=None if cache is None else Cache(root / cache))
-    catalog = tfrs_npa.NewsCatalog().adapt(data.titles("train"))
-    for split in data.news:
-        catalog.extend(data.titles(split))
-    parts = read_parts(data, catalog, "auto")
+    settings = DataSettings(str(name), str(root / "prepared"))
+    catalog, parts = read_data(settings, None if cache is None else Cache(root / cache))
     next(iter(tfrs_npa.training_batches(parts.train, catalog, parts.users, config)))
     return time.perf_counter() - begun
 

@@ -79,7 +79,7 @@ def main() -> None:
             "command": machine.command(),
             "environment": environment,
             "tables": [{"title": title, "headers": headers, "rows": table}],
-            "ratios": [],
+            "figures": [],
         }
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

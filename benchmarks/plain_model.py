@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tfrs_npa
+from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
-from tfrs_npa.models.news_encoder import PADDING
 
 import tensorflow as tf  # isort: skip
 

@@ -134,11 +134,11 @@ def above_zero(text: str) -> float:
 
 def main() -> None:
     options = parser(__doc__)
-    about = "per training (default: 120)"
-    options.add_argument("--seconds", type=above_zero, default=120, help=about)
+    about = "per training (default: 45)"
+    options.add_argument("--seconds", type=above_zero, default=45, help=about)
     about = 'those of NPAConfig() (default), or those of preset "small", which is ours then'
     options.add_argument("--dimensions", choices=("full", "small"), default="full", help=about)
-    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="needs matplotlib")
+    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw them too")
     args, catalog, parts = begin(options, OWN_FIGURE)
     tf.get_logger().setLevel("ERROR")  # it takes one model after another for needless tracing
     rows = results(args, parts, catalog)

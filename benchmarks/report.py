@@ -1,11 +1,12 @@
 """Writes the figures in benchmarks/results/ into the README, and draws them.
 
 Each `*.json` there is an object with `title`, `about`, `command`, `environment` (cores, cpu, day,
-versions), `tables` (each with `title`, `headers` and `rows` of strings) and `ratios` (each with
-`name`, `ratio`, and what it aims at, `aim`: at least, or `at_most`; either may be null or missing).
-The README gets one table with all ratios, and a plot of those against Microsoft Recommenders,
-between a line `<!-- performance: begin -->` and a line `<!-- performance: end -->`. All the tables
-go into `README.md` beside the results.
+versions), `tables` (each with `title`, `headers` and `rows` of strings) and `figures` (each with
+`name`, `value`, and what it aims at, `aim`: at least, or `at_most`; either may be null or missing;
+`compared` is true of ratios to Microsoft Recommenders). The README gets one table with all figures,
+and a plot of those ratios, between a line `<!-- performance: begin -->` and a line
+`<!-- performance: end -->`. All the tables go into `README.md` beside the results. Ends with an
+error if a figure misses its aim, after everything is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import sys
 from typing import Any
 
 from tabulate import tabulate
@@ -42,6 +44,11 @@ def main() -> None:
     for path, content in ((everything, tables(results)), (args.readme, text)):
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
+    misses = [
+        figure["name"] for result in results for figure in result["figures"] if missed(figure)
+    ]
+    if misses:
+        sys.exit("aims missed: " + "; ".join(misses))
 
 
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -57,24 +64,31 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def compared(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the ratios of a result that are against Microsoft Recommenders."""
-    return result.get("ratios", []) if "recommenders" in result["environment"] else []
+    """Returns the figures of a result that are ratios to Microsoft Recommenders."""
+    return [figure for figure in result["figures"] if figure.get("compared")]
+
+
+def missed(figure: dict[str, Any]) -> bool:
+    """Whether a figure misses its aim."""
+    least, most = figure.get("aim"), figure.get("at_most")
+    value = figure["value"]
+    return (least is not None and value < least) or (most is not None and value > most)
 
 
 def summary(results: list[dict[str, Any]], everything: str, plot: str | None) -> str:
-    """Returns the section of the project's README: a table of all ratios, and the plot if any."""
+    """Returns the section of the project's README: a table of all figures, and the plot."""
     rows = []
     for result in results:
-        for ratio in result.get("ratios", []):
+        for figure in result["figures"]:
             aim = ""
-            if ratio.get("aim") is not None:
-                aim = f"at least {ratio['aim']:g}"
-            elif ratio.get("at_most") is not None:
-                aim = f"at most {ratio['at_most']:g}"
-            value = ratio["ratio"]
-            times = f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
-            rows.append([ratio["name"], times, aim, f"`{result['command']}`"])
-    table = {"headers": ["", "times", "aim", "command"], "rows": rows}
+            if figure.get("aim") is not None:
+                aim = f"at least {figure['aim']:.4g}"
+            elif figure.get("at_most") is not None:
+                aim = f"at most {figure['at_most']:.4g}"
+            if missed(figure):
+                aim += " (missed)"
+            rows.append([figure["name"], _number(figure["value"]), aim, f"`{result['command']}`"])
+    table = {"headers": ["", "figure", "aim", "command"], "rows": rows}
     parts = [_table(table), f"All figures, and how they came about: [{everything}]({everything})."]
     if plot:
         parts.append(f"![Speed, times Microsoft Recommenders]({plot})")
@@ -90,6 +104,12 @@ def tables(results: list[dict[str, Any]]) -> str:
         for table in result["tables"]:
             parts += [f"**{table['title']}**", _table(table)]
     return "\n\n".join(parts) + "\n"
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 20:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.1g}"
 
 
 def _table(table: dict[str, Any]) -> str:
@@ -119,15 +139,15 @@ def insert(text: str, section: str) -> str:
 
 
 def draw(results: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Draws the ratios against Microsoft Recommenders as bars, and a mark where each aims."""
+    """Draws the ratios to Microsoft Recommenders as bars, and a mark where each aims."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    ratios = [ratio for result in results for ratio in compared(result)]
+    ratios = [figure for result in results for figure in compared(result)]
     figure, axes = plt.subplots(figsize=(8, 1 + 0.35 * len(ratios)), layout="constrained")
-    bars = axes.barh([r["name"] for r in ratios], [r["ratio"] for r in ratios], color="#4472a8")
+    bars = axes.barh([r["name"] for r in ratios], [r["value"] for r in ratios], color="#4472a8")
     axes.bar_label(bars, fmt="{:,.3g}", padding=4)
     for row, ratio in enumerate(ratios):
         if ratio.get("aim") is not None:

@@ -55,7 +55,7 @@ def main() -> None:
     base = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
     news = list(made_up_news(ARTICLES))
     catalog = tfrs_npa.NewsCatalog().adapt({name: [row[name] for row in news] for name in news[0]})
-    steps, ratio = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
+    steps, step_figure = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
     show(steps)
     sizes = [SMALLEST]
     while 10 * sizes[-1] <= args.largest:
@@ -72,7 +72,7 @@ def main() -> None:
             "command": machine.command(),
             "environment": environment,
             "tables": [steps, evaluations],
-            "ratios": [ratio],
+            "figures": [step_figure, *linearity(points)],
         }
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -105,7 +105,7 @@ def make_model(config, catalog, users: int):
 
 
 def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, dict]:
-    """Returns a table of milliseconds a step, and the ratio of the second to the first."""
+    """Returns a table of milliseconds a step, and how many times the first the second is."""
     runs = []
     for users in tables:
         model = make_model(config, catalog, users)
@@ -121,14 +121,14 @@ def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, di
             milliseconds.append(1e3 * (time.perf_counter() - begun))
     medians = [statistics.median(milliseconds[WARM_UP:]) for *_, milliseconds in runs]
     rows = [[f"{users:,}", f"{median:.1f}"] for users, median in zip(tables, medians)]
-    ratio = {
+    figure = {
         "name": f"training step, {tables[1]:,} users / {tables[0]:,} users",
-        "ratio": medians[1] / medians[0],
+        "value": medians[1] / medians[0],
         "at_most": MOST_TIMES,
     }
-    rows.append(["times", f"{ratio['ratio']:.2f}"])
+    rows.append(["times", f"{figure['value']:.2f}"])
     title = f"Training step, batch {config.batch_size}, median of {steps}"
-    return table(title, ["users in the table", "ms"], rows), ratio
+    return table(title, ["users in the table", "ms"], rows), figure
 
 
 def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float, float]]:
@@ -150,6 +150,16 @@ def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float
         medians = statistics.median(seconds), statistics.median(encoding)
         points.append((len(data.candidate_values), *medians))
     return points[1:]
+
+
+def linearity(points: list[tuple[int, float, float]]) -> list[dict]:
+    """Returns the seconds of a candidate in the largest evaluation, in times those of the next."""
+    if len(points) < 2:
+        return []
+    per_candidate = [(seconds - encoding) / size for size, seconds, encoding in points[-2:]]
+    name = f"seconds of a candidate, {points[-1][0]:,} / {points[-2][0]:,} of them"
+    value = per_candidate[1] / per_candidate[0]
+    return [{"name": name, "value": value, "at_most": MOST_TIMES}]
 
 
 def evaluation_table(points: list[tuple[int, float, float]]) -> dict:

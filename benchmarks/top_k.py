@@ -43,9 +43,9 @@ def main() -> None:
     number = {"type": int, "metavar": "N", "help": "default: %(default)s"}
     parser.add_argument("--articles", default=65_000, **number)
     parser.add_argument("--batch-size", default=64, **number)
-    parser.add_argument("--calls", default=200, **number | {"help": "for one user (default: 200)"})
-    parser.add_argument("--batch-calls", default=10, **number)
-    parser.add_argument("--plain-calls", default=3, **number)
+    parser.add_argument("--calls", default=50, **number | {"help": "for one user (default: 50)"})
+    parser.add_argument("--batch-calls", default=5, **number)
+    parser.add_argument("--plain-calls", default=2, **number)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
     counts = (args.batch_size, args.calls, args.batch_calls, args.plain_calls)
@@ -72,7 +72,7 @@ def main() -> None:
             "command": machine.command(),
             "environment": environment,
             "tables": [times, memory],
-            "ratios": bench.ratios(),
+            "figures": bench.figures(),
         }
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -228,18 +228,18 @@ class Benchmark:
         )
         return table(title, headers, rows), memory
 
-    def ratios(self) -> list[dict]:
+    def figures(self) -> list[dict]:
         """Returns how much faster than the towers, and how much slower than the floor."""
         plain, floor = self._times["plain towers"], self._times["BruteForce, the floor"]
         ours = self._times["PersonalizedTopK, float32"]
-        ratios = []
+        figures = []
         for name, place in (("one user", 0), (f"{self._args.batch_size} users", 2)):
             of = f"top {K} of {self._args.articles:,}, {name}"
-            ratios += [
-                {"name": f"{of}: plain towers / ours", "ratio": plain[place] / ours[place]},
-                {"name": f"{of}: ours / BruteForce", "ratio": ours[place] / floor[place]},
+            figures += [
+                {"name": f"{of}: plain towers / ours", "value": plain[place] / ours[place]},
+                {"name": f"{of}: ours / BruteForce", "value": ours[place] / floor[place]},
             ]
-        return ratios
+        return figures
 
 
 def progress(items, name):

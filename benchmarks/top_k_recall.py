@@ -54,7 +54,7 @@ def main() -> None:
             "command": "python benchmarks/top_k_recall.py --run RUN",
             "environment": environment,
             "tables": [recalls, errors],
-            "ratios": [],
+            "figures": [],
         }
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

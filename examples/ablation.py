@@ -131,7 +131,7 @@ def main() -> None:
     options = parser(__doc__)
     about = "of each training (default: 5)"
     options.add_argument("--epochs", type=at_least_one, default=5, help=about)
-    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="needs matplotlib")
+    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw them too")
     args, catalog, parts = begin(options, OWN_FIGURE)
     data, split = parts.data, parts.names["report"]
     optimum = data.reference_auc.get(split, {}).get("history_only", {})

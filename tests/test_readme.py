@@ -1,9 +1,10 @@
-"""The README's snippet, run as it is printed, on a smaller synthetic world."""
+"""The README's snippets, run one after the other as they are printed, on a smaller world."""
 
 import functools
 import pathlib
 import re
 
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -23,11 +24,33 @@ def small_world(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "load", functools.partial(tfds.load, data_dir=tmp_path))
 
 
-def test_snippet(small_world):
-    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
+def test_snippets(small_world, monkeypatch, tmp_path):
+    def short_search(*args, **kwargs):
+        return hyperband(*args, **kwargs | {"max_epochs": 2})
+
+    hyperband = keras_tuner.Hyperband
+    monkeypatch.setattr(keras_tuner, "Hyperband", short_search)
+    monkeypatch.chdir(tmp_path)
+    first, search, top_k = (
+        compile(code, "README.md", "exec")
+        for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    )
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(first, names)
     history = names["model"].history.history
     assert len(history["loss"]) == 3
     assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_auc"]).all()
     assert isinstance(names["model"], tfrs_npa.NPA)
+
+    exec(search, names)
+    assert names["config"].num_filters in (64, 128, 256)
+    assert names["model"].config == names["config"]
+
+    withdrawn = names["catalog"].ids[2].encode()
+    exec(top_k, names)
+    assert names["scores"].shape == names["ids"].shape == (1, 10)
+    best = names["ids"].numpy()[0].tolist()
+    assert set(best) <= {news_id.encode() for news_id in names["catalog"].ids}
+    query = {"user_id": ["U13"], "history": [["N2"]]}
+    _, shown = names["index"](query, k=names["index"].num_articles)
+    assert b"N99999" in shown.numpy()[0] and withdrawn not in shown.numpy()[0]

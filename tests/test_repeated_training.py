@@ -102,7 +102,6 @@ def test_begin(mind_folder, monkeypatch, tmp_path):
         (["--seeds", "-1"], "-1"),
         (["--data", "mind/tiny"], "there is no data set mind/tiny"),
         (["--data", "mind/tiny", "--output", "{other}"], "something else than results"),
-        (["--data", "mind/tiny", "--plot", "plot.png"], "matplotlib"),
     ],
 )
 def test_bad_options(tmp_path, monkeypatch, capsys, options, expected):
@@ -112,10 +111,8 @@ def test_bad_options(tmp_path, monkeypatch, capsys, options, expected):
     monkeypatch.setattr(
         sys, "argv", ["script", *(option.format(other=other) for option in options)]
     )
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
     script = parser("What it does.")
     script.add_argument("--epochs", type=at_least_one, default=1)
-    script.add_argument("--plot")
     with pytest.raises(SystemExit) as stopped:
         begin(script, "own")
     assert stopped.value.code == 2

@@ -10,7 +10,7 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.run import Run, check_free, load_run
+from tfrs_npa.run import Run, load_run
 from tfrs_npa.training_settings import TrainingSettings
 
 CONFIG = NPAConfig(
@@ -131,18 +131,18 @@ def test_a_damaged_checkpoint(run):
 
 
 def test_what_may_be_overwritten(run, model, tmp_path):
-    check_free(tmp_path / "none", overwrite=False)
+    Run.check_free(tmp_path / "none", overwrite=False)
     (tmp_path / "empty").mkdir()
-    check_free(tmp_path / "empty", overwrite=False)
+    Run.check_free(tmp_path / "empty", overwrite=False)
     with pytest.raises(ValueError, match="holds a run already.*--overwrite"):
-        check_free(run.path, overwrite=False)
+        Run.check_free(run.path, overwrite=False)
     (run.path / "history.csv").touch()
     Run.create(run.path, model, SETTINGS, POPULARITY, overwrite=True)
     assert not (run.path / "history.csv").exists()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").touch()
     with pytest.raises(ValueError, match="not the folder of a run"):
-        check_free(tmp_path / "letters", overwrite=True)
+        Run.check_free(tmp_path / "letters", overwrite=True)
 
 
 def test_what_is_not_a_run(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from tfrs_npa.data.batches import impression_batches
-from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.catalog import FIRST_ARTICLE, UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.mind import MindData
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
@@ -51,7 +51,7 @@ def popularity_counts(impressions: Impressions, catalog: NewsCatalog) -> dict[st
     return {
         ids[number]: (int(clicked[number]), int(shown[number]))
         for number in np.flatnonzero(shown)
-        if number > 1
+        if number >= FIRST_ARTICLE
     }
 
 
@@ -115,7 +115,7 @@ def evaluate_model(
     numbers = model.catalog.index(list(popularity)) if popularity else []
     for number, (clicked, shown) in zip(numbers, popularity.values(), strict=True):
         rates[number] = clicked / shown
-    rates[1] = 0  # where articles land that the catalogue does not know
+    rates[UNKNOWN_ARTICLE] = 0
     generator = np.random.default_rng(config.seed)
     batches = impression_batches(impressions, model.catalog, model.users, config)
     metrics = {

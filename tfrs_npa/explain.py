@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import packed_rows
-from tfrs_npa.models.news_encoder import PADDING
 from tfrs_npa.models.npa import NPA
 
 

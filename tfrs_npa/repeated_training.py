@@ -16,8 +16,8 @@ import numpy as np
 
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.mind import load_mind
-from tfrs_npa.data.parts import Parts, read_parts
+from tfrs_npa.data.parts import Parts, read_data
+from tfrs_npa.data.settings import DataSettings
 
 Row = dict[str, str]
 
@@ -56,15 +56,9 @@ def begin(
     args = options.parse_args()
     args.seeds = list(dict.fromkeys(args.seeds))
     try:
-        if getattr(args, "plot", None) is not None:
-            import matplotlib  # noqa: F401  (if it is missing: before hours of training)
         read_rows(args.output, column)
-        data = load_mind(args.data)
-        catalog = NewsCatalog().adapt(data.titles("train"))
-        for split in data.news:
-            catalog.extend(data.titles(split))
-        return args, catalog, read_parts(data, catalog, holdout="none")
-    except (ImportError, ValueError, OSError) as error:
+        return args, *read_data(DataSettings(args.data, holdout="none"))
+    except (ValueError, OSError) as error:
         options.error(str(error))
 
 

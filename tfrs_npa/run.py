@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from typing import Any
-
-import yaml
 
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import NewsCatalog
@@ -18,10 +14,11 @@ from tfrs_npa.data.files import replacing
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
+from tfrs_npa.result_folder import ResultFolder
 from tfrs_npa.training_settings import TrainingSettings
 
 
-class Run:
+class Run(ResultFolder):
     """The folder of a training.
 
     It holds `config.yaml` (hyper-parameters), `training.yaml` (data and course of the training),
@@ -38,11 +35,11 @@ class Run:
         ValueError: if it is not there or not a run.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path)
-        if not _is_run(self.path):
-            what = "is not the folder of a run" if self.path.exists() else "does not exist"
-            raise ValueError(f"{self.path} {what}; `tfrs-npa train --run {self.path}` makes one")
+    kind = "run"
+    command = "train"
+    settings_name = "training.yaml"
+    settings_type = TrainingSettings
+    other_name = "config.yaml"
 
     @classmethod
     def create(
@@ -65,14 +62,9 @@ class Run:
         Raises:
             ValueError: if there is something already; see `check_free`.
         """
-        path = pathlib.Path(path)
-        check_free(path, overwrite)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            (temporary / "checkpoints").mkdir(parents=True)
+        with cls._appearing(path, settings, overwrite) as temporary:
+            (temporary / "checkpoints").mkdir()
             (temporary / "config.yaml").write_text(model.config.to_yaml(), encoding="utf-8")
-            text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
-            (temporary / "training.yaml").write_text(text, encoding="utf-8")
             model.catalog.save(temporary / "catalog")
             model.users.save(temporary / "users.txt")
             with (temporary / "popularity.csv").open("w", encoding="utf-8", newline="") as file:
@@ -80,22 +72,12 @@ class Run:
                 writer.writerow(["news_id", "clicked", "shown"])
                 writer.writerows([news_id, *counts] for news_id, counts in popularity.items())
             model.save_weights(temporary / "checkpoints" / "last.weights.h5")
-            shutil.rmtree(path, ignore_errors=True)
-            os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return cls(path)
 
     @property
     def config(self) -> NPAConfig:
         """The hyper-parameters."""
         return NPAConfig.from_yaml(self.path / "config.yaml")
-
-    @property
-    def settings(self) -> TrainingSettings:
-        """What the training was given."""
-        text = (self.path / "training.yaml").read_text(encoding="utf-8")
-        return TrainingSettings(**yaml.safe_load(text))
 
     @property
     def popularity(self) -> dict[str, tuple[int, int]]:
@@ -186,21 +168,6 @@ class Run:
         return self.path / "checkpoints" / f"{name}.weights.h5"
 
 
-def check_free(path: str | os.PathLike, overwrite: bool) -> None:
-    """Makes sure that a run may be made at `path`.
-
-    Raises:
-        ValueError: if there is a run and `overwrite` is false, or there is anything else.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir() and not any(path.iterdir()) or not path.exists():
-        return
-    if not _is_run(path):
-        raise ValueError(f"{path} is there already and is not the folder of a run; name another")
-    if not overwrite:
-        raise ValueError(f"{path} holds a run already; use --resume, --overwrite or another folder")
-
-
 def load_run(folder: str | os.PathLike) -> NPA:
     """Gives back a trained model with its articles (`catalog`) and its users (`users`).
 
@@ -218,7 +185,3 @@ def load_run(folder: str | os.PathLike) -> NPA:
         ValueError: if the folder is not there, is not a run, or is damaged.
     """
     return Run(folder).load_model()
-
-
-def _is_run(path: pathlib.Path) -> bool:
-    return (path / "training.yaml").is_file() and (path / "config.yaml").is_file()

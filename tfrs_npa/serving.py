@@ -9,16 +9,13 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING
 from tfrs_npa.data.vocabulary import tokenize
 from tfrs_npa.explain import explain, placed
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, packed_rows
-from tfrs_npa.models.news_encoder import PADDING
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.article_top_k import best, take_up_new_articles
 from tfrs_npa.retrieval.stored_titles import StoredTitles
-
-# Padding and the unknown article come before it.
-_FIRST_ARTICLE = 2
 
 _DTYPES = ("float32", "bfloat16")
 _IDS = tf.TensorSpec([None], tf.string)
@@ -63,7 +60,7 @@ class ServingModule(tf.Module):
         catalog, tower = model.catalog, model.candidate_tower
         if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(_DTYPES)}")
-        if len(catalog) <= _FIRST_ARTICLE:
+        if len(catalog) <= FIRST_ARTICLE:
             raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
         take_up_new_articles(model)
         # In a namespace, which a SavedModel does not look into: Keras would have to be there to
@@ -136,7 +133,7 @@ class ServingModule(tf.Module):
         """
         user_id, history, exclusions = _checked(user_id, history=history, exclusions=exclusions)
         articles = len(self._python.model.catalog)
-        most = articles - _FIRST_ARTICLE
+        most = articles - FIRST_ARTICLE
         checks = [
             tf.debugging.assert_positive(k, "k has to be at least 1"),
             tf.debugging.assert_less_equal(
@@ -152,7 +149,7 @@ class ServingModule(tf.Module):
         slots = tf.where(exclusions != "")
         numbers = tf.cast(self._numbers(tf.gather_nd(exclusions, slots)), slots.dtype)
         hidden = tf.tensor_scatter_nd_update(
-            tf.tile([tf.range(articles) < _FIRST_ARTICLE], [tf.size(user_id), 1]),
+            tf.tile([tf.range(articles) < FIRST_ARTICLE], [tf.size(user_id), 1]),
             tf.stack([slots[:, 0], numbers], axis=1),
             tf.ones_like(numbers, tf.bool),
         )

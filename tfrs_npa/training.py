@@ -20,13 +20,12 @@ from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.files import replacing
 from tfrs_npa.data.mind import load_mind
-from tfrs_npa.data.parts import Parts, read_parts
+from tfrs_npa.data.parts import Parts, read_data, read_parts
 from tfrs_npa.data.users import UserIndex
-from tfrs_npa.data.word_vectors import WordVectors
 from tfrs_npa.evaluation import evaluate_model, popularity_counts
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.run import Run, check_free
+from tfrs_npa.run import Run
 from tfrs_npa.training_settings import TrainingSettings
 
 _PACKAGES = (
@@ -68,13 +67,10 @@ def train(
         ValueError: if anything about the arguments, the files or the course of the training is not
             as it should be; says what.
     """
-    check_free(folder, overwrite)
+    Run.check_free(folder, overwrite)
     tf.keras.utils.set_random_seed(config.seed)
-    vectors = WordVectors.read(settings.word_vectors, settings.word_list)
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
-    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
-    parts = read_parts(data, catalog, settings.holdout)
-    settings = dataclasses.replace(settings, data=data.name)
+    catalog, parts = read_data(settings, cache)
+    settings = dataclasses.replace(settings, data=parts.data.name)
     model = NPA(config, catalog, parts.users)
     batches = training_batches(parts.train, catalog, parts.users, config)
     _compile(model, len(batches) * settings.epochs)

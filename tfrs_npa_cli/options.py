@@ -28,5 +28,5 @@ def add_encoding_memory(group) -> None:
         type=float,
         metavar="GB",
         help="memory for encoded titles; articles that need more are encoded batch by batch, "
-        "which is slower and gives the same figures (default: 3)",
+        "which is slower and gives the same figures (default: 4)",
     )

@@ -129,7 +129,7 @@ def test_scores_are_probabilities_in_file_order(modules, measured):
 def test_tables_and_json(modules, measured):
     comparison, _ = measured
     environment = modules.machine.describe()
-    result = modules.comparison_tables.describe(comparison, environment)
+    result = modules.comparison_tables.describe(comparison, environment, 256)
     assert json.loads(json.dumps(result)) == result
     training, evaluation, scores, peak = result["tables"]
     ours = comparison.case("training", modules.comparison.PRESET, 10, 4)
@@ -144,9 +144,9 @@ def test_tables_and_json(modules, measured):
     for table in result["tables"]:
         assert {len(row) for row in table["rows"]} == {len(table["headers"])}
         assert tabulate(table["rows"], table["headers"])
-    ratio = next(r for r in result["ratios"] if r["name"].startswith("training"))
-    assert ratio["ratio"] == pytest.approx(ours.rate / 50) and ratio["aim"] is None
-    assert result["ratios"][0]["aim"] == 200
+    ratio = next(r for r in result["figures"] if r["name"].startswith("training"))
+    assert ratio["value"] == pytest.approx(ours.rate / 50) and ratio["aim"] is None
+    assert result["figures"][0]["aim"] == 200
     assert result["environment"]["cores"] >= 1 and result["environment"]["cpu"]
     assert all(len(case["rates"]) == 2 for case in result["cases"])
 

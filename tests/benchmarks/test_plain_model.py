@@ -88,6 +88,37 @@ def test_scores_and_gradients(make_models, attention, word_attention, news_atten
         assert_close(ours, theirs, err_msg=weight.name)
 
 
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+@pytest.mark.parametrize("attention", ["recommenders", "paper"])
+def test_scores_of_an_evaluation_at_full_dimensions(make_models, attention, mask_padding):
+    """300 numbers a word, 400 filters; 30 impressions of many users, the catalogue encoded once."""
+    full = tfrs_npa.NPAConfig(attention=attention, mask_padding=mask_padding)
+    dimensions = ("word_embedding_dim", "user_embedding_dim", "num_filters", "attention_dim")
+    plain, fast = make_models(
+        attention=attention,
+        mask_padding=mask_padding,
+        title_length=10,
+        history_length=8,
+        **{name: getattr(full, name) for name in dimensions},
+    )
+    generator = np.random.default_rng(4)
+    # Small enough that softmax does not settle on one word.
+    weights = [generator.normal(0, 0.05, weight.shape) for weight in fast.get_weights()]
+    for model in (plain, fast):
+        model.set_weights(weights)
+    batch = {
+        "user_id": generator.integers(0, 4, 30),
+        "history": generator.integers(0, 8, [30, 8]),
+        "candidates": generator.integers(1, 8, [30, 20]),
+        "clicked": np.zeros([30, 20]),
+    }
+    batch = {name: array.astype(np.int32) for name, array in batch.items()}
+    expected = plain(batch).numpy()
+    assert expected.std() > 0.01
+    scores = fast.predict(tf.data.Dataset.from_tensor_slices(batch).batch(7), verbose=0)
+    assert_close(scores.to_tensor(), expected)
+
+
 def test_weights_are_the_same(make_models):
     plain, fast = make_models(pooling_dropout=0.1, dropout=0.1)
     for name in ("variables", "trainable_variables"):

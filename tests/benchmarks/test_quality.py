@@ -63,7 +63,12 @@ def test_one_seed(script, mind_folder, first):
     for row in table["rows"]:
         assert any(line.split() == " ".join(row).split() for line in shown.splitlines())
     assert "with one seed there is no telling" in shown
-    assert result["trainings"] == rows and result["ratios"] == []
+    assert result["trainings"] == rows
+    change, times = result["figures"]
+    assert change["value"] == pytest.approx(float(fast["auc"]) - float(plain["auc"]))
+    assert "aim" not in change  # one seed tells nothing of noise
+    seconds = [float(row["training_seconds"]) for row in rows]
+    assert times["value"] == pytest.approx(seconds[0] / seconds[1])
 
 
 def test_report_takes_the_json(first, make_script):
@@ -102,15 +107,20 @@ def made_up_rows(plain, fast):
 @pytest.mark.parametrize(
     ("fast", "expected"),
     [
-        ([0.61, 0.62, 0.63], "+0.0000; standard deviation of plain over the seeds: 0.0100; no low"),
-        ([0.60, 0.62, 0.615], "-0.0083; standard deviation of plain over the seeds: 0.0100; no lo"),
-        ([0.60, 0.61, 0.615], "-0.0117; standard deviation of plain over the seeds: 0.0100; lower"),
-        ([0.70, 0.71, 0.72], "+0.0900; standard deviation of plain over the seeds: 0.0100; no low"),
+        ([0.61, 0.62, 0.63], ["+0.0000", "0.0100 of plain, 0.0000", "no lower"]),
+        ([0.60, 0.62, 0.615], ["-0.0083", "0.0100 of plain, 0.0076", "no lower"]),
+        ([0.60, 0.61, 0.615], ["-0.0117", "0.0100 of plain, 0.0029", "lower by more"]),
+        ([0.70, 0.71, 0.72], ["+0.0900", "0.0100 of plain, 0.0000", "no lower"]),
     ],
 )
 def test_verdict(quality, fast, expected):
     rows = made_up_rows([0.61, 0.62, 0.63], fast)
-    assert quality["verdict"](rows).startswith(f"AUC, fast minus plain: {expected}")
+    change, noise, answer = quality["verdict"](rows).split("; ")
+    assert change == f"AUC, fast minus plain: {expected[0]}"
+    assert noise == f"standard deviation over the seeds: {expected[1]} of the difference"
+    assert answer.startswith(expected[2])
+    figure, _ = quality["figures"](rows)
+    assert f"{figure['value']:+.4f}" == expected[0] and f"{figure['aim']:.4f}" == "-0.0100"
 
 
 def test_difference(quality):

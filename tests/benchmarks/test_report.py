@@ -17,10 +17,11 @@ RESULT = {
         "recommenders": {"recommenders": "1.2", "tensorflow": "1.9"},
     },
     "tables": [{"title": "Rows", "headers": ["", "rows/s"], "rows": [["ours", "1,234"]]}],
-    "ratios": [
-        {"name": "training", "ratio": 5.5, "aim": 4},
-        {"name": "memory", "ratio": 1234, "at_most": 2000},
-        {"name": "b", "ratio": 2, "aim": None},
+    "figures": [
+        {"name": "training", "value": 5.5, "aim": 4, "compared": True},
+        {"name": "memory", "value": 1234, "at_most": 2000},
+        {"name": "b", "value": 2, "aim": None},
+        {"name": "c", "value": 0.00012, "aim": -0.0071},
     ],
 }
 
@@ -58,6 +59,7 @@ def test_the_section_is_replaced(run, report, tmp_path):
     assert ["training", "5.50", "at least 4", command] in rows
     assert ["memory", "1,234", "at most 2000", command] in rows
     assert ["b", "2.00", "", command] in rows
+    assert ["c", "0.0001", "at least -0.0071", command] in rows
     assert "](benchmarks/results/performance.png)" in text
     assert "](benchmarks/results/README.md)" in text
     assert (tmp_path / "benchmarks/results/performance.png").read_bytes()[1:4] == b"PNG"
@@ -72,17 +74,29 @@ def test_the_section_is_replaced(run, report, tmp_path):
 
 def test_several_results_and_no_plot(run, report, tmp_path):
     alone = {name: RESULT["environment"][name] for name in ("cores", "cpu", "day")}
-    first, second = ({**RESULT, "title": title, "environment": alone} for title in ("A", "B"))
+    figures = [{"name": "training", "value": 5.5}]
+    first, second = (
+        {**RESULT, "title": title, "environment": alone, "figures": figures} for title in "AB"
+    )
     text = run(f"{report.BEGIN}\n{report.END}", first, second)
     assert text.count("| training") == 2 and "![" not in text
     everything = (tmp_path / "benchmarks/results/README.md").read_text()
     assert everything.index("## A") < everything.index("## B")
 
 
+@pytest.mark.parametrize("figure", [{"value": 3.9, "aim": 4}, {"value": 6.1, "at_most": 6}])
+def test_a_missed_aim(run, report, tmp_path, figure):
+    figures = [{"name": "hit", "value": 5, "aim": 4, "at_most": 6}, {"name": "speed", **figure}]
+    with pytest.raises(SystemExit, match="^aims missed: speed$"):
+        run(f"{report.BEGIN}\n{report.END}", {**RESULT, "figures": figures})
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert ["(missed)" in line for line in lines if "hit" in line or "speed" in line] == [0, 1]
+
+
 def test_a_readme_without_markers(run, report):
     for text in ("none", report.BEGIN, f"{report.END} {report.BEGIN}"):
         with pytest.raises(ValueError, match="performance: begin"):
-            run(text, {**RESULT, "ratios": []})
+            run(text, {**RESULT, "figures": []})
 
 
 def test_no_results(run):

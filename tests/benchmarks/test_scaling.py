@@ -28,15 +28,26 @@ def test_scaling(tmp_path):
     output = run("scaling.py", *small, "--json", file, "--plot", plot)
     result = json.loads(file.read_text())
     steps, evaluations = result["tables"]
-    (ratio,) = result["ratios"]
+    (figure,) = result["figures"]
     first, second = (float(row[1]) for row in steps["rows"][:2])
-    assert ratio["ratio"] == pytest.approx(second / first, rel=0.1) and ratio["at_most"] == 1.2
+    assert figure["value"] == pytest.approx(second / first, rel=0.1) and figure["at_most"] == 1.2
     assert [row[0] for row in evaluations["rows"]] == ["10,027"]  # 271 impressions
     seconds, encoding = map(float, evaluations["rows"][0][1:3])
     assert 0 < encoding < seconds
     assert [row[0] for row in steps["rows"]] == ["50", "5,000", "times"]
     assert "5,000" in output and "10,027" in output
     assert plot.read_bytes()[1:4] == b"PNG"
+
+
+def test_linearity(monkeypatch):
+    """Encoding the catalogue, 2 seconds, is no part of it."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    linearity = importlib.import_module("scaling").linearity
+    points = [(10, 5.0, 2.0), (100, 6.0, 2.0), (1000, 62.0, 2.0)]
+    (figure,) = linearity(points)
+    assert figure["value"] == pytest.approx(1.5) and figure["at_most"] == 1.2
+    assert figure["name"] == "seconds of a candidate, 1,000 / 100 of them"
+    assert linearity(points[:1]) == []
 
 
 def test_large_evaluation(tmp_path):
@@ -46,7 +57,10 @@ def test_large_evaluation(tmp_path):
     figures = dict(result["tables"][0]["rows"])
     assert figures["impressions"] == "376"
     before, peak = (float(v) for name, v in figures.items() if name.startswith("peak"))
-    assert 0 < before <= peak == pytest.approx(result["ratios"][0]["ratio"], abs=0.01)
+    assert 0 < before <= peak == pytest.approx(result["figures"][0]["value"], abs=0.01)
+    assert float(figures["seconds, tracing included"]) == pytest.approx(
+        result["figures"][1]["value"], abs=0.06
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_json(run, tmp_path, capsys):
     assert half == pytest.approx(single / 2, abs=1)
     assert memory["rows"][1][3] == "0" and 0 < float(memory["rows"][2][3].split()[0]) < 5
     one = float(rows["plain towers"][0]) / float(rows["PersonalizedTopK, float32"][0])
-    assert result["ratios"][0]["ratio"] == pytest.approx(one, rel=0.1)
+    assert result["figures"][0]["value"] == pytest.approx(one, rel=0.1)
 
 
 def test_bad_options(run, capsys):

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.mind import MindData
-from tfrs_npa.data.parts import hold_out_last_day, read_parts
+from tfrs_npa.data.parts import hold_out_last_day, read_data, read_parts
+from tfrs_npa.data.settings import DataSettings
 
 DAY = 86_400
 SIGNATURE = {
@@ -130,3 +131,38 @@ def test_all_parts_are_kept(catalog, tmp_path):
             for field in dataclasses.fields(found)[:-1]:
                 expected_array = getattr(getattr(expected, name), field.name)
                 np.testing.assert_array_equal(getattr(found, field.name), expected_array)
+
+
+@pytest.mark.parametrize(
+    ("holdout", "stopping"), [("auto", "validation"), ("last-day", "last day of train")]
+)
+def test_what_is_reported_on_is_not_what_is_stopped_on(mind_folder, tmp_path, holdout, stopping):
+    settings = DataSettings(str(mind_folder), holdout=holdout)
+    catalog, parts = read_data(settings, Cache(tmp_path))
+    assert parts.names["stopping"] == stopping and parts.names["report"] == "test"
+    assert len(parts.report) == 40
+    assert len(parts.train) + len(parts.stopping) == {"auto": 190, "last-day": 150}[holdout]
+    # The articles of every split are known.
+    for part in (parts.train, parts.stopping, parts.report):
+        assert part.candidate_values.min() > 1
+    assert any(tmp_path.iterdir())
+
+
+def test_read_data_with_word_vectors(mind_folder, tmp_path):
+    cache = Cache(tmp_path / "cache")
+    words = read_data(DataSettings(str(mind_folder)), cache)[0].vocabulary.words[2:5]
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    lines = [f"{word} {a} {b}" for word, (a, b) in zip(words, vectors)]
+    (tmp_path / "vectors.txt").write_text("\n".join(lines))
+    np.save(tmp_path / "vectors.npy", vectors)
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    text = {"word_vectors": str(tmp_path / "vectors.txt")}
+    array = {
+        "word_vectors": str(tmp_path / "vectors.npy"),
+        "word_list": str(tmp_path / "words.txt"),
+    }
+    for given in (text, array):
+        catalog, _ = read_data(DataSettings(str(mind_folder), **given), cache)
+        table = catalog.word_embeddings(2, seed=1)
+        rows = [catalog.vocabulary.words.index(word) for word in words]
+        np.testing.assert_array_equal(table[rows], vectors)

@@ -118,7 +118,7 @@ def test_same_as_batch_by_batch(kind, attention, mask_padding, make_world, monke
 
 
 @pytest.mark.parametrize("kind", ["personalized", "mean"])
-def test_memory(kind, make_world, monkeypatch):
+def test_memory(kind, make_world, monkeypatch, caplog):
     """What does not fit is encoded by each batch, with the same result."""
     world = make_world(word_attention=kind)
     randomize(world.model)
@@ -133,6 +133,9 @@ def test_memory(kind, make_world, monkeypatch):
         assert_same(world.evaluate(), figures)
         assert watch.predict == [fits] * 4
         assert encodings.number == (0 if fits else 8)
+        warnings = ["more than encoding_memory" in message for message in caplog.messages]
+        assert warnings == ([] if fits else [True, True])  # of predict and of evaluate
+        caplog.clear()
         assert_nothing_is_kept(world.model)
 
 

@@ -40,7 +40,7 @@ def test_score_is_the_product_with_what_is_pooled(mask_padding, attention, kind,
     vectors = tower.pool(features, titles, rows, query)
     one_by_one = tower({"user_id": rows, "news_id": NEWS[titles]})
     np.testing.assert_allclose(vectors, one_by_one, rtol=1e-5, atol=1e-5)
-    expected = tf.reduce_sum(vectors * tf.gather(user, rows), axis=1)
+    expected = tf.reduce_sum(one_by_one * tf.gather(user, rows), axis=1)
     scores = tower.score(features, titles, rows, query, user)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
 

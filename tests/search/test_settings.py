@@ -16,7 +16,6 @@ from tfrs_npa.search.settings import SearchSettings
         ({"max_trials": 0}, "max_trials is 0; the least is 1"),
         ({"seed": -1}, "seed is -1; the least is 0"),
         ({"word_list": "words.txt"}, "a word list goes with word vectors"),
-        ({"word_vectors": "vectors.npy"}, "a word list goes with word vectors"),
     ],
 )
 def test_bad_settings(given, expected):

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import sys
 from typing import Any
 
 import yaml
 
-from tfrs_npa.commands.options import cache_of
+from tfrs_npa.commands.options import cache_of, require_same, settings_given
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.evaluation import report
 from tfrs_npa.run import Run
 from tfrs_npa.training import resume, train
 from tfrs_npa.training_settings import TrainingSettings
 
-_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list")
-
 
 def run(options: argparse.Namespace) -> None:
     """Trains into a run folder, or goes on with a training, and prints the figures."""
-    names = [field.name for field in dataclasses.fields(TrainingSettings)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    for name in _PATHS:
-        if name in given:
-            given[name] = os.path.abspath(given[name])
-    if "data" in given and not given["data"].startswith("mind/"):
-        given["data"] = os.path.abspath(given["data"])
+    given = settings_given(options, TrainingSettings)
     try:
         figures = _figures(options, given)
     except KeyboardInterrupt as interrupt:
@@ -83,12 +74,4 @@ def _require_same(options: argparse.Namespace, given: dict) -> None:
     had = dataclasses.asdict(begun.settings) | begun.config.to_dict()
     starts_anew = options.config is not None or options.preset is not None
     config = _config(options) if starts_anew else begun.config.replace(**_changes(options))
-    differ = [
-        f"{name} {had[name]!r}, not {value!r}"
-        for name, value in (given | config.to_dict()).items()
-        if had[name] != value
-    ]
-    if differ:
-        raise ValueError(
-            f"{options.run} was begun with {', '.join(differ)}; --resume alone takes all from it"
-        )
+    require_same(options.run, had, given | config.to_dict())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import os
 import pathlib
 import sys
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from tfrs_npa.commands.options import cache_of
+from tfrs_npa.commands.options import cache_of, require_same, settings_given
 from tfrs_npa.evaluation import report
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.processes import CHIEF_GONE, ChiefGone, check_environment
@@ -21,7 +20,6 @@ from tfrs_npa.search.search import SearchFailed, search
 from tfrs_npa.search.settings import SearchSettings
 from tfrs_npa.search.tuner import WORKER, role
 
-_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list")
 _SHOWN = 5
 
 
@@ -49,13 +47,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
     """Makes the folder of a search, or makes sure that it is the one to go on with."""
-    names = [field.name for field in dataclasses.fields(SearchSettings)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    for name in _PATHS:
-        if name in given:
-            given[name] = os.path.abspath(given[name])
-    if "data" in given and not given["data"].startswith("mind/"):
-        given["data"] = os.path.abspath(given["data"])
+    given = settings_given(options, SearchSettings)
     if options.resume:
         _require_same(options, given)
     else:
@@ -99,13 +91,10 @@ def _require_same(options: argparse.Namespace, given: dict) -> None:
     """Raises a ValueError if a search is to go on with other options than it was begun with."""
     begun = SearchFolder(options.run)
     had = dataclasses.asdict(begun.settings)
-    differ = [f"{name} {had[name]!r}, not {v!r}" for name, v in given.items() if had[name] != v]
+    others = []
     if options.space is not None:
         files = (begun.space_file, pathlib.Path(options.space))
         had_space, space = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
         if space != had_space:
-            differ.append(f"another space than {options.space}")
-    if differ:
-        raise ValueError(
-            f"{options.run} was begun with {', '.join(differ)}; --resume alone takes all from it"
-        )
+            others.append(f"another space than {options.space}")
+    require_same(options.run, had, given, others)

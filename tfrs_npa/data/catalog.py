@@ -19,6 +19,8 @@ from tfrs_npa.data.title_word_vectors import title_word_vectors
 from tfrs_npa.data.vocabulary import Vocabulary, tokenize
 from tfrs_npa.data.word_vectors import WordVectors
 
+# Numbers of articles: padding (as for words), the unknown article, and the first of the others.
+PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
 _CHUNK = 16384
 _WORDS_FILE = "words.txt"
 _ARTICLES_FILE = "articles.jsonl"
@@ -213,7 +215,9 @@ class NewsCatalog:
         ):
             self.vocabulary.save(words)
             with articles.open("w", encoding="utf-8") as file:
-                for news_id, title in zip(self.ids[2:], self.titles[2:], strict=True):
+                for news_id, title in zip(
+                    self.ids[FIRST_ARTICLE:], self.titles[FIRST_ARTICLE:], strict=True
+                ):
                     row = {"news_id": news_id, "title": title}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -8,10 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions, impressions_key
-from tfrs_npa.data.mind import MindData
+from tfrs_npa.data.mind import MindData, load_mind
+from tfrs_npa.data.settings import DataSettings
 from tfrs_npa.data.users import UserIndex
+from tfrs_npa.data.word_vectors import WordVectors
 
 _SECONDS_PER_DAY = 86_400
 
@@ -37,13 +40,33 @@ class Parts:
     names: dict[str, str | None]
 
 
+def read_data(settings: DataSettings, cache: Cache | None = None) -> tuple[NewsCatalog, Parts]:
+    """Reads articles and impressions.
+
+    Args:
+        settings: where they are, and what is held out.
+        cache: where preprocessed data is kept.
+
+    Returns:
+        The articles of all splits, with the words of the training titles and of the word vectors,
+        and the parts.
+
+    Raises:
+        ValueError: if anything about the files or the settings is not as it should be.
+    """
+    vectors = WordVectors.read(settings.word_vectors, settings.word_list)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
+    return catalog, read_parts(data, catalog, settings.holdout)
+
+
 def read_parts(data: MindData, catalog: NewsCatalog, holdout: str) -> Parts:
     """Reads the impressions and decides what is trained on, stopped on and reported on.
 
     Args:
         data: all splits.
         catalog: the articles of all splits.
-        holdout: see `TrainingSettings`.
+        holdout: see `DataSettings`.
 
     Raises:
         ValueError: if the last day shall be held out, and there is only one; if the split to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import types
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 
 # Titles that are encoded at a time.
 _CHUNK = 8192
+
+logger = logging.getLogger(__name__)
 
 
 class EncodedCatalog:
@@ -74,8 +77,17 @@ class EncodedCatalog:
         own = self._variables
         try:
             lengths = self._encoder.title_lengths()
-            if self._size(lengths) <= memory:
+            size = self._size(lengths)
+            if size <= memory:
                 self._encode_all(lengths)
+            else:
+                logger.warning(
+                    "%s encoded articles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
+                    "each batch encodes its own, which takes longer and scores the same",
+                    f"{len(lengths):,}",
+                    size / 2**30,
+                    memory / 2**30,
+                )
             yield
         finally:
             own.ready.assign(False)

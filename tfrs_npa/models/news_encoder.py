@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.byte_dropout import ByteDropout
 from tfrs_npa.layers.personalized_attention import (
     PersonalizedAttention,
@@ -17,9 +18,6 @@ from tfrs_npa.layers.personalized_attention import (
 )
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.user_embedding import UserEmbedding
-
-# Index of a padded word and of a padded article.
-PADDING = 0
 
 
 class TitleFeatures(NamedTuple):

@@ -8,17 +8,17 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
-from tfrs_npa.models.news_encoder import PADDING, NewsEncoder
+from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
 
-_ENCODING_MEMORY = 3 * 2**30
+_ENCODING_MEMORY = 4 * 2**30
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -50,9 +50,10 @@ class NPA(tfrs.Model):
         users: The users of the user table.
 
     Attributes:
-        encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, 3
-            GiB to begin with. A catalogue that needs more is encoded batch by batch, with the
-            same result.
+        encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, 4
+            GiB to begin with: 150,000 articles with 11 words each, at the dimensions of
+            `NPAConfig()`. A catalogue that needs more is encoded batch by batch, with the same
+            result and a warning, since that takes longer.
 
     Call arguments:
         features: A dict of `user_id` `[batch]`, `history` `[batch, history]` (0 at padding) and
@@ -243,10 +244,10 @@ class NPA(tfrs.Model):
         return {
             "name": self.name,
             "config": self.config.to_dict(),
-            "words": self.catalog.vocabulary.words[2:],
-            "news_ids": self.catalog.ids[2:],
-            "titles": self.catalog.titles[2:],
-            "users": self.users.ids[1:],
+            "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
+            "news_ids": self.catalog.ids[FIRST_ARTICLE:],
+            "titles": self.catalog.titles[FIRST_ARTICLE:],
+            "users": self.users.ids[len(UserIndex.specials) :],
         }
 
     @classmethod

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
-from tfrs_npa.models.news_encoder import PADDING, NewsEncoder
+from tfrs_npa.models.news_encoder import NewsEncoder
 
 
 class UserEncoder(tf.keras.Model):

@@ -11,14 +11,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.data.sources import text_columns
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
-
-# Padding and the unknown article, the first numbers of a catalogue, are never recommended.
-_FIRST = 2
 
 
 class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
@@ -65,7 +63,8 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         Returns:
             The layer itself.
         """
-        return self._index(np.arange(_FIRST, len(self._own.model.catalog)))
+        # Padding and the unknown article are never recommended.
+        return self._index(np.arange(FIRST_ARTICLE, len(self._own.model.catalog)))
 
     def index_from_dataset(self, news) -> ArticleTopK:
         """Indexes these articles and no other. Articles that the model's catalogue lacks join it.

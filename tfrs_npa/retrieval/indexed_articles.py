@@ -8,10 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.models.news_encoder import PADDING
-
-_UNKNOWN = 1
+from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE, NewsCatalog
 
 
 class IndexedArticles(tf.Module):
@@ -27,7 +24,7 @@ class IndexedArticles(tf.Module):
     def __init__(self):
         super().__init__(name="indexed_articles")
         # One table for good: a static one would be another, and a new trace, for each catalogue.
-        self._table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int32, _UNKNOWN)
+        self._table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int32, UNKNOWN_ARTICLE)
         self.ids = tf.Variable(tf.zeros([0], tf.string), trainable=False, shape=[None])
         self.numbers = tf.Variable(tf.zeros([0], tf.int32), trainable=False, shape=[None])
         # Of each article of the catalogue, its place among the indexed ones, or -1.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
-import shutil
 
-import yaml
-
+from tfrs_npa.result_folder import ResultFolder
 from tfrs_npa.search.settings import SearchSettings
 from tfrs_npa.search_space import SearchSpace
 
@@ -16,7 +13,7 @@ from tfrs_npa.search_space import SearchSpace
 _WHOLE_SPACE = "others: searched\n"
 
 
-class SearchFolder:
+class SearchFolder(ResultFolder):
     """The folder of a search.
 
     It holds `search.yaml` (settings), `space.yaml` (the space, as it was given), `trials/`
@@ -33,11 +30,11 @@ class SearchFolder:
         ValueError: if it is not there or not of a search.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path)
-        if not _is_search(self.path):
-            what = "is not the folder of a search" if self.path.exists() else "does not exist"
-            raise ValueError(f"{self.path} {what}; `tfrs-npa tune --run {self.path}` makes one")
+    kind = "search"
+    command = "tune"
+    settings_name = "search.yaml"
+    settings_type = SearchSettings
+    other_name = "space.yaml"
 
     @classmethod
     def create(
@@ -59,34 +56,18 @@ class SearchFolder:
         Raises:
             ValueError: if there is something already, or the space is not as it should be.
         """
-        path = pathlib.Path(path)
-        check_free(path, overwrite)
         text = _WHOLE_SPACE
         if space is not None:
             SearchSpace.from_yaml(space)  # what is wrong with it is said with its own name
             text = pathlib.Path(space).read_text(encoding="utf-8")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.mkdir(parents=True)
-            (temporary / "space.yaml").write_text(text, encoding="utf-8")
-            settings_text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
-            (temporary / "search.yaml").write_text(settings_text, encoding="utf-8")
-            shutil.rmtree(path, ignore_errors=True)
-            os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with cls._appearing(path, settings, overwrite) as temporary:
+            (temporary / cls.other_name).write_text(text, encoding="utf-8")
         return cls(path)
-
-    @property
-    def settings(self) -> SearchSettings:
-        """What the search was given."""
-        text = (self.path / "search.yaml").read_text(encoding="utf-8")
-        return SearchSettings(**yaml.safe_load(text))
 
     @property
     def space_file(self) -> pathlib.Path:
         """`space.yaml`."""
-        return self.path / "space.yaml"
+        return self.path / self.other_name
 
     @property
     def trials(self) -> pathlib.Path:
@@ -97,25 +78,3 @@ class SearchFolder:
     def tensorboard(self) -> pathlib.Path:
         """Logs for TensorBoard, a folder for each trial."""
         return self.path / "tensorboard"
-
-
-def check_free(path: str | os.PathLike, overwrite: bool) -> None:
-    """Makes sure that a search may be begun at `path`.
-
-    Raises:
-        ValueError: if there is a search and `overwrite` is false, or there is anything else.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir() and not any(path.iterdir()) or not path.exists():
-        return
-    if not _is_search(path):
-        raise ValueError(f"{path} is there already and is not the folder of a search; name another")
-    if not overwrite:
-        raise ValueError(
-            f"{path} holds a search already; use --resume, --overwrite or another folder"
-        )
-
-
-def _is_search(path: pathlib.Path) -> bool:
-    """Whether `path` is the folder of a search."""
-    return (path / "search.yaml").is_file() and (path / "space.yaml").is_file()

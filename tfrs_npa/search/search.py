@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.files import replacing
-from tfrs_npa.data.parts import Parts
+from tfrs_npa.data.parts import Parts, read_data
 from tfrs_npa.evaluation import evaluate_model, popularity_counts
 from tfrs_npa.hypermodel import NPAHyperModel
-from tfrs_npa.search.data import read_data
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.oracle import OBJECTIVE
 from tfrs_npa.search.pictures import plot_hyperparameters, plot_objective
