@@ -253,7 +253,7 @@ class NewsEncoder(tf.keras.Model):
             `[pairs]`.
         """
         vectors = self.pool(features, titles, rows, query)
-        return tf.reduce_sum(vectors * tf.gather(user, rows), axis=1)
+        return inner_products(user, vectors, rows, tf.range(tf.size(rows)))
 
     def call(self, inputs, training=False):
         """Encodes articles for users; see the class."""
