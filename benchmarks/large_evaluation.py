@@ -36,6 +36,8 @@ def main() -> None:
     about = "of the impressions (default: all); articles and users stay as many"
     parser.add_argument("--share", type=float, default=1.0, help=about)
     parser.add_argument("--preset", help="other dimensions, for a quick look")
+    about = "of the encoded catalogue; 0: each batch encodes its own titles (default: the model's)"
+    parser.add_argument("--encoding-memory", type=float, metavar="GB", help=about)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
     if not 0 < args.share <= 1:
@@ -48,6 +50,8 @@ def main() -> None:
     users = tfrs_npa.UserIndex().adapt({"user_id": [f"U{user}" for user in range(USERS)]})
     model = tfrs_npa.NPA(config, catalog, users)
     model.compile(optimizer=tfrs_npa.default_optimizer(config))
+    if args.encoding_memory is not None:
+        model.encoding_memory = int(args.encoding_memory * 2**30)
     number = max(1, int(args.share * IMPRESSIONS))
     data = tfrs_npa.Impressions.from_pieces(lambda: large_pieces(number))
     before = peak()

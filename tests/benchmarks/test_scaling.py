@@ -52,7 +52,8 @@ def test_linearity(monkeypatch):
 
 def test_large_evaluation(tmp_path):
     file = tmp_path / "large.json"
-    run("large_evaluation.py", "--preset", "small", "--share", 0.001, "--json", file)
+    small = ("--preset", "small", "--share", 0.001)
+    run("large_evaluation.py", *small, "--encoding-memory", 0.5, "--json", file)
     result = json.loads(file.read_text())
     figures = dict(result["tables"][0]["rows"])
     assert figures["impressions"] == "376"

@@ -80,7 +80,7 @@ class EncodedCatalog:
             size = self._size(lengths)
             if size <= memory:
                 self._encode_all(lengths)
-            else:
+            elif memory > 0:  # 0 asks for it
                 logger.warning(
                     "%s encoded articles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
                     "each batch encodes its own, which takes longer and scores the same",

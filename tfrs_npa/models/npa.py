@@ -53,7 +53,7 @@ class NPA(tfrs.Model):
         encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, 4
             GiB to begin with: 150,000 articles with 11 words each, at the dimensions of
             `NPAConfig()`. A catalogue that needs more is encoded batch by batch, with the same
-            result and a warning, since that takes longer.
+            result and, unless it is 0, a warning that this takes longer.
 
     Call arguments:
         features: A dict of `user_id` `[batch]`, `history` `[batch, history]` (0 at padding) and
