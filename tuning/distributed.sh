@@ -67,6 +67,7 @@ chief=
 pids=()
 finish() {
   trap - EXIT INT TERM HUP
+  exec 3>&-  # or tee, which is waited for too, would wait for more
   kill ${chief:+"$chief"} ${pids[@]+"${pids[@]}"} 2>/dev/null || true
   wait
 }

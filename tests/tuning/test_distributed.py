@@ -277,3 +277,17 @@ def test_script_leaves_nothing_behind(interpreter, tmp_path, number, code):
     process.send_signal(number)
     assert process.wait(30) == code
     wait_until(lambda: not any(map(is_running, started)))
+
+
+@pytest.mark.parametrize("log", ["chief", "worker-1", "worker-2"])
+def test_script_can_be_ended_while_it_starts(interpreter, tmp_path, log):
+    process = subprocess.Popen(
+        [ROOT / "tuning" / "distributed.sh", "2", "--run", tmp_path / "search"],
+        env={**os.environ, "PYTHON": str(interpreter), "ENDS": ""},
+        stdout=subprocess.DEVNULL,
+    )
+    # Opened before what it is for has started, so that some of the script is still to come.
+    while not (tmp_path / "search.logs" / f"{log}.log").exists():
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(30) == 143
