@@ -27,7 +27,7 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 	$(BIN)/python tuning/retrain.py --run runs/tune-demo
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .

@@ -179,7 +179,9 @@ def _figures(comparison: Comparison) -> list[dict[str, Any]]:
                 figures.append({"name": name, "value": times, "aim": aim, "compared": True})
     for system in (THEIRS, PRESET, RECIPE):
         first = comparison.case(EVALUATION, system, TITLE_LENGTH).first_call_seconds
-        name = f"evaluation, first call, tracing included, seconds ({system.split()[-1]})"
+        impressions = comparison.data.scored if system == THEIRS else comparison.data.valid
+        name = f"evaluation of {_counts(impressions)[1]:,} candidates, first call, tracing included"
+        name += f", seconds ({system.split()[-1]})"
         figures.append({"name": name, "value": first})
     difference = np.abs(comparison.scores[PRESET] - comparison.scores[THEIRS]).max()
     name = "scores, largest difference from Recommenders' (preset)"

@@ -149,7 +149,7 @@ def indices():
 
 
 def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tuple[dict, list[dict]]:
-    """Returns the table of milliseconds, and how many times a step its batch takes."""
+    """Returns the table of milliseconds, and a step in times its batch."""
     import tfrs_npa
 
     data, (catalog, users) = opened(root, impressions), indices()

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help=about)
     parser.add_argument("--preset", help="other dimensions, for a quick look")
     about = "of the encoded catalogue; 0: each batch encodes its own titles (default: the model's)"
-    parser.add_argument("--encoding-memory", type=float, metavar="GB", help=about)
+    parser.add_argument("--encoding-memory", type=float, metavar="GIB", help=about)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
     if not 0 < args.share <= 1:

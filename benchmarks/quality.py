@@ -123,7 +123,7 @@ def figures(rows: list[dict[str, str]]) -> list[dict]:
     seeds = f"mean of {len(plain)} seeds"
     change = {"name": f"AUC, fast minus plain path, {seeds}", "value": difference(rows, "auc")}
     if len(plain) > 1:
-        change["aim"] = -float(plain.std(ddof=1))
+        change["aim"] = -round(float(plain.std(ddof=1)), 4)
     times = values(rows, SECONDS, path="plain").mean() / values(rows, SECONDS, path="fast").mean()
     return [change, {"name": f"training, times the plain path, {seeds}", "value": float(times)}]
 

@@ -80,13 +80,9 @@ def summary(results: list[dict[str, Any]], everything: str, plot: str | None) ->
     rows = []
     for result in results:
         for figure in result["figures"]:
-            aim = ""
-            if figure.get("aim") is not None:
-                aim = f"at least {figure['aim']:.4g}"
-            elif figure.get("at_most") is not None:
-                aim = f"at most {figure['at_most']:.4g}"
-            if missed(figure):
-                aim += " (missed)"
+            bounds = {"at least": figure.get("aim"), "at most": figure.get("at_most")}
+            aims = [f"{word} {bound:,.6g}" for word, bound in bounds.items() if bound is not None]
+            aim = " and ".join(aims) + (" (missed)" if missed(figure) else "")
             rows.append([figure["name"], _number(figure["value"]), aim, f"`{result['command']}`"])
     table = {"headers": ["", "figure", "aim", "command"], "rows": rows}
     parts = [_table(table), f"All figures, and how they came about: [{everything}]({everything})."]

@@ -105,7 +105,7 @@ def make_model(config, catalog, users: int):
 
 
 def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, dict]:
-    """Returns a table of milliseconds a step, and how many times the first the second is."""
+    """Returns a table of milliseconds a step, and the second in times the first."""
     runs = []
     for users in tables:
         model = make_model(config, catalog, users)
@@ -153,11 +153,17 @@ def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float
 
 
 def linearity(points: list[tuple[int, float, float]]) -> list[dict]:
-    """Returns the seconds of a candidate in the largest evaluation, in times those of the next."""
+    """Compares the two largest evaluations, if there are two.
+
+    Returns:
+        The seconds that a candidate takes in the larger, in times those of the smaller, encoding
+        the catalogue left out.
+    """
     if len(points) < 2:
         return []
     per_candidate = [(seconds - encoding) / size for size, seconds, encoding in points[-2:]]
-    name = f"seconds of a candidate, {points[-1][0]:,} / {points[-2][0]:,} of them"
+    sizes = f"{points[-1][0]:,} / {points[-2][0]:,}"
+    name = f"evaluation without encoding, seconds a candidate, {sizes} candidates"
     value = per_candidate[1] / per_candidate[0]
     return [{"name": name, "value": value, "at_most": MOST_TIMES}]
 

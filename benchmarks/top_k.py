@@ -43,7 +43,7 @@ def main() -> None:
     number = {"type": int, "metavar": "N", "help": "default: %(default)s"}
     parser.add_argument("--articles", default=65_000, **number)
     parser.add_argument("--batch-size", default=64, **number)
-    parser.add_argument("--calls", default=50, **number | {"help": "for one user (default: 50)"})
+    parser.add_argument("--calls", default=200, **number | {"help": "for one user (default: 200)"})
     parser.add_argument("--batch-calls", default=5, **number)
     parser.add_argument("--plain-calls", default=2, **number)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")

@@ -26,7 +26,7 @@ def add_encoding_memory(group) -> None:
     group.add_argument(
         "--encoding-memory",
         type=float,
-        metavar="GB",
+        metavar="GIB",
         help="memory for encoded titles; articles that need more are encoded batch by batch, "
         "which is slower and gives the same figures (default: 4)",
     )

@@ -68,7 +68,8 @@ pids=()
 finish() {
   trap - EXIT INT TERM HUP
   exec 3>&-  # or tee, which is waited for too, would wait for more
-  kill ${chief:+"$chief"} ${pids[@]+"${pids[@]}"} 2>/dev/null || true
+  # Not by $chief and $pids: a signal may come before the last process is among them.
+  kill $(jobs -p) 2>/dev/null || true
   wait
 }
 trap finish EXIT

@@ -147,6 +147,18 @@ def test_tables_and_json(modules, measured):
     ratio = next(r for r in result["figures"] if r["name"].startswith("training"))
     assert ratio["value"] == pytest.approx(ours.rate / 50) and ratio["aim"] is None
     assert result["figures"][0]["aim"] == 200
+    figures = {figure["name"]: figure for figure in result["figures"]}
+    cells = [
+        [f"{f['value']:.2f}" for name, f in figures.items() if "first call" in name],
+        [f"{f['value']:.1e}" for name, f in figures.items() if "largest difference" in name],
+        [f"{f['value']:.0%}" for name, f in figures.items() if "share of the peak" in name],
+    ]
+    assert cells[0] == [row[-1] for row in evaluation["rows"]]
+    assert cells[1] == [dict(scores["rows"])["largest absolute difference"]]
+    assert cells[2] == [row[-1] for row in peak["rows"] if row[2] == "ours, recipe"]
+    assert figures["scores, largest difference from Recommenders' (preset)"]["at_most"] == 1e-5
+    compared = [name for name, figure in figures.items() if figure.get("compared")]
+    assert compared == [name for name in figures if "times Recommenders" in name]
     assert result["environment"]["cores"] >= 1 and result["environment"]["cpu"]
     assert all(len(case["rates"]) == 2 for case in result["cases"])
 

@@ -29,7 +29,9 @@ def test_json(metrics, tmp_path, monkeypatch, capsys):
     candidates = metrics.generate(np.random.default_rng(0))[2].sum()
     assert table["title"] == f"200 impressions, {candidates:,} candidates"
     assert [row[0] for row in table["rows"]] == ["all at once", "batches of 50"]
-    for name, median, first in table["rows"]:
+    for (name, median, first), figure in zip(table["rows"], result["figures"], strict=True):
+        assert f"{figure['value']:.2f}" == median and figure["at_most"] == 3
+        assert f", {name}, seconds" in figure["name"]
         assert f"{name}: median {median} s, first {first} s (AUC 0." in shown
         assert 0 <= float(median) <= float(first)  # the first call has the tracing in it
     assert "\n## Metrics\n" in importlib.import_module("report").tables([result])

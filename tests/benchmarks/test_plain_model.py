@@ -91,14 +91,13 @@ def test_scores_and_gradients(make_models, attention, word_attention, news_atten
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
 @pytest.mark.parametrize("attention", ["recommenders", "paper"])
 def test_scores_of_an_evaluation_at_full_dimensions(make_models, attention, mask_padding):
-    """300 numbers a word, 400 filters; 30 impressions of many users, the catalogue encoded once."""
+    """300 numbers a word, 400 filters, titles of 30 words; the catalogue is encoded once."""
     full = tfrs_npa.NPAConfig(attention=attention, mask_padding=mask_padding)
     dimensions = ("word_embedding_dim", "user_embedding_dim", "num_filters", "attention_dim")
+    dimensions += ("title_length", "history_length")
     plain, fast = make_models(
         attention=attention,
         mask_padding=mask_padding,
-        title_length=10,
-        history_length=8,
         **{name: getattr(full, name) for name in dimensions},
     )
     generator = np.random.default_rng(4)
@@ -108,7 +107,7 @@ def test_scores_of_an_evaluation_at_full_dimensions(make_models, attention, mask
         model.set_weights(weights)
     batch = {
         "user_id": generator.integers(0, 4, 30),
-        "history": generator.integers(0, 8, [30, 8]),
+        "history": generator.integers(0, 8, [30, full.history_length]),
         "candidates": generator.integers(1, 8, [30, 20]),
         "clicked": np.zeros([30, 20]),
     }

@@ -57,7 +57,7 @@ def test_the_section_is_replaced(run, report, tmp_path):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     command = "`python benchmarks/speed.py`"
     assert ["training", "5.50", "at least 4", command] in rows
-    assert ["memory", "1,234", "at most 2000", command] in rows
+    assert ["memory", "1,234", "at most 2,000", command] in rows
     assert ["b", "2.00", "", command] in rows
     assert ["c", "0.0001", "at least -0.0071", command] in rows
     assert "](benchmarks/results/performance.png)" in text
@@ -90,6 +90,7 @@ def test_a_missed_aim(run, report, tmp_path, figure):
     with pytest.raises(SystemExit, match="^aims missed: speed$"):
         run(f"{report.BEGIN}\n{report.END}", {**RESULT, "figures": figures})
     lines = (tmp_path / "README.md").read_text().splitlines()
+    assert any("| at least 4 and at most 6 |" in line for line in lines if "hit" in line)
     assert ["(missed)" in line for line in lines if "hit" in line or "speed" in line] == [0, 1]
 
 

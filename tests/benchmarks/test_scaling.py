@@ -13,19 +13,21 @@ BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
 def run(name, *options):
-    return subprocess.run(
+    """Runs a benchmark; returns what it wrote to the two streams."""
+    process = subprocess.run(
         [sys.executable, BENCHMARKS / name, *map(str, options)],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)},
-    ).stdout
+    )
+    return process.stdout, process.stderr
 
 
 def test_scaling(tmp_path):
     file, plot = tmp_path / "scaling.json", tmp_path / "plot.png"
     small = ("--preset", "small", "--users", 50, 5000, "--steps", 8, "--largest", 1e4)
-    output = run("scaling.py", *small, "--json", file, "--plot", plot)
+    output, _ = run("scaling.py", *small, "--json", file, "--plot", plot)
     result = json.loads(file.read_text())
     steps, evaluations = result["tables"]
     (figure,) = result["figures"]
@@ -46,14 +48,18 @@ def test_linearity(monkeypatch):
     points = [(10, 5.0, 2.0), (100, 6.0, 2.0), (1000, 62.0, 2.0)]
     (figure,) = linearity(points)
     assert figure["value"] == pytest.approx(1.5) and figure["at_most"] == 1.2
-    assert figure["name"] == "seconds of a candidate, 1,000 / 100 of them"
+    assert figure["name"] == (
+        "evaluation without encoding, seconds a candidate, 1,000 / 100 candidates"
+    )
     assert linearity(points[:1]) == []
 
 
 def test_large_evaluation(tmp_path):
     file = tmp_path / "large.json"
     small = ("--preset", "small", "--share", 0.001)
-    run("large_evaluation.py", *small, "--encoding-memory", 0.5, "--json", file)
+    _, messages = run("large_evaluation.py", *small, "--encoding-memory", 0.25, "--json", file)
+    assert "72,025 encoded articles would take" in messages
+    assert "more than encoding_memory, 0.25 GiB" in messages
     result = json.loads(file.read_text())
     figures = dict(result["tables"][0]["rows"])
     assert figures["impressions"] == "376"

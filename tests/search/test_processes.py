@@ -144,6 +144,21 @@ def test_a_worker_without_its_chief_ends(chief, tmp_path, port, ends):
     )
 
 
+def test_a_worker_whose_chief_goes_while_it_is_asked(chief, tmp_path, monkeypatch, ends):
+    """KerasTuner raises at once, before the watch is certain."""
+    monkeypatch.setattr(module, "_TIMEOUT", 0.1)
+    with pytest.raises(ConnectionError, match="reset"), following(tmp_path):
+        chief.die()
+        raise ConnectionError("reset")
+    assert ends[0][0] == CHIEF_GONE
+
+
+def test_an_error_with_a_chief_is_an_error(chief, tmp_path, ends):
+    with pytest.raises(ConnectionError, match="reset"), following(tmp_path):
+        raise ConnectionError("reset")
+    assert not ends
+
+
 def test_a_worker_ends_with_the_search(chief, tmp_path, ends):
     with following(tmp_path):
         chief.end()

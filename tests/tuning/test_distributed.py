@@ -81,7 +81,7 @@ def wait_until(condition, *processes):
     while not (value := condition()):
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.002)
     return value
 
 
@@ -287,7 +287,6 @@ def test_script_can_be_ended_while_it_starts(interpreter, tmp_path, log):
         stdout=subprocess.DEVNULL,
     )
     # Opened before what it is for has started, so that some of the script is still to come.
-    while not (tmp_path / "search.logs" / f"{log}.log").exists():
-        assert process.poll() is None
+    wait_until((tmp_path / "search.logs" / f"{log}.log").exists, process)
     process.terminate()
     assert process.wait(30) == 143

@@ -252,6 +252,8 @@ class NewsEncoder(tf.keras.Model):
         Returns:
             `[pairs]`.
         """
+        if features.keys is None:
+            return inner_products(user, features.values, rows, titles)
         vectors = self.pool(features, titles, rows, query)
         return inner_products(user, vectors, rows, tf.range(tf.size(rows)))
 

@@ -159,6 +159,11 @@ def following(folder: str | os.PathLike, patience: float = PATIENCE) -> Iterator
     watch.start()
     try:
         yield True
+    except Exception:
+        # What KerasTuner raises if the chief goes while it is asked: the watch ends the process.
+        if not chief.answers():
+            watch.join(2 * _ATTEMPTS * (_PAUSE + _TIMEOUT))
+        raise
     finally:
         left.set()
         watch.join()
