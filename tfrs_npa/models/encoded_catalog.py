@@ -84,8 +84,8 @@ class EncodedCatalog:
                 logger.warning(
                     "%s encoded articles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
                     "each batch encodes its own, which takes longer and scores the same. Allow "
-                    "more by `model.encoding_memory` (evaluate and predict: `--encoding-memory`), or "
-                    "set it to 0 if this is what you want",
+                    "more (`model.encoding_memory`, `tfrs-npa evaluate --encoding-memory`), or set "
+                    "it to 0 if this is what you want",
                     f"{len(lengths):,}",
                     size / 2**30,
                     memory / 2**30,
