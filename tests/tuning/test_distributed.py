@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import pathlib
@@ -268,6 +269,8 @@ def test_script_leaves_nothing_behind(interpreter, tmp_path, number, code):
         [ROOT / "tuning" / "distributed.sh", "2", "--run", tmp_path / "search"],
         env={**os.environ, "PYTHON": str(interpreter), "ENDS": ""},
         stdout=subprocess.DEVNULL,
+        # What runs the tests in the background may ignore Ctrl-C, and no shell can trap that.
+        preexec_fn=functools.partial(signal.signal, number, signal.SIG_DFL),
     )
     logs = tmp_path / "search.logs"
     names = {"chief", "worker-1", "worker-2"}
