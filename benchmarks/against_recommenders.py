@@ -95,7 +95,7 @@ def main() -> None:
     import recommenders_environment
     from tabulate import tabulate
 
-    from tfrs_npa.data.files import replacing
+    from tfrs_npa._files import atomic_file
 
     size = demo_sized_data.Size()
     if args.quick:
@@ -125,7 +125,7 @@ def main() -> None:
         print(f"\n{table['title']}\n")
         print(tabulate(table["rows"], table["headers"], "github", disable_numparse=True))
     if args.json:
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from recommenders_environment import Worker
 from tqdm import tqdm
 
 import tfrs_npa
-from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.loading import load_mind
 
 import tensorflow as tf  # isort: skip
 

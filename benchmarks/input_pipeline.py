@@ -69,7 +69,7 @@ def main() -> None:
         tables.append(table(title, headers, rows))
         show(tables[-1])
     if args.json is not None:
-        from tfrs_npa.data.files import replacing
+        from tfrs_npa._files import atomic_file
 
         result = {
             "title": "Input pipeline",
@@ -79,7 +79,7 @@ def main() -> None:
             "tables": tables,
             "figures": figures,
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -239,7 +239,7 @@ def write_sources(root: pathlib.Path, impressions: int) -> None:
     import absl.logging
     import tensorflow_datasets as tfds
 
-    from tfrs_npa.data.mind import load_mind
+    from tfrs_npa.data.loading import load_mind
     from tfrs_npa.datasets.mind import write_behaviors, write_news
 
     absl.logging.set_verbosity("error")  # that these are not the published files is no news
@@ -287,8 +287,8 @@ def start(root: pathlib.Path, source: str, cache: str | None) -> float:
     """Returns the seconds from opening the data to the first batch, as `tfrs-npa train` does it."""
     import tfrs_npa
     from tfrs_npa.data.cache import Cache
-    from tfrs_npa.data.parts import read_data
-    from tfrs_npa.data.settings import DataSettings
+    from tfrs_npa.data.splits import read_data
+    from tfrs_npa.settings import DataSettings
 
     config = tfrs_npa.NPAConfig()
     name = source if source.startswith("mind/") else root / source

@@ -20,7 +20,7 @@ import numpy as np
 from input_pipeline import made_up_news, made_up_pieces, show, table
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 
 import tensorflow as tf  # isort: skip
 
@@ -83,7 +83,7 @@ def main() -> None:
                 {"name": f"{name}, seconds", "value": seconds},
             ],
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ import machine
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 from tfrs_npa.metrics import ImpressionMetrics
 
 IMPRESSIONS = 73_152
@@ -89,7 +89,7 @@ def main() -> None:
             "tables": [{"title": size, "headers": ["", "s", "first call, s"], "rows": rows}],
             "figures": figures,
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ def main() -> None:
 
     import tensorflow as tf  # isort: skip
 
-    from tfrs_npa.data.files import replacing
+    from tfrs_npa._files import atomic_file
     from tfrs_npa.optimizers import LazyAdam
 
     environment = machine.describe() | {"tensorflow": tf.__version__}
@@ -81,7 +81,7 @@ def main() -> None:
             "tables": [{"title": title, "headers": headers, "rows": table}],
             "figures": [],
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

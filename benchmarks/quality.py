@@ -20,9 +20,9 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.parts import Parts
-from tfrs_npa.repeated_training import (
+from tfrs_npa._files import atomic_file
+from tfrs_npa.data.splits import Parts
+from tfrs_npa.runs.repeated import (
     at_least_one,
     begin,
     mean_and_deviation,
@@ -151,7 +151,7 @@ def main() -> None:
             "figures": figures(rows),
             "trainings": rows,
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

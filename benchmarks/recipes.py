@@ -21,10 +21,10 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.parts import Parts
-from tfrs_npa.data.training_rows import TrainingRows
-from tfrs_npa.repeated_training import begin, mean_and_deviation, parser, train_each, values
+from tfrs_npa._files import atomic_file
+from tfrs_npa.data.sampling import TrainingRows
+from tfrs_npa.data.splits import Parts
+from tfrs_npa.runs.repeated import begin, mean_and_deviation, parser, train_each, values
 
 RECIPES = ("ours", "recommenders", "paper")
 DIMENSIONS = (
@@ -122,7 +122,7 @@ def plot(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
     axes.set_xticks(range(2), groups.values())
     axes.set_ylabel("AUC, mean ± standard deviation")
     axes.figure.legend(loc="outside upper center", ncols=4)
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         axes.figure.savefig(temporary, format="png", dpi=150)
 
 

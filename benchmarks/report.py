@@ -20,7 +20,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 
 HERE = pathlib.Path(__file__).parent
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
@@ -42,7 +42,7 @@ def main() -> None:
     links = [path and os.path.relpath(path, args.readme.parent) for path in (everything, plot)]
     text = insert(args.readme.read_text(encoding="utf-8"), summary(results, *links))
     for path, content in ((everything, tables(results)), (args.readme, text)):
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     misses = [
         figure["name"] for result in results for figure in result["figures"] if missed(figure)
@@ -156,7 +156,7 @@ def draw(results: list[dict[str, Any]], path: pathlib.Path) -> None:
     axes.set_xlabel("times Microsoft Recommenders, logarithmic")
     if axes.get_legend_handles_labels()[0]:
         axes.figure.legend(loc="outside upper right", frameon=False)
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
     plt.close(figure)
 

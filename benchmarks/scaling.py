@@ -22,7 +22,7 @@ from input_pipeline import made_up_news, show, table
 from tqdm import tqdm
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 
 import tensorflow as tf  # isort: skip
 
@@ -74,7 +74,7 @@ def main() -> None:
             "tables": [steps, evaluations],
             "figures": [step_figure, *linearity(points)],
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -192,7 +192,7 @@ def draw(points: list[tuple[int, float, float]], path: pathlib.Path) -> None:
     axes.set_xlabel("candidates")
     axes.set_ylabel("seconds")
     axes.legend(frameon=False)
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         axes.figure.savefig(temporary, format="png", dpi=150)
 
 

@@ -26,7 +26,7 @@ from input_pipeline import made_up_news, show, table
 from tqdm import tqdm
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 
 import tensorflow as tf  # isort: skip
 import tensorflow_recommenders as tfrs
@@ -74,7 +74,7 @@ def main() -> None:
             "tables": [times, memory],
             "figures": bench.figures(),
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

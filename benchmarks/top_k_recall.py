@@ -18,9 +18,9 @@ import numpy as np
 from input_pipeline import show, table
 
 import tfrs_npa
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.mind import load_mind
-from tfrs_npa.run import Run
+from tfrs_npa._files import atomic_file
+from tfrs_npa.data.loading import load_mind
+from tfrs_npa.runs.run import Run
 
 import tensorflow as tf  # isort: skip
 
@@ -56,7 +56,7 @@ def main() -> None:
             "tables": [recalls, errors],
             "figures": [],
         }
-        with replacing(args.json) as temporary:
+        with atomic_file(args.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 

@@ -17,10 +17,10 @@ import tensorflow as tf
 from tabulate import tabulate
 
 import tfrs_npa
+from tfrs_npa._files import atomic_file
 from tfrs_npa.config import ATTENTION_KINDS
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.parts import Parts
-from tfrs_npa.repeated_training import (
+from tfrs_npa.data.splits import Parts
+from tfrs_npa.runs.repeated import (
     at_least_one,
     begin,
     mean_and_deviation,
@@ -123,7 +123,7 @@ def plot(path: pathlib.Path, rows: list[dict[str, str]], optimum: dict[str, floa
     axes.set_xticks(places, ["all users", "known users", "new users"])
     axes.set_ylabel("AUC, mean ± standard deviation")
     axes.figure.legend(loc="outside upper center", ncols=4)
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         axes.figure.savefig(temporary, format="png", dpi=150)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
-from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.loading import load_mind
 
 import tensorflow_recommenders as tfrs  # isort: skip
 

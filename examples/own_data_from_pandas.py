@@ -17,7 +17,7 @@ import pandas as pd
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.data.mind import MindData, load_mind
+from tfrs_npa.data.loading import MindData, load_mind
 
 LOG = ["impression_id", "user_id", "time", "news_id", "clicked"]
 

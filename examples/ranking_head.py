@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
-from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.loading import load_mind
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.metrics import ImpressionMetrics
 

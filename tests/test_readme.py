@@ -1,4 +1,4 @@
-"""The README's snippets, run one after the other as they are printed, on a smaller world."""
+"""The snippets of README and docs, run one after the other as printed, on a smaller world."""
 
 import functools
 import pathlib
@@ -12,7 +12,15 @@ import tensorflow_datasets as tfds
 import tfrs_npa
 from tfrs_npa.datasets.mind import synthetic
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
+# Each page continues the snippets of those before it.
+PAGES = ("README.md", "docs/searching.md", "docs/serving.md")
+
+
+def snippets(page):
+    """The compiled Python blocks of a page."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    return [compile(block, page, "exec") for block in blocks]
 
 
 @pytest.fixture
@@ -31,10 +39,7 @@ def test_snippets(small_world, monkeypatch, tmp_path):
     hyperband = keras_tuner.Hyperband
     monkeypatch.setattr(keras_tuner, "Hyperband", short_search)
     monkeypatch.chdir(tmp_path)
-    first, search, top_k = (
-        compile(code, "README.md", "exec")
-        for code in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    )
+    first, search, top_k, explain = (code for page in PAGES for code in snippets(page))
     names = {}
     exec(first, names)
     history = names["model"].history.history
@@ -54,3 +59,11 @@ def test_snippets(small_world, monkeypatch, tmp_path):
     query = {"user_id": ["U13"], "history": [["N2"]]}
     _, shown = names["index"](query, k=names["index"].num_articles)
     assert b"N99999" in shown.numpy()[0] and withdrawn not in shown.numpy()[0]
+
+    exec(explain, names)
+    candidates, history = names["batch"]["candidates"], names["batch"]["history"]
+    width = names["config"].title_length
+    assert names["word_weights"].shape == (*candidates.shape, width)
+    assert names["click_weights"].shape == history.shape
+    sums = names["click_weights"].numpy().sum(axis=1)
+    np.testing.assert_allclose(sums, history.numpy().any(axis=1), rtol=1e-5)

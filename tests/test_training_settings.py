@@ -1,6 +1,6 @@
 import pytest
 
-from tfrs_npa.training_settings import TrainingSettings
+from tfrs_npa.settings import TrainingSettings
 
 
 @pytest.mark.parametrize(

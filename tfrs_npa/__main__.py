@@ -2,6 +2,6 @@
 
 import sys
 
-from tfrs_npa_cli import main
+from tfrs_npa.cli import main
 
 sys.exit(main())

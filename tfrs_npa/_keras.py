@@ -1,10 +1,12 @@
-"""Chooses Keras 2 (`tf_keras`) for this process; imported first, and for that effect only.
+"""Chooses Keras 2 (`tf_keras`) for this process, and registers the data set `mind`.
 
-TensorFlow Recommenders runs on Keras 2 alone, whereas TensorFlow and KerasTuner take Keras 3
-unless told otherwise. What `import keras` gives a program does not change.
+TensorFlow Recommenders runs on Keras 2 alone, whereas TensorFlow and KerasTuner take Keras 3 unless
+told otherwise. This module is imported first, for its effects only, and imports nothing slow: what
+TensorFlow, KerasTuner and TensorFlow Datasets need happens when the program imports them. The
+meaning of `import keras` does not change.
 
 Raises:
-    ImportError: If the program uses Keras 3 already, through TensorFlow or KerasTuner.
+    ImportError: If the program already uses Keras 3, through TensorFlow or KerasTuner.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import os
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
+
+import wrapt
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -24,12 +28,14 @@ def _is_keras_3(class_: type) -> bool:
 def _choose_for_tensorflow() -> None:
     """Makes `tf.keras` and `tensorflow.keras` Keras 2, whether TensorFlow is imported or not."""
     before = os.environ.get(_VARIABLE)
-    # TensorFlow reads it when it is imported, and again when its Keras is first touched.
+    # TensorFlow reads it when it is imported, and again when its Keras is first used.
     os.environ[_VARIABLE] = "1"
+    if "tensorflow" not in sys.modules:
+        return
     import tensorflow as tf
     import tf_keras
 
-    # Each of these modules is resolved when it is first touched, and stays what it then became.
+    # Each of these modules is resolved when it is first used, and stays what it then became.
     classes = (
         tf.keras.Model,
         tf.initializers.Initializer,
@@ -58,8 +64,8 @@ class _KerasTunerFinder:
     """Imports KerasTuner, whenever the program does, with `keras` meaning Keras 2 meanwhile.
 
     KerasTuner reads `sys.modules["keras"]` only while it is imported, and refuses every
-    `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be simpler, but costs a
-    second at every start, and a KerasTuner that cannot be imported would then stop tfrs_npa too.
+    `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be simpler, but costs
+    seconds at every start, and a KerasTuner that cannot be imported would then stop tfrs_npa too.
     """
 
     @staticmethod
@@ -95,7 +101,12 @@ def _refuse_keras_tuner_with_keras_3() -> None:
         )
 
 
-# What may refuse comes before what changes the process.
+def _register_mind(_) -> None:
+    import tfrs_npa.datasets.mind  # noqa: F401  registers the builder
+
+
+# The checks come before what changes the process.
 _refuse_keras_tuner_with_keras_3()
 _choose_for_tensorflow()
 sys.meta_path.insert(0, _KerasTunerFinder)
+wrapt.register_post_import_hook(_register_mind, "tensorflow_datasets")

@@ -6,45 +6,17 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
+
+from tfrs_npa.recommenders import fields_of_npa_yaml, is_npa_yaml
 
 ATTENTION_FORMS = ("recommenders", "paper")
 ATTENTION_KINDS = ("personalized", "vanilla", "mean")
 HISTORY_SAMPLING = ("last", "random")
 WORD_INITIALIZERS = ("titles", "normal")
 SCHEDULES = ("constant", "linear", "cosine")
-
-# Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
-_RECOMMENDERS_NAMES = {
-    "title_size": "title_length",
-    "his_size": "history_length",
-    "npratio": "negatives_per_positive",
-    "word_emb_dim": "word_embedding_dim",
-    "user_emb_dim": "user_embedding_dim",
-    "filter_num": "num_filters",
-    "window_size": "window_size",
-    "attention_hidden_dim": "attention_dim",
-    "dropout": "dropout",
-    "learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "seed": "seed",
-}
-# Recommenders' keys with one value that NPA can express; anything else would be another model.
-_RECOMMENDERS_FIXED = {
-    "model_type": "npa",
-    "cnn_activation": "relu",
-    "loss": "cross_entropy_loss",
-    "optimizer": "adam",
-    "data_format": "news",
-}
-# Recommenders' keys that belong to a run (files, logging, number of epochs), not to the model.
-_RECOMMENDERS_IGNORED = frozenset(
-    "epochs show_step save_epoch save_model metrics wordEmb_file wordDict_file userDict_file "
-    "vertDict_file subvertDict_file MODEL_DIR support_quick_scoring word_size user_num".split()
-)
-_RECOMMENDERS_SECTIONS = frozenset(("data", "model", "train", "info"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +34,13 @@ class NPAConfig:
         news_attention: The same choice over the articles of a history.
         title_length: Words of a title that are read.
         history_length: Clicked articles of a user that are read.
-        history_sampling: `"last"` reads the latest clicks, `"random"` draws them anew for each
-            training row (evaluation always reads the latest).
+        history_sampling: `"last"` reads the latest clicks, `"random"` draws clicks for each training
+            row (evaluation always reads the latest).
         word_embedding_dim: Size E of a word embedding.
-        word_initializer: What the word table starts from where no pretrained vectors are given.
-            `"titles"`: vectors in which words of the same titles are alike, see
-            `tfrs_npa.data.title_word_vectors`; `"normal"`: draws with a standard deviation of 0.4.
+        word_initializer: Start of the word table when no pretrained vectors are given. `"titles"`:
+            vectors in which words of the same titles are alike, see
+            `tfrs_npa.data.word_vectors.title_word_vectors`; `"normal"`: draws with a standard
+            deviation of 0.4.
         user_embedding_dim: Size U of a user embedding.
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
@@ -75,7 +48,7 @@ class NPAConfig:
         filter_bias: Initial bias of the convolution; below zero, a filter fires for fewer words.
         attention_dim: Size A of the attention's hidden layer.
         dropout: Dropout rate after the word embedding and after the convolution.
-        pooling_dropout: Extra dropout rate on what an attention pools.
+        pooling_dropout: Extra dropout rate on the values that an attention pools.
         user_dropout: Share of training rows whose user is replaced by the unknown user, so that
             the unknown user's row is trained.
         mask_padding: If true, padded words and articles get no attention weight, padded word
@@ -119,20 +92,8 @@ class NPAConfig:
     seed: int = 42
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
-        for name, choices in (
-            ("attention", ATTENTION_FORMS),
-            ("word_attention", ATTENTION_KINDS),
-            ("news_attention", ATTENTION_KINDS),
-            ("history_sampling", HISTORY_SAMPLING),
-            ("word_initializer", WORD_INITIALIZERS),
-            ("schedule", SCHEDULES),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(choices)}."
-                )
+        for name in FIELD_TYPES:
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
 
     @classmethod
     def preset(cls, name: str) -> NPAConfig:
@@ -194,8 +155,8 @@ class NPAConfig:
         if not isinstance(values, Mapping):
             raise ValueError(f"{path} has to hold `name: value` lines; it holds {values!r}.")
         try:
-            if _RECOMMENDERS_SECTIONS & set(values):
-                values = _from_recommenders(values)
+            if is_npa_yaml(values):
+                values = fields_of_npa_yaml(values)
                 base = base or cls.preset("recommenders")
             return cls.from_dict(values, base)
         except ValueError as error:
@@ -265,63 +226,49 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": _SMALL,
 }
 
-_MINIMUM = {
-    "title_length": 1,
-    "history_length": 1,
-    "word_embedding_dim": 1,
-    "user_embedding_dim": 1,
-    "num_filters": 1,
-    "window_size": 1,
-    "attention_dim": 1,
-    "negatives_per_positive": 1,
-    "batch_size": 1,
-    "seed": 0,
+_CHOICES = {
+    "attention": ATTENTION_FORMS,
+    "word_attention": ATTENTION_KINDS,
+    "news_attention": ATTENTION_KINDS,
+    "history_sampling": HISTORY_SAMPLING,
+    "word_initializer": WORD_INITIALIZERS,
+    "schedule": SCHEDULES,
 }
+_LEAST = {"seed": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
 _LEARNING_RATES = ("learning_rate", "table_learning_rate")
 
 
-def _checked(field: dataclasses.Field, value: Any) -> Any:
+def _field_types() -> dict[str, type]:
+    hints = get_type_hints(NPAConfig)
+    # Of a type and None, the type.
+    return {name: (get_args(hint) or (hint,))[0] for name, hint in hints.items()}
+
+
+FIELD_TYPES = _field_types()
+"""Type of each field of `NPAConfig`: `str`, `bool`, `int` or `float`."""
+
+
+def _checked(name: str, value: Any) -> Any:
     """Returns `value` in the field's type, or raises a ValueError that names the field."""
-    kind = str(field.type).split(" ")[0]
-    if value is None and "None" in str(field.type):
+    type_, is_optional = FIELD_TYPES[name], name == "table_learning_rate"
+    if value is None and is_optional:
         return None
-    if kind == "str" and isinstance(value, str) or kind == "bool" and isinstance(value, bool):
-        return value
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        if value < _MINIMUM[field.name]:
-            raise ValueError(f"{field.name} is {value}; the least is {_MINIMUM[field.name]}.")
-        return value
-    if kind == "float" and not isinstance(value, bool):
+    if type_ is float and not isinstance(value, bool):
         try:
             value = float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
         except (TypeError, ValueError):
             pass
-        else:
-            if field.name in _RATES and not 0 <= value < 1:
-                raise ValueError(f"{field.name} is {value}; it has to be in [0, 1).")
-            if field.name in _LEARNING_RATES and not 0 < value < float("inf"):
-                raise ValueError(f"{field.name} is {value}; it has to be positive.")
-            return value
-    raise ValueError(f"{field.name} is {value!r}; it has to be of type {field.type}.")
-
-
-def _from_recommenders(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Translates the sections of Recommenders' npa.yaml to the fields of `NPAConfig`."""
-    values = {}
-    for section, entries in sections.items():
-        if section not in _RECOMMENDERS_SECTIONS:
-            raise ValueError(f"{section!r} is not a section of Recommenders' npa.yaml.")
-        if not isinstance(entries or {}, Mapping):
-            raise ValueError(f"{section} has to hold `name: value` lines; it holds {entries!r}.")
-        for key, value in (entries or {}).items():
-            if key == "dropout" and isinstance(value, list) and len(value) == 1:
-                value = value[0]  # some copies of the file write a rate for each layer
-            if key in _RECOMMENDERS_NAMES:
-                values[_RECOMMENDERS_NAMES[key]] = value
-            elif key in _RECOMMENDERS_FIXED:
-                if value != _RECOMMENDERS_FIXED[key]:
-                    raise ValueError(f"{key} is {value!r}; NPA has {_RECOMMENDERS_FIXED[key]!r}.")
-            elif key not in _RECOMMENDERS_IGNORED:
-                raise ValueError(f"{section}.{key} is not a key of Recommenders' npa.yaml.")
-    return values
+    if type(value) is not type_:
+        wanted = f"{type_.__name__} | None" if is_optional else type_.__name__
+        raise ValueError(f"{name} is {value!r}; it has to be of type {wanted}.")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        choices = ", ".join(_CHOICES[name])
+        raise ValueError(f"{name} is {value!r}; it has to be one of {choices}.")
+    if type_ is int and value < _LEAST.get(name, 1):
+        raise ValueError(f"{name} is {value}; it has to be at least {_LEAST.get(name, 1)}.")
+    if name in _RATES and not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it has to be in [0, 1).")
+    if name in _LEARNING_RATES and not 0 < value < float("inf"):
+        raise ValueError(f"{name} is {value}; it has to be positive.")
+    return value

@@ -1,31 +1,29 @@
-"""Files of predictions for the MIND leaderboard: made of scores, and measured."""
+"""Files of predictions for the MIND leaderboard: written from scores, and evaluated."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tabulate import tabulate
 from tqdm import tqdm
 
+from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
-from tfrs_npa.data.files import replacing
 from tfrs_npa.data.impressions import Impressions
-from tfrs_npa.data.predictions import prediction_lines, read_predictions
 from tfrs_npa.datasets.mind import MindFileError, read_behaviors
+from tfrs_npa.datasets.mind.predictions import prediction_lines, read_predictions
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.metrics.table import OF_ALL_USERS, as_numbers
 
 _TEXT = "prediction.txt"
 _ZIP = "prediction.zip"
-_COLUMNS = {"auc": "AUC", "mrr": "MRR", "ndcg_5": "nDCG@5", "ndcg_10": "nDCG@10"}
-# Impressions that are ranked or measured at a time.
+# Impressions that are ranked or evaluated at a time.
 _BLOCK = 1024
 
 
@@ -80,12 +78,12 @@ def write_predictions(
     """
     _require_distinct(impressions.impression_id)
     folder = pathlib.Path(folder)
-    tied = 0
-    is_labelled = bool(np.all(impressions.clicked[:1] >= 0))
-    measures = {"scores": _Measure(), "predictions": _Measure()} if is_labelled else {}
+    tied = candidates = 0
+    is_labelled = bool(np.all(impressions.take(slice(1)).clicked >= 0))
+    metrics = {name: _PackedMetrics() for name in ("scores", "predictions")} if is_labelled else {}
     with (
-        replacing(folder / _TEXT) as text,
-        replacing(folder / _ZIP) as archive,
+        atomic_file(folder / _TEXT) as text,
+        atomic_file(folder / _ZIP) as archive,
         tqdm(
             total=len(impressions), desc="Predicting", unit=" impressions", delay=2, disable=None
         ) as bar,
@@ -95,25 +93,26 @@ def write_predictions(
                 splits = block.candidate_splits
                 ranks, tied_in_block = ranks_of(values, splits)
                 tied += tied_in_block
+                candidates += len(values)
                 file.writelines(prediction_lines(block.impression_id, ranks, splits))
                 if is_labelled:
-                    measures["scores"].update(block.clicked, values, splits)
-                    measures["predictions"].update(block.clicked, 1 / ranks, splits)
+                    metrics["scores"].update(block.clicked, values, splits)
+                    metrics["predictions"].update(block.clicked, 1 / ranks, splits)
                 bar.update(len(block))
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
             opened.write(text, _TEXT)
     return {
         "impressions": len(impressions),
-        "candidates": len(impressions.candidate_values),
+        "candidates": candidates,
         "tied_impressions": tied,
-        "metrics": {name: measure.result() for name, measure in measures.items()},
+        "metrics": {name: means.result() for name, means in metrics.items()},
     }
 
 
 def evaluate_predictions(
     predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
 ) -> dict[str, float | None]:
-    """Measures a `prediction.txt` as the MIND leaderboard does: the score of rank r is 1 / r.
+    """Evaluates a `prediction.txt` as the MIND leaderboard does: the score of rank r is 1 / r.
 
     >>> evaluate_predictions("prediction.txt", "MINDsmall_dev/behaviors.tsv")["auc"]
 
@@ -132,7 +131,7 @@ def evaluate_predictions(
             candidates each; if there are no labels. Says how many, and which line.
         MindFileError: a file is missing, empty or damaged, or has a bad line.
     """
-    measure = _Measure()
+    metrics = _PackedMetrics()
     rows = enumerate(itertools.zip_longest(read_predictions(predictions), _truth(behaviors)), 1)
     while block := list(itertools.islice(rows, _BLOCK)):
         for line, (predicted, true) in block:
@@ -154,43 +153,30 @@ def evaluate_predictions(
         clicked = np.concatenate([clicked for _, (_, clicked) in pairs])
         ranks = np.concatenate([ranks for (_, ranks), _ in pairs])
         splits = ragged.splits_of(np.array([len(ranks) for (_, ranks), _ in pairs]))
-        measure.update(clicked, 1 / ranks, splits)
-    return measure.result()
+        metrics.update(clicked, 1 / ranks, splits)
+    return metrics.result()
 
 
-def metrics_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Formats metrics for people: a table of AUC, MRR, nDCG@5 and nDCG@10, a row for each title."""
-    return tabulate(
-        [[title, *(metrics[name] for name in _COLUMNS)] for title, metrics in rows.items()],
-        headers=["", *_COLUMNS.values()],
-        floatfmt=".4f",
-        missingval="-",
-    )
-
-
-class _Measure:
-    """Means of the metrics over packed impressions of users of any kind."""
+class _PackedMetrics:
+    """Means of the metrics over packed impressions of all users."""
 
     def __init__(self):
-        self._ranking = ImpressionMetrics()
+        self._metrics = ImpressionMetrics()
 
     def update(self, clicked, scores, splits):
         lengths = np.diff(splits)
         width = lengths.max()
-        self._ranking.update(
+        self._metrics.update(
             ragged.pad(clicked, splits[:-1], lengths, width),
             ragged.pad(scores, splits[:-1], lengths, width),
             mask=np.arange(width) < lengths[:, None],
             known_user=np.zeros(len(lengths), bool),
         )
 
-    def result(self):
-        values = {metric.name: float(metric.result()) for metric in self._ranking.metrics}
-        counts = {name: int(values[name]) for name in ("impressions", "skipped_impressions")}
-        # JSON has no NaN.
-        return {
-            name: None if math.isnan(values[name]) else values[name] for name in _COLUMNS
-        } | counts
+    def result(self) -> dict[str, float | None]:
+        found = self._metrics.result()
+        counts = {name: int(found[name]) for name in ("impressions", "skipped_impressions")}
+        return as_numbers({name: found[name] for name in OF_ALL_USERS}) | counts
 
 
 def _require_distinct(impression_ids):

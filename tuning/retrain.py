@@ -16,8 +16,8 @@ from tabulate import tabulate
 
 import tfrs_npa
 from tfrs_npa.data.cache import default_cache_dir
-from tfrs_npa.data.parts import Parts, read_data
-from tfrs_npa.repeated_training import at_least_one, mean_and_deviation, train_each, values
+from tfrs_npa.data.splits import Parts, read_data
+from tfrs_npa.runs.repeated import at_least_one, mean_and_deviation, train_each, values
 from tfrs_npa.search.folder import SearchFolder
 
 FIGURES = {

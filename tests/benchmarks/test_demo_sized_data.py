@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import tfrs_npa
-from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.loading import load_mind
 from tfrs_npa.datasets.mind import read_behaviors, read_news
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.title_word_vectors import title_word_vectors
+from tfrs_npa.data.word_vectors import title_word_vectors
 from tfrs_npa.datasets.mind.synthetic import SyntheticWorld
 
 

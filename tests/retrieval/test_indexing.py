@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfrs_npa
-import tfrs_npa.retrieval.title_blocks
+import tfrs_npa.models.title_blocks
 
 import tensorflow as tf  # isort: skip
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrs_npa
-import tfrs_npa.retrieval.title_blocks
-import tfrs_npa.retrieval.title_layout
+import tfrs_npa.models.title_blocks
+import tfrs_npa.models.title_layout
 
 import tensorflow as tf  # isort: skip
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tfrs_npa.search.folder import SearchFolder
-from tfrs_npa.search.settings import SearchSettings
-from tfrs_npa.search_space import SearchSpace
+from tfrs_npa.search.space import SearchSpace
+from tfrs_npa.settings import SearchSettings
 
 SETTINGS = SearchSettings("mind/small", tuner="random", max_trials=3, seed=7)
 

@@ -10,7 +10,7 @@ from keras_tuner.engine import trial as kt_trial
 
 from tfrs_npa.search import oracle as module
 from tfrs_npa.search.oracle import make_oracle, planned_trials
-from tfrs_npa.search.settings import SearchSettings
+from tfrs_npa.settings import SearchSettings
 
 SETTINGS = {
     "hyperband": SearchSettings("mind/small", tuner="hyperband", epochs=3, seed=5),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfrs_npa.search.progress import line
+
 from tfrs_npa.search.trials import TrialRecord
 
 VALUES = {"num_filters": 64, "learning_rate": 0.00123456, "schedule": "linear"}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tfrs_npa.search.settings import SearchSettings
+from tfrs_npa.settings import SearchSettings
 
 
 @pytest.mark.parametrize(

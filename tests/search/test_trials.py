@@ -9,8 +9,8 @@ from keras_tuner.engine import trial as kt_trial
 
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.oracle import make_oracle
-from tfrs_npa.search.settings import SearchSettings
 from tfrs_npa.search.trials import best, record, records, searched, write_csv
+from tfrs_npa.settings import SearchSettings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import keras_tuner
 import pytest
 import tensorflow_datasets as tfds
 
-from tfrs_npa.data.mind import load_mind
+from tfrs_npa.data.loading import load_mind
 
 README = pathlib.Path(__file__).parents[2] / "tuning" / "README.md"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tfrs_npa.search.folder import SearchFolder
-from tfrs_npa.search.settings import SearchSettings
+from tfrs_npa.settings import SearchSettings
 
 
 @pytest.fixture(scope="module")

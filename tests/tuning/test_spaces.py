@@ -8,8 +8,8 @@ import pytest
 
 import tfrs_npa
 from tfrs_npa.search.oracle import make_oracle
-from tfrs_npa.search.settings import SearchSettings
-from tfrs_npa.search_space import SearchSpace
+from tfrs_npa.search.space import SearchSpace
+from tfrs_npa.settings import SearchSettings
 
 SPACES = pathlib.Path(__file__).parents[2] / "tuning" / "spaces"
 

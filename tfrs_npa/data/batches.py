@@ -14,7 +14,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.pipelines import without_autotuning
-from tfrs_npa.data.training_rows import TrainingRows, histories
+from tfrs_npa.data.sampling import TrainingRows, histories
 from tfrs_npa.data.users import UserIndex
 
 # Batches that wait for the training.
@@ -35,19 +35,20 @@ def training_batches(
     Each pass over the data set is the next epoch: its order, its negatives and, if
     `config.history_sampling` is `"random"`, its histories depend on `config.seed` and the epoch and
     on nothing else. A pass counts from its first batch on, also when only that one is looked at.
-    `fit(steps_per_epoch=...)` goes on in a pass where it stopped, and needs the data set's
-    `.repeat()`, whose repetitions are the next epochs; without, training ends with the first pass.
+    `fit(steps_per_epoch=...)` continues a pass where it stopped, and needs the data set's
+    `.repeat()`, whose repetitions are the next epochs; without it, training ends with the first
+    pass.
 
     Impressions without a click, without labels, or with nothing but clicked articles give no rows.
 
     Args:
-        behaviors: a behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
-        catalog: numbers of the articles.
-        users: numbers of the users.
-        config: an `NPAConfig`.
-        features: names of other features to pass through.
-        initial_epoch: epoch of the first pass; give the number of epochs that were trained before
-            to continue a training as if it had not been interrupted.
+        behaviors: A behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
+        catalog: Indices of the articles.
+        users: Indices of the users.
+        config: An `NPAConfig`.
+        features: Names of other features to pass through.
+        initial_epoch: Epoch of the first pass; give the number of epochs that were trained before
+            to resume a training as if it had not been interrupted.
 
     Returns:
         A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,
@@ -57,12 +58,21 @@ def training_batches(
         batch if `config.mask_padding`, else `history_length`. The last batch may be smaller.
 
     Raises:
-        TypeError: if `behaviors` is neither of both.
+        TypeError: if `behaviors` is neither.
         ValueError: if a feature is missing or malformed, or there are no rows to train on.
     """
     impressions = _as_impressions(behaviors, catalog, users, features)
-    rows = TrainingRows(impressions, config)
-    steps = -(-len(rows) // config.batch_size)
+    return row_batches(TrainingRows(impressions, config), initial_epoch)
+
+
+def row_batches(rows: TrainingRows, initial_epoch: int = 0) -> tf.data.Dataset:
+    """Makes the batches of `training_batches` from training rows.
+
+    Args:
+        rows: The rows; `rows.steps` is the number of batches in an epoch.
+        initial_epoch: Epoch of the first pass.
+    """
+    config = rows.config
 
     @functools.lru_cache(maxsize=1)
     def order_of(epoch):
@@ -74,7 +84,7 @@ def training_batches(
         return rows.batch(chosen, np.random.default_rng([config.seed, epoch, step + 1]))
 
     width = 1 + config.negatives_per_positive
-    return _dataset(make, steps, impressions, config, width, initial_epoch)
+    return _dataset(make, rows.steps, rows.impressions, config, width, initial_epoch)
 
 
 def impression_batches(
@@ -89,12 +99,12 @@ def impression_batches(
     """Makes batches to evaluate on: whole impressions in file order, with their last clicks.
 
     Args:
-        behaviors: a behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
-        catalog: numbers of the articles.
-        users: numbers of the users.
-        config: an `NPAConfig`.
-        features: names of other features to pass through.
-        batch_size: impressions in a batch; `config.batch_size` by default.
+        behaviors: A behaviors data set (see `Impressions.from_dataset`), or `Impressions`.
+        catalog: Indices of the articles.
+        users: Indices of the users.
+        config: An `NPAConfig`.
+        features: Names of other features to pass through.
+        batch_size: Impressions in a batch; `config.batch_size` by default.
 
     Returns:
         A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,
@@ -103,7 +113,7 @@ def impression_batches(
         the right. `clicked` is -1 where there is no label. `history` is as in `training_batches`.
 
     Raises:
-        TypeError: if `behaviors` is neither of both.
+        TypeError: if `behaviors` is neither.
         ValueError: if a feature is missing or malformed, or there are no impressions.
     """
     impressions = _as_impressions(behaviors, catalog, users, features)
@@ -143,8 +153,8 @@ def _as_impressions(behaviors, catalog, users, features):
     )
     if articles >= len(catalog) or behaviors.user_id.max() >= len(users):
         raise ValueError(
-            "these impressions were converted with another catalogue or user index: an article or "
-            "user number is out of range"
+            "these impressions were converted with another catalogue or user index: the index of an "
+            "article or user is out of range"
         )
     kept = {name: behaviors.features[name] for name in features}
     return dataclasses.replace(behaviors, features=kept)

@@ -1,4 +1,4 @@
-"""What was read and converted once, kept on disk for the next time."""
+"""Caches preprocessed data on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import logging
 import os
 import pathlib
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -17,8 +16,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa._files import atomic_folder, is_temporary
+from tfrs_npa.settings import CACHE_BYTES
+
 # Part of every key, so that nothing is read that another version of this code has written.
-_FORMAT = 1
+_FORMAT = 2
 _PREFIX = "tfrs-npa-"
 _INDEX = "index.json"
 _BLOCK = 1 << 22
@@ -29,32 +31,32 @@ logger = logging.getLogger(__name__)
 class Cache:
     """Arrays by key, in a folder that several processes may use at once.
 
-    An entry is complete or not there: it is written under a temporary name, then moved into place.
-    One that is damaged all the same fails its checksum and is made anew. A folder that cannot be
-    written to costs a warning, and the time to make everything again.
+    An entry is complete or absent: it is written under a temporary name, then moved into place. A
+    damaged entry fails its checksum and is made again. A folder that cannot be written to costs a
+    warning, and the time to make everything every time.
 
     >>> cache = Cache("my-cache")
     >>> cache.json(["squares", 3], lambda: [number**2 for number in range(3)])
     [0, 1, 4]
 
     Args:
-        folder: made if missing, for its owner only. What is not an entry of a cache stays as it is.
-        max_bytes: beyond this size in all, the entries that were not used for longest are deleted.
+        folder: Created if missing, for its owner only. Files that are no entries are left alone.
+        max_bytes: Total size beyond which the least recently used entries are deleted.
     """
 
-    def __init__(self, folder: str | os.PathLike, max_bytes: int = 10 << 30):
+    def __init__(self, folder: str | os.PathLike, max_bytes: int = CACHE_BYTES):
         self.folder = pathlib.Path(folder)
         self.max_bytes = max_bytes
 
     def arrays(
         self, key: Any, make: Callable[[], Iterable[Mapping[str, np.ndarray]]]
     ) -> dict[str, np.ndarray]:
-        """Gives the arrays of a key; makes them if they are not there.
+        """Returns the arrays of a key; makes them if they are not cached.
 
         Args:
-            key: all that the arrays depend on; anything that JSON can hold.
-            make: gives the arrays by name, in pieces along the first axis. They hold numbers. Only
-                one piece is in memory at a time.
+            key: All that the arrays depend on; anything that JSON can hold.
+            make: Returns arrays of numbers by name, in pieces along the first axis. Only one piece
+                is in memory at a time.
 
         Returns:
             The arrays, read-only memory maps; arrays in memory if they could not be kept.
@@ -68,17 +70,22 @@ class Cache:
         if arrays is None:
             try:
                 self._store(entry, make)
+            except _SourceError as error:
+                raise error.error from error.error.__cause__
+            except OSError as error:
+                # Another process may have made the same meanwhile.
+                if (arrays := _load(entry)) is None:
+                    logger.warning("preprocessed data cannot be cached: %s", error)
+            else:
                 arrays = _load(entry)
-            except _DiskError as error:
-                logger.warning("preprocessed data cannot be kept: %s", error)
         return joined(make()) if arrays is None else arrays
 
     def json(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Gives the value of a key; makes it if it is not there.
+        """Returns the value of a key; makes it if it is not cached.
 
         Args:
-            key: all that the value depends on; anything that JSON can hold.
-            make: gives the value; anything that JSON can hold.
+            key: All that the value depends on; anything that JSON can hold.
+            make: Returns the value; anything that JSON can hold.
         """
 
         def pieces():
@@ -87,32 +94,21 @@ class Cache:
         return json.loads(self.arrays(key, pieces)["json"].tobytes())
 
     def _store(self, entry: pathlib.Path, make) -> None:
-        with _disk():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = tempfile.mkdtemp(prefix=f"{entry.name}-", dir=self.folder)
-        try:
-            _write(pathlib.Path(temporary), make())
-            with _disk():
-                try:
-                    os.rename(temporary, entry)
-                except OSError:
-                    # Another process made the same meanwhile, and may be reading it, or what is
-                    # there is damaged.
-                    if _load(entry) is None:
-                        shutil.rmtree(entry, ignore_errors=True)
-                        os.rename(temporary, entry)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with atomic_folder(entry) as temporary:
+            _write(temporary, _marked(make()))
         self._drop_oldest(entry)
 
     def _drop_oldest(self, newest: pathlib.Path) -> None:
-        """Keeps to `max_bytes`; what processes left behind that were killed goes the same way."""
+        """Keeps to `max_bytes`, leftovers of processes that were killed included."""
         ages = {}
-        for entry in self.folder.glob(f"{_PREFIX}*"):
-            with contextlib.suppress(OSError):  # another process deletes too
-                ages[entry] = entry.stat().st_mtime_ns
+        for entry in self.folder.iterdir():
+            # A temporary name ends with that of the entry.
+            if entry.name.startswith(_PREFIX) or is_temporary(entry) and _PREFIX in entry.name:
+                with contextlib.suppress(OSError):  # another process deletes too
+                    ages[entry] = entry.stat().st_mtime_ns
         total = 0
-        for entry in sorted(ages, key=ages.get, reverse=True):
+        for entry in sorted(ages, key=lambda entry: ages[entry], reverse=True):
             with contextlib.suppress(OSError):
                 total += sum(file.stat().st_size for file in entry.iterdir())
             if total > self.max_bytes and entry != newest:
@@ -120,7 +116,7 @@ class Cache:
 
 
 def default_cache_dir() -> pathlib.Path:
-    """Where the command line keeps preprocessed data: `tfrs-npa` in the user's cache folder.
+    """Returns where the command line caches data: `tfrs-npa` in the user's cache folder.
 
     That folder is `$XDG_CACHE_HOME`, or `~/.cache`.
     """
@@ -128,7 +124,7 @@ def default_cache_dir() -> pathlib.Path:
 
 
 def state_of(files: Iterable[str | os.PathLike]) -> list[list]:
-    """What tells whether files have changed: path, size in bytes, and times in ns.
+    """Returns what tells whether files have changed: path, size in bytes, and times in ns.
 
     The times are those of the last change of the content and of the entry in the file system: the
     second cannot be set back, as copying and unpacking programs do with the first.
@@ -158,16 +154,19 @@ def joined(pieces: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
 
 
-class _DiskError(Exception):
-    """Something about the cache's own files, not about what it was to hold."""
+class _SourceError(Exception):
+    """Carries an error of the source past the handling of errors of the cache's own files."""
+
+    def __init__(self, error: OSError):
+        super().__init__(str(error))
+        self.error = error
 
 
-@contextlib.contextmanager
-def _disk() -> Iterator[None]:
+def _marked(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Mapping[str, np.ndarray]]:
     try:
-        yield
+        yield from pieces
     except OSError as error:
-        raise _DiskError(str(error)) from error
+        raise _SourceError(error) from error
 
 
 def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
@@ -177,32 +176,27 @@ def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> 
         for piece in pieces:
             for name, array in piece.items():
                 if array.dtype.kind not in "biuf":
-                    raise TypeError(f"{name} is of {array.dtype}; a cache keeps numbers only")
-                with _disk():
-                    if name not in index:
-                        file = f"{len(index)}.bin"
-                        dtype, shape = array.dtype.str, [0, *array.shape[1:]]
-                        index[name] = {"file": file, "dtype": dtype, "shape": shape, "crc": 0}
-                        files[name] = stack.enter_context(open(folder / file, "wb"))
-                    data = _bytes_of(np.ascontiguousarray(array, index[name]["dtype"]))
-                    files[name].write(data)
+                    raise TypeError(f"{name} is of {array.dtype}; a cache holds numbers only")
+                if name not in index:
+                    file = f"{len(index)}.bin"
+                    dtype, shape = array.dtype.str, [0, *array.shape[1:]]
+                    index[name] = {"file": file, "dtype": dtype, "shape": shape, "crc": 0}
+                    files[name] = stack.enter_context(open(folder / file, "wb"))
+                data = _bytes_of(np.ascontiguousarray(array, index[name]["dtype"]))
+                files[name].write(data)
                 index[name]["crc"] = zlib.crc32(data, index[name]["crc"])
                 index[name]["shape"][0] += len(array)
-        with _disk():
-            for file in files.values():
-                file.flush()
-    with _disk():
-        (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an entry, None if it is not there or damaged."""
+    """Returns the arrays of an entry, None if it is absent or damaged."""
     try:
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
         arrays = {name: _mapped(entry, **columns) for name, columns in index.items()}
         with contextlib.suppress(OSError):  # a folder that can only be read
             os.utime(entry)
-    except Exception:  # whatever is wrong with it, it is made anew
+    except Exception:  # whatever is wrong with it, it is made again
         return None
     return arrays
 

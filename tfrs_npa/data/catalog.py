@@ -11,13 +11,12 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.sources import text_columns
+from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
-from tfrs_npa.data.title_word_vectors import title_word_vectors
 from tfrs_npa.data.vocabulary import Vocabulary, tokenize
-from tfrs_npa.data.word_vectors import WordVectors
+from tfrs_npa.data.word_vectors import WordVectors, title_word_vectors
 
 # Numbers of articles: padding (as for words), the unknown article, and the first of the others.
 PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
@@ -210,8 +209,8 @@ class NewsCatalog:
             raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
         folder = pathlib.Path(folder)
         with (
-            replacing(folder / _WORDS_FILE) as words,
-            replacing(folder / _ARTICLES_FILE) as articles,
+            atomic_file(folder / _WORDS_FILE) as words,
+            atomic_file(folder / _ARTICLES_FILE) as articles,
         ):
             self.vocabulary.save(words)
             with articles.open("w", encoding="utf-8") as file:

@@ -1,6 +1,7 @@
 """Packed rows of different lengths: one array of values, and where each row starts and ends in it.
 
-Row `i` is `values[splits[i] : splits[i + 1]]`, as in `tf.RaggedTensor`.
+Row `i` is `values[splits[i] : splits[i + 1]]`, as in `tf.RaggedTensor`. Where rows are a selection of
+others, splits are `[rows, 2]` instead: row `i` is `values[splits[i, 0] : splits[i, 1]]`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,29 @@ def splits_of(lengths: np.ndarray) -> np.ndarray:
 
 def bounds(splits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First positions `[rows]` and lengths `[rows]` of the chosen rows."""
-    starts = splits[rows]
-    return starts, splits[rows + 1] - starts
+    if splits.ndim == 2:
+        starts, ends = splits[rows, 0], splits[rows, 1]
+    else:
+        starts, ends = splits[rows], splits[rows + 1]
+    return starts, ends - starts
+
+
+def select(splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Splits `int64 [rows, 2]` of the chosen rows in the same values."""
+    starts, lengths = bounds(splits, rows)
+    return np.stack([starts, starts + lengths], axis=1)
 
 
 def gather(values: np.ndarray, splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The values of the chosen rows, packed in the order of `rows`."""
+    return values[positions(splits, rows)]
+
+
+def positions(splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Positions of the values of the chosen rows, in the order of `rows`."""
     starts, lengths = bounds(splits, rows)
     offsets = splits_of(lengths)
-    return values[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])]
+    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
 
 
 def pad(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
@@ -42,10 +57,10 @@ def smallest(keys: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         keys: `[rows, columns]`.
-        count: how many to choose.
+        count: How many to choose.
 
     Returns:
-        Column numbers `[rows, min(count, columns)]`.
+        Columns `[rows, min(count, columns)]`.
     """
     if count < keys.shape[1]:
         chosen = np.argpartition(keys, count - 1, axis=1)[:, :count]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 
 UNKNOWN = "[UNK]"
 
@@ -98,7 +98,7 @@ class StringIndex:
         for string in strings:
             if "\n" in string or "\r" in string:
                 raise ValueError(f"cannot save {string!r} one a line: it holds a line break")
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_text("".join(f"{string}\n" for string in strings), encoding="utf-8")
 
     @classmethod

@@ -1,15 +1,18 @@
-"""User ids to numbers."""
+"""User ids to indices."""
 
 from __future__ import annotations
 
-from tfrs_npa.data.sources import text_columns
+from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import StringIndex
+
+UNKNOWN_USER = 0
+"""Index of every user who is not in a `UserIndex`."""
 
 
 class UserIndex(StringIndex):
-    """Users and their numbers: 0 is the unknown user, others from 1 on in order of arrival.
+    """Users and their indices: 0 is the unknown user, others from 1 on in order of appearance.
 
-    The empty id is an anonymous visitor and so the unknown user too.
+    The empty id is an anonymous visitor, and so the unknown user too.
 
     >>> users = UserIndex().adapt([{"user_id": "U8"}, {"user_id": "U3"}, {"user_id": "U8"}])
     >>> users.index(["U3", "U99", "U8"]).tolist()
@@ -17,10 +20,10 @@ class UserIndex(StringIndex):
     """
 
     def adapt(self, behaviors) -> UserIndex:
-        """Forgets all users and adds those of `behaviors`.
+        """Replaces all users by those of `behaviors`.
 
         Args:
-            behaviors: a `tf.data.Dataset` or iterable of dicts, or a dict of columns, with the
+            behaviors: A `tf.data.Dataset` or iterable of dicts, or a dict of columns, with the
                 string feature `user_id`.
 
         Returns:
@@ -33,7 +36,7 @@ class UserIndex(StringIndex):
         return self.extend(behaviors)
 
     def extend(self, behaviors) -> UserIndex:
-        """Adds the users of `behaviors` that are new; the numbers of the others stay.
+        """Adds the new users of `behaviors`; the indices of the others stay.
 
         Args, Returns, Raises: as `adapt`.
         """
@@ -45,5 +48,5 @@ class UserIndex(StringIndex):
 
     @property
     def ids(self) -> list[str]:
-        """All user ids by number: `ids[0]` is `"[UNK]"`."""
+        """All user ids by index: `ids[0]` is `"[UNK]"`."""
         return self.strings

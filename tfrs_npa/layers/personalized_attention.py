@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.layers.byte_dropout import ByteDropout
+from tfrs_npa.layers.packed import packed_rows, packed_softmax
 from tfrs_npa.layers.sparse_products import weighted_sums
 
 # Large and finite: infinity times zero would be NaN in the gradient.
@@ -189,28 +190,6 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             "dropout": self.dropout,
             "seed": self.seed,
         }
-
-
-def packed_rows(lengths):
-    """Returns the sequence that each element of packed sequences belongs to, `[elements]`."""
-    return tf.repeat(tf.range(tf.size(lengths)), lengths)
-
-
-def packed_softmax(logits, lengths):
-    """Returns the softmax of each of several packed sequences.
-
-    Args:
-        logits: `[elements]`.
-        lengths: `[sequences]` elements of each sequence.
-
-    Returns:
-        `[elements]`.
-    """
-    rows, sequences = packed_rows(lengths), tf.size(lengths)
-    largest = tf.math.unsorted_segment_max(tf.stop_gradient(logits), rows, sequences)
-    weights = tf.exp(logits - tf.gather(largest, rows))
-    totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
-    return weights / tf.gather(totals, rows)
 
 
 def _dense(inputs, kernel, bias):

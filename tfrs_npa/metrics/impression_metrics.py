@@ -24,7 +24,7 @@ class ImpressionMetrics:
         >>> ranking = ImpressionMetrics()
         >>> ranking.update(
         ...     clicked=[[0, 1]], scores=[[0.2, 0.8]], mask=[[True, True]], known_user=[True])
-        >>> {metric.name: float(metric.result()) for metric in ranking.metrics}["auc_known_users"]
+        >>> float(ranking.result()["auc_known_users"])
         1.0
     """
 
@@ -64,6 +64,10 @@ class ImpressionMetrics:
                 )
         self._impressions.update_state(tf.ones_like(scored, tf.float64))
         self._skipped.update_state(tf.cast(~scored, tf.float64))
+
+    def result(self) -> dict[str, tf.Tensor]:
+        """Returns the metrics by name, scalars."""
+        return {metric.name: metric.result() for metric in self.metrics}
 
 
 class _Mean(tf.keras.metrics.Mean):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import types
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 
 # Titles that are encoded at a time.
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class EncodedCatalog:
-    """What a news encoder makes of every article, independent of users, while it is wanted.
+    """Every article encoded without a user, for the time of a `with` block.
 
     Args:
         encoder: The candidate tower.
@@ -37,9 +37,8 @@ class EncodedCatalog:
         def variable(shape, dtype):
             return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
 
-        # A plain namespace, so that Keras neither saves them nor counts them as weights. Shapes
-        # are open: another catalogue needs no new trace.
-        self._variables = types.SimpleNamespace(
+        # Shapes are open: another catalogue needs no new trace.
+        self._untracked = Untracked(
             values=variable([None, filters], dtype),
             keys=variable([None, key_dim if self._own_keys else 0], dtype),
             starts=variable([None], tf.int32),
@@ -53,11 +52,11 @@ class EncodedCatalog:
     @property
     def ready(self) -> tf.Variable:
         """Whether the catalogue is encoded, a boolean variable."""
-        return self._variables.ready
+        return self._untracked.ready
 
     def features(self) -> TitleFeatures:
         """Returns the features of the catalogue; title `i` is article `i`."""
-        own = self._variables
+        own = self._untracked
         values = own.values.read_value()
         keys = own.keys.read_value() if self._own_keys else values if self._has_keys else None
         return TitleFeatures(values, keys, own.starts.read_value(), own.lengths.read_value())
@@ -67,14 +66,14 @@ class EncodedCatalog:
         return self._size(self._encoder.title_lengths())
 
     def _size(self, lengths):
-        own = self._variables
+        own = self._untracked
         width = own.values.shape[1] + own.keys.shape[1]
         return int(lengths.sum(dtype=np.int64)) * width * own.values.dtype.size
 
     @contextlib.contextmanager
     def encoded(self, memory: int) -> Iterator[None]:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
-        own = self._variables
+        own = self._untracked
         try:
             lengths = self._encoder.title_lengths()
             size = self._size(lengths)
@@ -97,7 +96,7 @@ class EncodedCatalog:
                 part.assign(tf.zeros([0, *part.shape[1:]], part.dtype))
 
     def _encode_all(self, lengths):
-        own = self._variables
+        own = self._untracked
         articles, splits = len(lengths), np.append(0, np.cumsum(lengths))
         targets = {"values": own.values}
         if self._own_keys:

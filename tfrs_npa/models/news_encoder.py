@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +10,10 @@ import tensorflow as tf
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.byte_dropout import ByteDropout
-from tfrs_npa.layers.personalized_attention import (
-    PersonalizedAttention,
-    packed_rows,
-    packed_softmax,
-)
+from tfrs_npa.layers.packed import packed_rows, packed_softmax, packed_starts
+from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
+from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.layers.user_embedding import UserEmbedding
 
 
@@ -76,8 +73,7 @@ class NewsEncoder(tf.keras.Model):
         super().__init__(name=name)
         self.config = config
         self.user_embedding = user_embedding
-        # A plain namespace, so that Keras neither saves the tokens nor counts them as weights.
-        self._table = types.SimpleNamespace(
+        self._untracked = Untracked(
             tokens=tf.Variable(
                 tokens, trainable=False, dtype=tf.int32, shape=[None, None], name="tokens"
             )
@@ -118,7 +114,7 @@ class NewsEncoder(tf.keras.Model):
     @property
     def tokens(self) -> tf.Variable:
         """`[articles, title_length]` word indices of the articles that can be encoded."""
-        return self._table.tokens
+        return self._untracked.tokens
 
     def title_lengths(self) -> np.ndarray:
         """Returns the words of each article's title, as `TitleFeatures` counts them.
@@ -145,6 +141,19 @@ class NewsEncoder(tf.keras.Model):
         """
         return self.encode_titles(tf.gather(self.tokens, news_id), training)
 
+    def distinct_features(self, news_id, training=False):
+        """Encodes the distinct articles among some.
+
+        Args:
+            news_id: `[articles]` indices of the catalogue.
+            training: Whether dropout is on.
+
+        Returns:
+            The pair of `TitleFeatures` and `[articles]`, the title of each article in them.
+        """
+        distinct, titles = tf.unique(tf.cast(news_id, tf.int32))
+        return self.title_features(distinct, training), titles
+
     def encode_titles(self, tokens, training=False):
         """Encodes titles that need not be of articles, as `title_features`.
 
@@ -161,7 +170,7 @@ class NewsEncoder(tf.keras.Model):
         if self.attention.kind != "personalized":
             pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
             values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
-        return TitleFeatures(values, keys, tf.cumsum(lengths, exclusive=True), lengths)
+        return TitleFeatures(values, keys, packed_starts(lengths), lengths)
 
     def contextual_words(self, tokens, training=False):
         """Encodes the words of titles (Wu et al., KDD 2019, equation 1).
@@ -205,7 +214,7 @@ class NewsEncoder(tf.keras.Model):
         # What each word and its neighbours add up: rows of `projected`, `window` for each word.
         offsets = [step - (window - 1) // 2 for step in range(window)]
         number = tf.size(words)
-        first = tf.repeat(tf.cumsum(lengths, exclusive=True), lengths)
+        first = tf.repeat(packed_starts(lengths), lengths)
         before = tf.range(number) - first
         after = tf.repeat(lengths, lengths) - before
         # Vectors, because TensorFlow takes ten times longer over a comparison that broadcasts.
@@ -260,8 +269,7 @@ class NewsEncoder(tf.keras.Model):
     def call(self, inputs, training=False):
         """Encodes articles for users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
-        distinct, titles = tf.unique(inputs["news_id"])
-        features = self.title_features(distinct, training)
+        features, titles = self.distinct_features(inputs["news_id"], training)
         rows = tf.range(tf.shape(user_embedding)[0])
         query = self.attention.query(user_embedding)
         return self.pool(features, titles, rows, query)

@@ -9,7 +9,7 @@ import tensorflow_recommenders as tfrs
 
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
-from tfrs_npa.data.users import UserIndex
+from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
@@ -17,8 +17,7 @@ from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
-
-_ENCODING_MEMORY = 4 * 2**30
+from tfrs_npa.settings import ENCODING_MEMORY
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -50,10 +49,10 @@ class NPA(tfrs.Model):
         users: The users of the user table.
 
     Attributes:
-        encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, 4
-            GiB to begin with: 150,000 articles with 11 words each, at the dimensions of
-            `NPAConfig()`. A catalogue that needs more is encoded batch by batch, with the same
-            result and, unless it is 0, a warning that this takes longer.
+        encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, by
+            default 4 GiB: 150,000 articles with 11 words each, at the dimensions of `NPAConfig()`.
+            A catalogue that needs more is encoded batch by batch, with the same result and, unless
+            it is 0, a warning that this takes longer.
 
     Call arguments:
         features: A dict of `user_id` `[batch]`, `history` `[batch, history]` (0 at padding) and
@@ -72,7 +71,7 @@ class NPA(tfrs.Model):
         TensorShape([1, 2])
     """
 
-    # BackupAndRestore deletes the model's own when `fit` ends, and the next `fit` reads it.
+    # BackupAndRestore deletes the attribute of the model when `fit` ends; the next `fit` reads it.
     _training_state = None
 
     def __init__(self, config: NPAConfig, catalog: NewsCatalog, users: UserIndex, name="npa"):
@@ -100,7 +99,7 @@ class NPA(tfrs.Model):
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
         self._encoded_catalog = EncodedCatalog(self.candidate_tower)
-        self.encoding_memory = _ENCODING_MEMORY
+        self.encoding_memory = ENCODING_MEMORY
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
@@ -116,12 +115,26 @@ class NPA(tfrs.Model):
         """The mean loss and the ranking metrics, reset by Keras at every epoch."""
         return [self._loss_mean, *self._ranking.metrics]
 
-    def set_catalog(self, catalog: NewsCatalog) -> None:
-        """Replaces the articles that can be encoded, without touching a weight.
+    def add_articles(self, news=None) -> None:
+        """Adds articles to the catalogue, which can be scored from then on; no weight changes.
 
         Args:
-            catalog: Articles with the vocabulary that the model was made with, such as the
-                model's own catalogue after `extend`.
+            news: The articles, as `NewsCatalog.extend` takes them. None: those by which the model's
+                catalogue was extended directly.
+
+        Raises:
+            ValueError: as `NewsCatalog.extend`.
+        """
+        if news is not None:
+            self.catalog.extend(news)
+        if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
+            self.set_catalog(self.catalog)
+
+    def set_catalog(self, catalog: NewsCatalog) -> None:
+        """Replaces the articles that can be scored; no weight changes.
+
+        Args:
+            catalog: Articles with the vocabulary that the model was made with.
 
         Raises:
             ValueError: if the vocabulary is another one.
@@ -129,45 +142,36 @@ class NPA(tfrs.Model):
         if catalog.vocabulary != self.catalog.vocabulary:
             raise ValueError(
                 "The catalogue has another vocabulary than the word table of the model. "
-                "Add articles with `extend`, which leaves the words alone."
+                "Add articles with `add_articles`, which leaves the words alone."
             )
         self.catalog = catalog
         self.candidate_tower.tokens.assign(catalog.tokens(self.config.title_length))
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""
-        clicks, lengths, repeats = self.query_tower.clicks(features["history"])
-        candidates = tf.convert_to_tensor(features["candidates"])
+        clicks = self.query_tower.clicks(features["history"])
+        candidates = tf.cast(features["candidates"], tf.int32)
         slots = tf.where(candidates != PADDING)
         # History and candidates together, so that a title that is in both is encoded once.
-        articles = tf.concat([clicks, tf.gather_nd(candidates, slots)], axis=0)
+        articles = tf.concat([clicks.news_id, tf.gather_nd(candidates, slots)], axis=0)
         encoded, titles = self._encode(articles, training)
-        clicked, shown = tf.split(titles, [tf.size(clicks), tf.shape(slots)[0]])
+        clicked, shown = tf.split(titles, [tf.size(clicks.news_id), tf.shape(slots)[0]])
         user_embedding = self.user_embedding(features["user_id"], training=training)
-        query = self.candidate_tower.attention.query(user_embedding)
-        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
-        vectors = self.candidate_tower.pool(encoded, clicked, rows, query)
-        user = self.query_tower.encode(vectors, lengths, repeats, user_embedding, training)[
-            "output"
-        ]
-        owners = tf.cast(slots[:, 0], tf.int32)
-        logits = self.candidate_tower.score(encoded, shown, owners, query, user)
+        user = self.query_tower.encode(clicks, encoded, clicked, user_embedding, training)
+        logits = self.candidate_tower.score(
+            encoded, shown, tf.cast(slots[:, 0], tf.int32), user["word_query"], user["output"]
+        )
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
         return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
 
     def _encode(self, articles, training):
         """Returns title features, and the title of each article in them."""
-
-        def of_batch():
-            distinct, titles = tf.unique(articles)
-            return self.candidate_tower.title_features(distinct, training), titles
-
         if training:
-            return of_batch()
+            return self.candidate_tower.distinct_features(articles, training)
         return tf.cond(
             self._encoded_catalog.ready,
-            lambda: (self._encoded_catalog.features(), tf.cast(articles, tf.int32)),
-            of_batch,
+            lambda: (self._encoded_catalog.features(), articles),
+            lambda: self.candidate_tower.distinct_features(articles),
         )
 
     def compute_loss(self, features, training=False):
@@ -194,12 +198,12 @@ class NPA(tfrs.Model):
                 features["clicked"],
                 logits,
                 mask=features["candidates"] != PADDING,
-                known_user=features["user_id"] != 0,
+                known_user=features["user_id"] != UNKNOWN_USER,
             )
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
     def evaluate(self, *args, **kwargs):
-        """Measures the model, as `tf.keras.Model.evaluate`; encodes each title once."""
+        """Evaluates the model, as `tf.keras.Model.evaluate`; encodes each title once."""
         with self._encoded_catalog.encoded(self.encoding_memory):
             return super().evaluate(*args, **kwargs)
 

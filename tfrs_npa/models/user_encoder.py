@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.layers.packed import packed_rows
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
+
+
+class Clicks(NamedTuple):
+    """Histories, packed one after the other.
+
+    Attributes:
+        news_id: `[clicks]` int32 indices of the catalogue.
+        lengths: `[batch]` int32 clicks of each history.
+        slots: `[clicks]`, how many slots of the history each stands for; None: one.
+    """
+
+    news_id: tf.Tensor
+    lengths: tf.Tensor
+    slots: tf.Tensor | None
 
 
 class UserEncoder(tf.keras.Model):
@@ -57,21 +74,16 @@ class UserEncoder(tf.keras.Model):
             )
         self.built = True
 
-    def clicks(self, history):
+    def clicks(self, history) -> Clicks:
         """Packs histories.
 
         Padding is left out where it is masked. Where it takes part, its slots are alike: a history
-        has the padded article once, and how many slots that stands for.
+        has the padded article once, for all of them.
 
         Args:
             history: `[batch, history]` indices of the catalogue, 0 at padding.
-
-        Returns:
-            `news_id` `[clicks]`, the articles of one history after the other; `lengths` `[batch]`,
-            how many each has; `slots` `[clicks]`, the slots that each stands for, or None where
-            that is one everywhere.
         """
-        history = tf.convert_to_tensor(history)
+        history = tf.cast(history, tf.int32)
         kept = history != PADDING
         slots = None
         if not self.config.mask_padding:
@@ -81,42 +93,41 @@ class UserEncoder(tf.keras.Model):
             kept |= first
             slots = tf.boolean_mask(slots, kept)
         lengths = tf.math.count_nonzero(kept, 1, dtype=tf.int32)
-        return tf.boolean_mask(history, kept), lengths, slots
+        return Clicks(tf.boolean_mask(history, kept), lengths, slots)
 
-    def encode(self, vectors, lengths, slots, user_embedding, training=False):
-        """Pools the vectors of clicked articles.
+    def encode(self, clicks: Clicks, features, titles, user_embedding, training=False):
+        """Encodes users from their clicks, the only way from a history to a user vector.
 
         Args:
-            vectors: `[clicks, num_filters]`, the articles of one history after the other as its
-                user sees them.
-            lengths: `[batch]` clicks of each user.
-            slots: `[clicks]` slots that each stands for, or None: one; see `clicks`.
+            clicks: The result of `clicks`.
+            features: `TitleFeatures` that hold the titles of the clicked articles.
+            titles: `[clicks]` the title of each clicked article in `features`.
             user_embedding: `[batch, user_embedding_dim]`.
             training: Whether dropout is on.
 
         Returns:
-            A dict of `output` `[batch, num_filters]` and `attention`, a ragged `[batch,
-            (clicks)]`, the weights of the clicked articles, that of padding over all its slots.
+            A dict of `output`, `[batch, num_filters]` user vectors; `attention`, a ragged `[batch,
+            (clicks)]`, the weights of the clicked articles, that of padding over all its slots;
+            and `word_query`, what `attention.query` of the candidate tower makes of the users.
         """
+        word_query = self.news_encoder.attention.query(user_embedding)
+        rows = packed_rows(clicks.lengths)
+        vectors = self.news_encoder.pool(features, titles, rows, word_query)
         values = self.attention.dropped(vectors, training)
         query = self.attention.query(user_embedding)
         if self.attention.kind == "personalized":
-            query = tf.repeat(query, lengths, axis=0)
+            query = tf.repeat(query, clicks.lengths, axis=0)
         keys = self.attention.keys(values)
-        pooled = self.attention.pool_packed(values, keys, query, lengths, slots)
+        pooled = self.attention.pool_packed(values, keys, query, clicks.lengths, clicks.slots)
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
-            has_clicks = lengths[:, tf.newaxis] > 0
+            has_clicks = clicks.lengths[:, tf.newaxis] > 0
             pooled["output"] = tf.where(has_clicks, pooled["output"], default)
-        return pooled
+        return {**pooled, "word_query": word_query}
 
     def call(self, inputs, training=False):
         """Encodes users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
-        news_id, lengths, slots = self.clicks(inputs["history"])
-        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
-        distinct, titles = tf.unique(news_id)
-        features = self.news_encoder.title_features(distinct, training)
-        query = self.news_encoder.attention.query(user_embedding)
-        vectors = self.news_encoder.pool(features, titles, rows, query)
-        return self.encode(vectors, lengths, slots, user_embedding, training)["output"]
+        clicks = self.clicks(inputs["history"])
+        features, titles = self.news_encoder.distinct_features(clicks.news_id, training)
+        return self.encode(clicks, features, titles, user_embedding, training)["output"]

@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.retrieval.article_top_k import ArticleTopK, best
-from tfrs_npa.retrieval.title_blocks import TitleBlocks
-
-_DTYPES = ("float32", "bfloat16")
+from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.settings import DEFAULT_K, DTYPES
 
 
 class PersonalizedTopK(ArticleTopK):
@@ -57,19 +56,21 @@ class PersonalizedTopK(ArticleTopK):
         ValueError: if k is less than 1, or `dtype` is another one.
     """
 
-    def __init__(self, model: NPA, k: int = 10, dtype: str = "float32", name: str | None = None):
+    def __init__(
+        self, model: NPA, k: int = DEFAULT_K, dtype: str = "float32", name: str | None = None
+    ):
         super().__init__(model, k, name)
-        if dtype not in _DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(_DTYPES)}.")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.")
         blocks = TitleBlocks(model.candidate_tower, dtype)
-        self._own.exact = dtype == "float32"
-        self._own.blocks = blocks
-        self._own.width = model.config.num_filters + blocks.query_dim
+        self._untracked.is_exact = dtype == "float32"
+        self._untracked.blocks = blocks
+        self._untracked.width = model.config.num_filters + blocks.query_dim
         strings = tf.TensorSpec([None, None], tf.string)
-        self._own.best = tf.function(
+        self._untracked.best = tf.function(
             self._best,
             input_signature=[
-                tf.TensorSpec([None, self._own.width], tf.float32),
+                tf.TensorSpec([None, self._untracked.width], tf.float32),
                 tf.TensorSpec([], tf.int32),
                 strings,
                 strings,
@@ -79,12 +80,12 @@ class PersonalizedTopK(ArticleTopK):
 
     def is_exact(self) -> bool:
         """Whether scores are those of the towers: True in float32, False in bfloat16."""
-        return self._own.exact
+        return self._untracked.is_exact
 
     @property
     def bytes_per_article(self) -> float:
         """Bytes that the encoded titles take, for each article."""
-        return self._own.blocks.size / max(1, self.num_articles)
+        return self._untracked.blocks.size / max(1, self.num_articles)
 
     @property
     def resources(self) -> tf.Module:
@@ -93,8 +94,8 @@ class PersonalizedTopK(ArticleTopK):
         A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
         attribute.
         """
-        model, module = self._own.model, tf.Module()
-        module.articles, module.blocks = self._own.articles, self._own.blocks
+        model, module = self._untracked.model, tf.Module()
+        module.articles, module.blocks = self._untracked.articles, self._untracked.blocks
         module.users, module.tokens = model.users.table, model.candidate_tower.tokens
         module.weights = list(model.weights)
         return module
@@ -115,26 +116,26 @@ class PersonalizedTopK(ArticleTopK):
             The layer itself.
 
         Raises:
-            ValueError: if nothing is indexed yet, the model has another catalogue since, an article
+            ValueError: if nothing is indexed yet, the model has been given another catalogue since, an article
                 to withdraw is not there, or as `index_from_dataset`. Nothing is changed then.
         """
         self._require_index()
-        own, withdraw = self._own, list(withdraw)
+        own, withdraw = self._untracked, list(withdraw)
         if not own.articles.knows(own.model.catalog):
             raise ValueError(
                 "The model has another catalogue than what is indexed: call `index` or "
                 "`index_from_dataset`."
             )
         leaving = own.model.catalog.index(withdraw)
-        missing = [id for id, there in zip(withdraw, np.isin(leaving, own.numbers)) if not there]
+        missing = [id for id, there in zip(withdraw, np.isin(leaving, own.indices)) if not there]
         if missing:
             raise ValueError(
                 f"{len(missing):,} of the articles to withdraw are not indexed, such as "
                 f"{missing[0]!r}."
             )
-        staying = np.setdiff1d(own.numbers, leaving)
-        added = [] if news is None else self._numbers_of(news)
-        return self._index(np.union1d(staying, added).astype(np.int64), anew=False)
+        staying = np.setdiff1d(own.indices, leaving)
+        added = [] if news is None else self._indices_of(news)
+        return self._index(np.union1d(staying, added).astype(np.int64), from_scratch=False)
 
     def query_embeddings(self, queries) -> tf.Tensor:
         """Returns what users look like to the index.
@@ -154,16 +155,16 @@ class PersonalizedTopK(ArticleTopK):
             ValueError: as `call`.
         """
         self._require_index()
-        return self._own.embed(*self._features(queries))
+        return self._untracked.embed(*self._features(queries))
 
-    def _encode(self, numbers, anew):
-        self._own.blocks.update(numbers, anew)
+    def _encode(self, indices, from_scratch):
+        self._untracked.blocks.update(indices, from_scratch)
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         k, history = self._checked_k(k, self.num_articles), None
         if isinstance(queries, Mapping):
             user_id, history = self._features(queries)
-            users = self._own.embed(user_id, history)
+            users = self._untracked.embed(user_id, history)
         else:
             users = self._embeddings(queries)
             if exclude_history:
@@ -171,10 +172,10 @@ class PersonalizedTopK(ArticleTopK):
         filters = self._filters(
             users.shape[0], exclusions, candidates, history if exclude_history else None
         )
-        return self._own.best(users, k, *filters)
+        return self._untracked.best(users, k, *filters)
 
     def _embeddings(self, queries):
-        width = self._own.width
+        width = self._untracked.width
         expected = (
             f"queries have to be a dict of user_id and history, or embeddings [batch, {width}]"
         )
@@ -186,7 +187,7 @@ class PersonalizedTopK(ArticleTopK):
             raise ValueError(f"{expected}; found {users.shape}.")
         return users
 
-    def _best(self, users, k, left_out, left, only_left):
-        articles = self._own.articles
-        hidden = articles.mask(left_out) | (only_left & ~articles.mask(left))
-        return best(self._own.blocks.scores(users), hidden, articles.ids.read_value(), k)
+    def _best(self, users, k, excluded, allowed, only_allowed):
+        articles = self._untracked.articles
+        hidden = articles.mask(excluded) | (only_allowed & ~articles.mask(allowed))
+        return best(self._untracked.blocks.scores(users), hidden, articles.ids.read_value(), k)

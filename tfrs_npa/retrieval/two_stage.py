@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.retrieval.article_top_k import ArticleTopK, best
-from tfrs_npa.retrieval.title_blocks import TitleBlocks
+from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.settings import DEFAULT_K
 
 # Titles that are encoded at a time.
 _CHUNK = 4096
@@ -54,7 +56,7 @@ class TwoStageTopK(ArticleTopK):
     def __init__(
         self,
         model: NPA,
-        k: int = 10,
+        k: int = DEFAULT_K,
         shortlist: int = 500,
         retrieval: tfrs.layers.factorized_top_k.TopK | None = None,
         name: str | None = None,
@@ -63,19 +65,19 @@ class TwoStageTopK(ArticleTopK):
         if k > shortlist:
             raise ValueError(f"k is {k}; the shortlist has only {shortlist} articles.")
         config = model.config
-        self._own.shortlist = shortlist
-        self._own.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
-        self._own.width = config.num_filters + TitleBlocks(model.candidate_tower).query_dim
-        self._own.average = tf.function(
+        self._untracked.shortlist = shortlist
+        self._untracked.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
+        self._untracked.width = config.num_filters + TitleBlocks(model.candidate_tower).query_dim
+        self._untracked.average = tf.function(
             self._average, input_signature=[tf.TensorSpec([None], tf.int32)]
         )
-        number, places = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
-        self._own.rank = tf.function(
+        number, positions = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
+        self._untracked.rank = tf.function(
             self._rank,
             input_signature=[
-                tf.TensorSpec([None, self._own.width], tf.float32),
-                places,
-                places,
+                tf.TensorSpec([None, self._untracked.width], tf.float32),
+                positions,
+                positions,
                 number,
                 number,
                 number,
@@ -101,88 +103,89 @@ class TwoStageTopK(ArticleTopK):
         Raises:
             ValueError: as `call`.
         """
-        own = self._own
+        own = self._untracked
         _, found = self(queries, k)
         users = own.embed(*self._features(queries))
         blocks, scores = TitleBlocks(own.model.candidate_tower), []
-        for first in range(0, len(own.numbers), _CHUNK):
-            blocks.update(own.numbers[first : first + _CHUNK], anew=True)
+        for first in range(0, len(own.indices), _CHUNK):
+            blocks.update(own.indices[first : first + _CHUNK], from_scratch=True)
             scores.append(blocks.scores(users))
         scores, k = tf.concat(scores, axis=1), found.shape[1]
         _, exact = best(scores, tf.zeros([1, 1], tf.bool), own.articles.ids.read_value(), k)
         pairs = zip(found.numpy(), exact.numpy(), strict=True)
         return float(np.mean([len(set(a) & set(b)) / k for a, b in pairs]))
 
-    def _encode(self, numbers, anew):
+    def _encode(self, indices, from_scratch):
         vectors = [
-            self._own.average(tf.constant(numbers[first : first + _CHUNK], tf.int32))
-            for first in range(0, len(numbers), _CHUNK)
+            self._untracked.average(tf.constant(indices[first : first + _CHUNK], tf.int32))
+            for first in range(0, len(indices), _CHUNK)
         ]
-        self._own.retrieval.index(tf.concat(vectors, axis=0), tf.range(len(numbers)))
+        self._untracked.retrieval.index(tf.concat(vectors, axis=0), tf.range(len(indices)))
 
-    def _average(self, numbers):
-        tower = self._own.model.candidate_tower
-        vectors = tower({"user_id": tf.zeros_like(numbers), "news_id": numbers})
+    def _average(self, indices):
+        tower = self._untracked.model.candidate_tower
+        unknown = tf.fill(tf.shape(indices), UNKNOWN_USER)
+        vectors = tower({"user_id": unknown, "news_id": indices})
         return tf.cast(vectors, tf.float32)
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
-        own, articles = self._own, self.num_articles
+        own, articles = self._untracked, self.num_articles
         most = min(own.shortlist, articles)
         k = self._checked_k(k, most)
         user_id, history = self._features(queries)
         users = own.embed(user_id, history)
-        left_out, left, only_left = self._filters(
+        excluded, allowed, only_allowed = self._filters(
             users.shape[0], exclusions, candidates, history if exclude_history else None
         )
-        left_out = own.articles.places(left_out)
-        if only_left:
-            return own.rank(users, own.articles.places(left), left_out, k, most, tf.int32.max)
+        excluded = own.articles.positions(excluded)
+        if only_allowed:
+            return own.rank(users, own.articles.positions(allowed), excluded, k, most, tf.int32.max)
         length = most
         if exclusions is not None or exclude_history:
             # As many more as may have to go.
-            more = tf.reduce_max(tf.math.count_nonzero(left_out >= 0, axis=1, dtype=tf.int32))
+            more = tf.reduce_max(tf.math.count_nonzero(excluded >= 0, axis=1, dtype=tf.int32))
             length = tf.minimum(most + tf.maximum(more, 0), articles)
             length = length if tf.is_symbolic_tensor(length) else int(length)
-        _, places = own.retrieval(users[:, : own.model.config.num_filters], k=length)
-        return own.rank(users, tf.cast(places, tf.int32), left_out, k, most, most)
+        _, positions = own.retrieval(users[:, : own.model.config.num_filters], k=length)
+        return own.rank(users, tf.cast(positions, tf.int32), excluded, k, most, most)
 
-    def _rank(self, users, places, left_out, k, width, limit):
-        """Returns the k best of `places`.
+    def _rank(self, users, positions, excluded, k, width, limit):
+        """Returns the k best of `positions`.
 
         Args:
             users: `[batch, num_filters + Q]` float32.
-            places: `[batch, n]` or `[1, n]` among the indexed articles, best first; -1: none.
-            left_out: `[batch, m]` or `[1, m]` of them that must not come back.
+            positions: `[batch, n]` or `[1, n]` among the indexed articles, best first; -1: none.
+            excluded: `[batch, m]` or `[1, m]` of them that must not come back.
             k: A scalar.
-            width: The least to choose from; what is missing is nothing.
-            limit: How many of `places` to rank.
+            width: The least number of positions to choose from; missing ones count as -1.
+            limit: How many of `positions` to rank.
         """
-        own, tower = self._own, self._own.model.candidate_tower
+        own, tower = self._untracked, self._untracked.model.candidate_tower
         rows = tf.shape(users)[0]
-        places = tf.pad(
-            tf.broadcast_to(places, [rows, tf.shape(places)[1]]),
-            [[0, 0], [0, tf.maximum(width - tf.shape(places)[1], 0)]],
+        positions = tf.pad(
+            tf.broadcast_to(positions, [rows, tf.shape(positions)[1]]),
+            [[0, 0], [0, tf.maximum(width - tf.shape(positions)[1], 0)]],
             constant_values=-1,
         )
-        left_out = tf.sort(tf.broadcast_to(left_out, [rows, tf.shape(left_out)[1]]))
-        left_out = tf.pad(left_out, [[0, 0], [0, 1]], constant_values=tf.int32.max)
-        at = tf.searchsorted(left_out, places)
-        ranked = (places >= 0) & (tf.gather(left_out, at, batch_dims=1) != places)
+        excluded = tf.sort(tf.broadcast_to(excluded, [rows, tf.shape(excluded)[1]]))
+        excluded = tf.pad(excluded, [[0, 0], [0, 1]], constant_values=tf.int32.max)
+        at = tf.searchsorted(excluded, positions)
+        ranked = (positions >= 0) & (tf.gather(excluded, at, batch_dims=1) != positions)
         ranked &= tf.cumsum(tf.cast(ranked, tf.int32), axis=1) <= limit
         # In the order of the catalogue, which decides between equal scores.
-        places = tf.sort(tf.where(ranked, places, -1))
+        positions = tf.sort(tf.where(ranked, positions, -1))
         # An approximate layer that finds too few repeats one, and so may candidates.
-        first = tf.zeros_like(places[:, :1], tf.bool)
-        hidden = tf.concat([first, places[:, 1:] == places[:, :-1]], axis=1) | (places < 0)
-        places = tf.maximum(places, 0)
-        distinct, titles = tf.unique(tf.reshape(places, [-1]))
-        features = tower.title_features(tf.gather(own.articles.numbers, distinct))
-        rows = tf.repeat(tf.range(tf.shape(places)[0]), tf.shape(places)[1])
+        first = tf.zeros_like(positions[:, :1], tf.bool)
+        hidden = tf.concat([first, positions[:, 1:] == positions[:, :-1]], axis=1) | (positions < 0)
+        positions = tf.maximum(positions, 0)
+        distinct, titles = tf.unique(tf.reshape(positions, [-1]))
+        features = tower.title_features(tf.gather(own.articles.indices, distinct))
+        rows = tf.repeat(tf.range(tf.shape(positions)[0]), tf.shape(positions)[1])
         users = tf.cast(users, tower.compute_dtype)
         vectors, queries = tf.split(users, [tower.config.num_filters, -1], axis=1)
         scores = tower.score(features, titles, rows, queries, vectors)
-        scores = tf.cast(tf.reshape(scores, tf.shape(places)), tf.float32)
-        return best(scores, hidden, tf.gather(own.articles.ids.read_value(), places), k)
+        scores = tf.cast(tf.reshape(scores, tf.shape(positions)), tf.float32)
+        return best(scores, hidden, tf.gather(own.articles.ids.read_value(), positions), k)
 
 
 def _stock_layer(k):

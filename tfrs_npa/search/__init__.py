@@ -1,1 +1,1 @@
-"""Searching hyper-parameters with KerasTuner: the folder of a search, its trials, its results."""
+"""Searching hyper-parameters with KerasTuner."""

@@ -1,33 +1,33 @@
-"""The folder that a search leaves behind, and what is in it."""
+"""The folder of a search, and what is in it."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 
-from tfrs_npa.result_folder import ResultFolder
-from tfrs_npa.search.settings import SearchSettings
-from tfrs_npa.search_space import SearchSpace
+from tfrs_npa.runs.folder import ResultFolder
+from tfrs_npa.search.space import SearchSpace
+from tfrs_npa.settings import SearchSettings
 
-# Of a search that was given no space: every hyper-parameter of the documented one.
+# The space of a search that was given none: every hyper-parameter of the documented one.
 _WHOLE_SPACE = "others: searched\n"
 
 
 class SearchFolder(ResultFolder):
     """The folder of a search.
 
-    It holds `search.yaml` (settings), `space.yaml` (the space, as it was given), `trials/`
-    (KerasTuner's own files: the state of the search, and a folder with the best checkpoint of each
-    trial), `tensorboard/`, `trials.csv`, and at the end `config.yaml`, `results.json`,
-    `objective.png` and `hyperparameters.png`. It appears with the first two, and all but the
-    checkpoints is replaced as a whole, so it can be read and resumed whenever the search is cut
-    off.
+    It holds `search.yaml` (settings), `space.yaml` (the space, as it was given), `data.json` (a
+    fingerprint of the data), `trials/` (KerasTuner's own files: the state of the search, and a
+    folder with the best checkpoint of each trial), `tensorboard/`, `trials.csv`, and at the end
+    `config.yaml`, `results.json`, `objective.png` and `hyperparameters.png`. It is created with the
+    first two, and every file but the checkpoints is replaced as a whole, so it can be read and
+    resumed whenever the search is interrupted.
 
     Args:
-        path: the folder.
+        path: The folder.
 
     Raises:
-        ValueError: if it is not there or not of a search.
+        ValueError: if it does not exist or is not a search's.
     """
 
     kind = "search"
@@ -35,6 +35,19 @@ class SearchFolder(ResultFolder):
     settings_name = "search.yaml"
     settings_type = SearchSettings
     other_name = "space.yaml"
+    file_patterns = (
+        "trials/*.json",
+        "trials/trial_*/*.json",
+        "trials/trial_*/checkpoint*",
+        "trials/trial_*/failure.txt",
+        "tensorboard/*events.out.tfevents.*",
+        "trials.csv",
+        "config.yaml",
+        "results.json",
+        "objective.png",
+        "hyperparameters.png",
+        "chief_process.json",
+    )
 
     @classmethod
     def create(
@@ -44,23 +57,23 @@ class SearchFolder(ResultFolder):
         space: str | os.PathLike | None = None,
         overwrite: bool = False,
     ) -> SearchFolder:
-        """Makes the folder of a search that has not begun.
+        """Creates the folder of a search that has not started.
 
         Args:
-            path: the folder.
-            settings: what the search is given.
+            path: The folder.
+            settings: The settings of the search.
             space: YAML file of the space, see `SearchSpace.from_yaml`; None: the whole documented
                 space.
-            overwrite: replace a search that is there.
+            overwrite: Whether to replace an existing search.
 
         Raises:
-            ValueError: if there is something already, or the space is not as it should be.
+            ValueError: if something exists there already, or the space is malformed.
         """
         text = _WHOLE_SPACE
         if space is not None:
-            SearchSpace.from_yaml(space)  # what is wrong with it is said with its own name
+            SearchSpace.from_yaml(space)  # errors name the file that was given
             text = pathlib.Path(space).read_text(encoding="utf-8")
-        with cls._appearing(path, settings, overwrite) as temporary:
+        with cls._created(path, settings, overwrite) as temporary:
             (temporary / cls.other_name).write_text(text, encoding="utf-8")
         return cls(path)
 

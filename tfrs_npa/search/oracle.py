@@ -1,4 +1,4 @@
-"""KerasTuner's oracles, which choose the trials, made to bear a process that ends at any time."""
+"""Oracles, which choose the trials: KerasTuner's, made crash-safe."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import keras_tuner as kt
 import numpy as np
 from keras_tuner.engine import trial as kt_trial
 
-from tfrs_npa.data.files import replacing
-from tfrs_npa.search.settings import SearchSettings
+from tfrs_npa._files import atomic_file
+from tfrs_npa.settings import DEFAULT_TRIALS, SearchSettings
 
 OBJECTIVE = "val_auc"
-_DEFAULT_TRIALS = 20
-# Trials that fail one after another before the search ends: the fourth would fail too.
+# Trials that fail in a row before the search ends: the next would fail too.
 _FAILURES = 3
 
 logger = logging.getLogger(__name__)
 
 
-class _Lasting:
-    """What each of KerasTuner's oracles gets besides.
+class _CrashSafe:
+    """Mixin that makes an oracle crash-safe.
 
     Attributes:
-        on_end: called with a trial when it has ended.
+        on_end: Called with a trial when it has ended.
     """
 
     on_end: Callable[[kt_trial.Trial], None] | None = None
     _failed_in_a_row = 0
 
-    # KerasTuner writes in place: cut off in the middle, it could not read its own file again.
+    # KerasTuner writes in place: interrupted, it could not read its own file again.
     def save(self):
         _write_whole(self._get_oracle_fname(), self)
 
@@ -43,17 +42,17 @@ class _Lasting:
     def reload(self):
         self._remove_unknown_trials()
         super().reload()
-        # The end of a trial is written before the trial is taken off the list of ongoing ones.
+        # The end of a trial is written before the trial leaves the list of ongoing ones.
         ended = set(self.end_order)
         self._retry_queue = [i for i in dict.fromkeys(self._retry_queue) if i not in ended]
         for trial_id in self._retry_queue:
             trial = self.trials[trial_id]
-            # What was measured before counts once, when it is measured again.
+            # Metrics from before the interruption would count twice.
             trial.metrics = type(trial.metrics)()
             trial.score, trial.message = None, None
 
     def _remove_unknown_trials(self):
-        """Removes trials that were written when the oracle was not, with the number of the next."""
+        """Removes trials that were written after the oracle, which would reuse their ids."""
         with open(self._get_oracle_fname(), encoding="utf-8") as file:
             known = set(json.load(file)["start_order"])
         for folder in pathlib.Path(self._project_dir).glob("trial_*"):
@@ -76,30 +75,30 @@ class _Lasting:
         failed = trial.status == kt_trial.TrialStatus.FAILED
         self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
         if self._failed_in_a_row == _FAILURES:
-            logger.warning("%d trials in a row failed: no more are begun", _FAILURES)
+            logger.warning("%d trials in a row failed: no more are started", _FAILURES)
         if self.on_end is not None:
             self.on_end(trial)
 
 
-class RandomSearch(_Lasting, kt.oracles.RandomSearchOracle):
-    """Draws each trial by itself."""
+class RandomSearch(_CrashSafe, kt.oracles.RandomSearchOracle):
+    """Draws each trial independently."""
 
 
-class Bayesian(_Lasting, kt.oracles.BayesianOptimizationOracle):
+class Bayesian(_CrashSafe, kt.oracles.BayesianOptimizationOracle):
     """Chooses a trial by a Gaussian process over those that ended."""
 
 
-class Hyperband(_Lasting, kt.oracles.HyperbandOracle):
-    """Gives many trials few epochs, and goes on with the best."""
+class Hyperband(_CrashSafe, kt.oracles.HyperbandOracle):
+    """Gives many trials few epochs, and continues the best."""
 
 
-class Grid(_Lasting, kt.oracles.GridSearchOracle):
-    """Goes through all combinations."""
+class Grid(_CrashSafe, kt.oracles.GridSearchOracle):
+    """Tries all combinations."""
 
     def reload(self):
-        """Goes on where the search was cut off."""
+        """Resumes an interrupted search."""
         super().reload()
-        # KerasTuner does not keep where it was. Combinations are begun in their order.
+        # KerasTuner does not save its position. Combinations are started in order.
         for before, trial_id in zip([None, *self.start_order], self.start_order):
             self._ordered_ids.insert(trial_id, before)
         self._populate_next = list(self.end_order)
@@ -107,8 +106,8 @@ class Grid(_Lasting, kt.oracles.GridSearchOracle):
 
 def make_oracle(settings: SearchSettings):
     """Returns the oracle of the tuner that the settings name, with `val_auc` to maximize."""
-    # KerasTuner counts up from its seed, draw by draw: neighbours would draw nearly the same. It
-    # takes 0 for none.
+    # KerasTuner counts up from its seed, draw by draw: adjacent seeds would draw nearly the same.
+    # It takes 0 for no seed.
     seed = int(np.random.default_rng(settings.seed).integers(1, 2**31))
     common = {
         "objective": kt.Objective(OBJECTIVE, "max"),
@@ -122,11 +121,11 @@ def make_oracle(settings: SearchSettings):
     if settings.tuner == "grid":
         return Grid(max_trials=settings.max_trials, **common)
     kind = {"random": RandomSearch, "bayesian": Bayesian}[settings.tuner]
-    return kind(max_trials=settings.max_trials or _DEFAULT_TRIALS, **common)
+    return kind(max_trials=settings.max_trials or DEFAULT_TRIALS, **common)
 
 
 def planned_trials(oracle) -> int | None:
-    """The most trials that an oracle will choose; None if it does not know."""
+    """Returns the most trials that an oracle will choose; None if it does not know."""
     counts = [] if oracle.max_trials is None else [oracle.max_trials]
     if isinstance(oracle, Hyperband):
         counts.append(
@@ -141,5 +140,5 @@ def planned_trials(oracle) -> int | None:
 
 
 def _write_whole(path, stateful) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(stateful.get_state()), encoding="utf-8")

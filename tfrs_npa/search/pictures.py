@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Collection, Sequence
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 from tfrs_npa.search.oracle import OBJECTIVE
 from tfrs_npa.search.trials import COMPLETED, FAILED, TrialRecord, searched
 
@@ -92,5 +92,5 @@ def _scatter(axes, places, trials: Sequence[TrialRecord]) -> None:
 def _save(figure, path, trials: Sequence[TrialRecord]) -> None:
     if len({trial.epochs for trial in trials}) > 1:
         figure.suptitle("the paler, the fewer epochs", fontsize="small")
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -1,33 +1,46 @@
-"""Running a search, in a process of its own or as one of many."""
+"""Runs a search, alone or as the chief or a worker of many processes."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
 import time
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_npa._files import atomic_file
 from tfrs_npa.data.cache import Cache
-from tfrs_npa.data.files import replacing
-from tfrs_npa.data.parts import Parts, read_data
-from tfrs_npa.evaluation import evaluate_model, popularity_counts
-from tfrs_npa.hypermodel import NPAHyperModel
-from tfrs_npa.search.folder import SearchFolder
-from tfrs_npa.search.oracle import OBJECTIVE
-from tfrs_npa.search.pictures import plot_hyperparameters, plot_objective
-from tfrs_npa.search.processes import (
-    PATIENCE,
+from tfrs_npa.data.splits import Splits, load_splits
+from tfrs_npa.runs.evaluation import evaluate_model, popularity_counts
+from tfrs_npa.search.cluster import (
+    CHIEF,
+    WORKER,
+    announce_chief,
     check_environment,
-    fail_deadly_trial,
-    following,
-    leading,
+    role,
+    watch_chief,
 )
-from tfrs_npa.search.progress import follow
-from tfrs_npa.search.trials import FAILED, TrialRecord, best, records, write_csv
-from tfrs_npa.search.tuner import CHIEF, WORKER, SearchTuner, role
+from tfrs_npa.search.folder import SearchFolder
+from tfrs_npa.search.hypermodel import NPAHyperModel
+from tfrs_npa.search.oracle import OBJECTIVE, planned_trials
+from tfrs_npa.search.pictures import plot_hyperparameters, plot_objective
+from tfrs_npa.search.trials import (
+    FAILED,
+    TrialRecord,
+    best,
+    describe,
+    record,
+    records,
+    write_csv,
+)
+from tfrs_npa.search.tuner import SearchTuner, fail_deadly_trial
+from tfrs_npa.settings import CHIEF_TIMEOUT
+
+logger = logging.getLogger(__name__)
 
 
 class SearchFailed(RuntimeError):
@@ -38,61 +51,85 @@ def search(
     folder: str | os.PathLike,
     cache: Cache | None = None,
     verbose: int = 0,
-    patience: float = PATIENCE,
+    chief_timeout: float = CHIEF_TIMEOUT,
 ) -> dict[str, Any] | None:
-    """Runs a search whose folder is there, or goes on with it: there is no difference.
+    """Starts or resumes the search in a folder: there is no difference.
 
-    A trial that was cut off begins again, with Hyperband from the trial that it continues. What
-    this process does is KerasTuner's choice, by `KERASTUNER_ORACLE_IP`, `KERASTUNER_ORACLE_PORT`
-    and `KERASTUNER_TUNER_ID`: all of the search where they are not set; else it hands out trials
-    to the workers and writes the results, or it is a worker. All of them share the folder.
+    An interrupted trial is repeated; with Hyperband, from the trial that it continues. KerasTuner's
+    variables `KERASTUNER_ORACLE_IP`, `KERASTUNER_ORACLE_PORT` and `KERASTUNER_TUNER_ID` decide what
+    this process does: the whole search if they are not set; else it either hands out trials to the
+    workers and writes the results, or is a worker. All processes share the folder.
 
     Args:
-        folder: of the search, see `SearchFolder.create`.
-        cache: where preprocessed data is kept.
+        folder: The folder of the search, see `SearchFolder.create`.
+        cache: Keeps preprocessed data.
         verbose: 1 shows Keras's progress bar of the final evaluation.
-        patience: seconds that a worker waits for its chief to come up.
+        chief_timeout: Seconds that a worker waits for its chief to start.
 
     Returns:
-        What `results.json` then holds: the figures of `evaluate_model` for the best checkpoint of
-        the best trial, on impressions that no trial saw; beside them `parts`, `objective`, `best`
-        (the trial) and `trials` (how many were completed and how many failed). None in a worker.
+        The content of `results.json`: the result of `evaluate_model` for the best checkpoint of the
+        best trial, on impressions that no trial saw; beside it `parts`, `objective`, `best` (the
+        trial) and `trials` (how many were completed and how many failed). None in a worker.
 
     Raises:
-        ValueError: if anything about the settings, the space or the data is not as it should be.
+        ValueError: if anything is wrong with the settings, the space or the data; if a search is
+            resumed and the data has changed.
         SearchFailed: if no trial was completed; says why they failed.
-        ChiefGone: if a worker's chief does not come up. When it goes later, the process ends.
+        ChiefGone: if a worker's chief does not start. If it goes away later, the process ends.
     """
     check_environment()
     if role() != WORKER:
         return _search(SearchFolder(folder), cache, verbose)
-    with following(folder, patience) as goes_on:
-        if goes_on:
+    with watch_chief(folder, chief_timeout) as has_chief:
+        if has_chief:
             _search(SearchFolder(folder), cache, verbose)
     return None
 
 
 def _search(folder: SearchFolder, cache: Cache | None, verbose: int) -> dict[str, Any] | None:
     settings = folder.settings
-    catalog, parts = read_data(settings, cache)
+    catalog, splits = load_splits(settings, cache)
+    fingerprint = splits.fingerprint(catalog)
+    folder.require_same_data(splits.data.name, fingerprint)
     hypermodel = NPAHyperModel(
-        catalog, parts.train, parts.stopping, folder.space_file, users=parts.users
+        catalog, splits.train, splits.validation, folder.space_file, users=splits.users
     )
     tuner = SearchTuner(folder, hypermodel)
     if role() == WORKER:
         fail_deadly_trial(tuner)
     else:
-        follow(tuner.oracle, folder)
-    log = tf.keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
-    with leading(folder.path) if role() == CHIEF else contextlib.nullcontext():
-        tuner.search(epochs=settings.epochs, callbacks=[log], verbose=0)
-    return None if role() == WORKER else _results(folder, tuner, parts, verbose)
+        folder.save_data_fingerprint(fingerprint)
+        _report_trials(tuner.oracle, folder)
+    tensorboard = tf.keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
+    with announce_chief(folder.path) if role() == CHIEF else contextlib.nullcontext():
+        tuner.search(epochs=settings.epochs, callbacks=[tensorboard], verbose=0)
+    return None if role() == WORKER else _results(folder, tuner, splits, verbose)
+
+
+def _report_trials(oracle, folder: SearchFolder) -> None:
+    """Writes `trials.csv` and logs a line whenever a trial ends."""
+    planned = planned_trials(oracle)
+    oracle.on_end = functools.partial(_report_trial, oracle, folder, planned)
+    ended, started = len(oracle.end_order), len(oracle.start_order)
+    if started:
+        logger.info("resuming: %d trials have ended, %d were interrupted", ended, started - ended)
+    elif planned is not None:
+        logger.info("%d trials are planned", planned)
+
+
+def _report_trial(oracle, folder: SearchFolder, planned: int | None, trial) -> None:
+    trials = records(oracle, folder)
+    write_csv(folder.path / "trials.csv", trials)
+    ended = record(trial, folder)
+    defaults = {hp.name: hp.default for hp in oracle.get_space().space}
+    level = logging.WARNING if ended.status == FAILED else logging.INFO
+    logger.log(level, describe(ended, best(trials), len(oracle.end_order), planned, defaults))
 
 
 def _results(
-    folder: SearchFolder, tuner: SearchTuner, parts: Parts, verbose: int
+    folder: SearchFolder, tuner: SearchTuner, splits: Splits, verbose: int
 ) -> dict[str, Any]:
-    """Writes what came out of a search that has ended."""
+    """Writes the results of a search that has ended."""
     trials = records(tuner.oracle, folder)
     write_csv(folder.path / "trials.csv", trials)
     winner = best(trials)
@@ -107,21 +144,21 @@ def _results(
     plot_hyperparameters(folder.path / "hyperparameters.png", trials, logarithmic)
     trial = tuner.oracle.get_trial(winner.trial)
     config = tuner.hypermodel.space.config(trial.hyperparameters)
-    with replacing(folder.path / "config.yaml") as temporary:
+    with atomic_file(folder.path / "config.yaml") as temporary:
         temporary.write_text(config.to_yaml(), encoding="utf-8")
     started = time.monotonic()
-    figures = evaluate_model(
+    evaluation = evaluate_model(
         tuner.load_model(trial),
-        parts.data,
-        parts.names["report"],
-        parts.report,
-        popularity_counts(parts.train, tuner.hypermodel.catalog),
+        splits.data,
+        splits.names["report"],
+        splits.test,
+        popularity_counts(splits.train, tuner.hypermodel.catalog),
         verbose,
     )
-    evaluation = time.monotonic() - started
+    evaluation_seconds = time.monotonic() - started
     seconds = [trial.seconds for trial in trials if trial.seconds is not None]
-    results = figures | {
-        "parts": parts.names,
+    results = evaluation | {
+        "parts": splits.names,
         "objective": {"name": OBJECTIVE, "value": winner.score},
         "best": {
             "trial": winner.trial,
@@ -132,9 +169,9 @@ def _results(
             "completed": sum(trial.score is not None for trial in trials),
             "failed": sum(trial.status == FAILED for trial in trials),
         },
-        "seconds": {"trials": sum(seconds), "evaluation": evaluation},
+        "seconds": {"trials": sum(seconds), "evaluation": evaluation_seconds},
     }
-    with replacing(folder.path / "results.json") as temporary:
+    with atomic_file(folder.path / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
 
@@ -145,6 +182,6 @@ def _why_none(folder: SearchFolder, trials: list[TrialRecord]) -> str:
         counts[trial.reason] = counts.get(trial.reason, 0) + 1
     reasons = "; ".join(f"{count} times {reason}" for reason, count in counts.items())
     return (
-        f"none of {len(trials)} trials was completed: {reasons or 'none was begun'} (all of it is "
+        f"none of {len(trials)} trials was completed: {reasons or 'none was started'} (details are "
         f"in {folder.trials}/trial_*/failure.txt)"
     )

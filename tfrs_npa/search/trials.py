@@ -6,34 +6,34 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.oracle import OBJECTIVE
 
-COMPLETED, FAILED, CUT_OFF = "completed", "failed", "cut off"
-# Of Hyperband's own, beside the hyper-parameters.
+COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
+# Prefix of values that are Hyperband's own.
 _INTERNAL = "tuner/"
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """What is known of a trial.
+    """A row of the table of trials.
 
     Attributes:
-        trial: its id.
-        status: `completed`, `failed`, or `cut off`: begun and not ended.
-        score: the best `val_auc` of its epochs; None unless it is completed.
-        first_epoch: the epoch it began with; above 1 where Hyperband went on with another trial.
-        epochs: the epoch it was to end with.
-        best_epoch: the epoch of the best `val_auc`, counted from 1.
-        seconds: how long it took.
-        values: the hyper-parameters that the tuner chose, by name.
-        reason: why it failed, in a line.
+        trial: Its id.
+        status: `completed`, `failed` or `interrupted`.
+        score: The best `val_auc` of its epochs; None unless it is completed.
+        first_epoch: Its first epoch; above 1 if it continues another trial of Hyperband's.
+        epochs: Its last epoch, as planned.
+        best_epoch: The epoch of the best `val_auc`, counted from 1.
+        seconds: How long it took.
+        values: The hyper-parameters that the tuner chose, by name.
+        reason: Why it failed, in a line.
     """
 
     trial: str
@@ -48,18 +48,18 @@ class TrialRecord:
 
 
 def record(trial: kt.engine.trial.Trial, folder: SearchFolder) -> TrialRecord:
-    """Returns what is known of a trial.
+    """Returns the record of a trial.
 
     Args:
-        trial: KerasTuner's.
-        folder: of the search.
+        trial: KerasTuner's trial.
+        folder: The folder of the search.
     """
-    status = {"COMPLETED": COMPLETED, "FAILED": FAILED}.get(trial.status, CUT_OFF)
+    status = {"COMPLETED": COMPLETED, "FAILED": FAILED}.get(trial.status, INTERRUPTED)
     values = trial.hyperparameters.values
-    begun = values.get(f"{_INTERNAL}initial_epoch", 0)
+    trained = values.get(f"{_INTERNAL}initial_epoch", 0)
     noted = {}
     note = folder.trials / f"trial_{trial.trial_id}" / "run.json"
-    if status != CUT_OFF and note.exists():
+    if status != INTERRUPTED and note.exists():
         noted = json.loads(note.read_text(encoding="utf-8"))
     reason = noted.get("reason")
     if status == FAILED and reason is None:
@@ -69,9 +69,9 @@ def record(trial: kt.engine.trial.Trial, folder: SearchFolder) -> TrialRecord:
         trial=trial.trial_id,
         status=status,
         score=float(trial.score) if completed else None,
-        first_epoch=begun + 1,
+        first_epoch=trained + 1,
         epochs=values.get(f"{_INTERNAL}epochs", folder.settings.epochs),
-        best_epoch=begun + trial.best_step + 1 if completed else None,
+        best_epoch=trained + trial.best_step + 1 if completed else None,
         seconds=noted.get("seconds"),
         values={name: value for name, value in values.items() if not name.startswith(_INTERNAL)},
         reason=reason,
@@ -79,18 +79,50 @@ def record(trial: kt.engine.trial.Trial, folder: SearchFolder) -> TrialRecord:
 
 
 def records(oracle: kt.Oracle, folder: SearchFolder) -> list[TrialRecord]:
-    """Returns what is known of each trial, in the order in which they were begun."""
+    """Returns the records of all trials, in the order in which they were started."""
     return [record(oracle.trials[trial], folder) for trial in oracle.start_order]
 
 
 def best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The completed trial with the best score; None if there is none."""
+    """Returns the completed trial with the best score; None if there is none."""
     completed = [trial for trial in trials if trial.status == COMPLETED]
     return max(completed, key=lambda trial: trial.score, default=None)
 
 
+def describe(
+    trial: TrialRecord,
+    top: TrialRecord | None,
+    number: int,
+    planned: int | None,
+    defaults: Mapping[str, Any],
+) -> str:
+    """Describes a trial in a line: how good it is, and its hyper-parameters that are no defaults.
+
+    Args:
+        trial: A trial that has ended.
+        top: The best trial so far; None if there is none.
+        number: How many trials have ended, this one included.
+        planned: How many there will be, if known.
+        defaults: The value of each hyper-parameter that the search starts from.
+    """
+    count = f"{number} of {planned}" if planned else str(number)
+    values = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trial.values.items()
+        if value != defaults.get(name)
+    ]
+    details = ", ".join([*values, f"epochs {trial.first_epoch} to {trial.epochs}"])
+    took = "" if trial.seconds is None else f"; {trial.seconds:.0f} s"
+    if trial.status == FAILED:
+        return f"trial {trial.trial} ({count}) failed: {trial.reason}; {details}{took}"
+    so_far = "the best so far" if trial == top else f"best {top.score:.4f}"
+    return (
+        f"trial {trial.trial} ({count}): {OBJECTIVE} {trial.score:.4f}, {so_far}; {details}{took}"
+    )
+
+
 def searched(trials: Sequence[TrialRecord]) -> list[str]:
-    """The hyper-parameters that have more than one value in the trials."""
+    """Returns the hyper-parameters that have more than one value in the trials."""
     names = dict.fromkeys(name for trial in trials for name in trial.values)
     return [
         name
@@ -100,11 +132,11 @@ def searched(trials: Sequence[TrialRecord]) -> list[str]:
 
 
 def write_csv(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> None:
-    """Writes a row for each trial: what is known of it, and its hyper-parameters."""
+    """Writes a row for each trial: its record, and its hyper-parameters."""
     names = [field.name for field in dataclasses.fields(TrialRecord) if field.name != "values"]
     columns = [{"score": OBJECTIVE}.get(name, name) for name in names[:-1]]
     values = list(dict.fromkeys(name for trial in trials for name in trial.values))
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, *values, names[-1]])
         for trial in trials:

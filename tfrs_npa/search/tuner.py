@@ -1,4 +1,4 @@
-"""KerasTuner's tuner, which runs the trials that an oracle chooses."""
+"""The tuner, which runs the trials that an oracle chooses."""
 
 from __future__ import annotations
 
@@ -13,32 +13,16 @@ import time
 
 import keras_tuner as kt
 import tensorflow as tf
+from keras_tuner.engine import trial as kt_trial
 from tqdm import tqdm
 
-from tfrs_npa.data.files import replacing
+from tfrs_npa._files import atomic_file
+from tfrs_npa.search.cluster import WORKER, role
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.oracle import OBJECTIVE, make_oracle
-
-ALONE, CHIEF, WORKER = "alone", "chief", "worker"
+from tfrs_npa.search.supervisor import DIED
 
 logger = logging.getLogger(__name__)
-
-
-def role() -> str:
-    """What KerasTuner takes this process for: `ALONE`, `CHIEF` or `WORKER`.
-
-    Raises:
-        ValueError: if its variables of the environment are not all set.
-    """
-    if "KERASTUNER_ORACLE_IP" not in os.environ:
-        return ALONE
-    missing = {"KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"} - set(os.environ)
-    if missing:
-        raise ValueError(
-            f"KERASTUNER_ORACLE_IP is set and {', '.join(sorted(missing))} is not: a search on "
-            "many machines needs all three"
-        )
-    return CHIEF if "chief" in os.environ["KERASTUNER_TUNER_ID"] else WORKER
 
 
 # Hyperband's tuner is the plain one, except with trials that Hyperband's oracle chose.
@@ -46,18 +30,18 @@ class SearchTuner(kt.Hyperband):
     """Runs the trials of a search.
 
     Args:
-        folder: of the search; a search that was begun there goes on.
-        hypermodel: makes and trains the models.
+        folder: The folder of the search; a search that was started there is resumed.
+        hypermodel: Makes and trains the models.
     """
 
     def __init__(self, folder: SearchFolder, hypermodel: kt.HyperModel):
         self._folder = folder
         self._waits = False
-        # KerasTuner reads this file of the tuner, and with it the state of the oracle, if it is
-        # there; a search that was cut off in its first trial, or in another role, has none.
+        # KerasTuner reads this file of the tuner, and with it the state of the oracle, if it exists;
+        # it does not if the search was interrupted in its first trial, or in another role.
         own = folder.trials / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
         if (folder.trials / "oracle.json").exists() and role() != WORKER and not own.exists():
-            with replacing(own) as temporary:
+            with atomic_file(own) as temporary:
                 temporary.write_text("{}", encoding="utf-8")
         with contextlib.redirect_stdout(io.StringIO()):
             kt.Tuner.__init__(
@@ -75,7 +59,7 @@ class SearchTuner(kt.Hyperband):
         self._waits = True
 
     def on_trial_begin(self, trial):
-        """Begins with nothing of an earlier attempt."""
+        """Starts without traces of an earlier attempt."""
         super().on_trial_begin(trial)
         self._waits = False
         self._started = time.monotonic()
@@ -83,7 +67,7 @@ class SearchTuner(kt.Hyperband):
         shutil.rmtree(self._folder.tensorboard / trial.trial_id, ignore_errors=True)
 
     def run_trial(self, trial, *args, callbacks=(), **kwargs):
-        """Shows how far a trial is, and remembers why it failed."""
+        """Shows the progress of a trial, and remembers why it failed."""
         try:
             bar = _Bar(f"trial {trial.trial_id}")
             return super().run_trial(trial, *args, callbacks=[*callbacks, bar], **kwargs)
@@ -93,25 +77,25 @@ class SearchTuner(kt.Hyperband):
             raise
 
     def on_trial_end(self, trial):
-        """Notes what KerasTuner does not tell a chief: how long it took, and why it failed."""
+        """Writes what KerasTuner does not tell a chief: how long it took, and why it failed."""
         folder = pathlib.Path(self.get_trial_dir(trial.trial_id))
         seconds = time.monotonic() - self._started
         if trial.message is not None:
             self._reason = self._reason or trial.message.strip().splitlines()[-1]
-            with replacing(folder / "failure.txt") as temporary:
+            with atomic_file(folder / "failure.txt") as temporary:
                 temporary.write_text(trial.message, encoding="utf-8")
-        with replacing(folder / "run.json") as temporary:
+        with atomic_file(folder / "run.json") as temporary:
             measured = {"seconds": seconds, "reason": self._reason}
             temporary.write_text(json.dumps(measured), encoding="utf-8")
         super().on_trial_end(trial)
         if role() == WORKER:
             score = self.oracle.get_trial(trial.trial_id).score
-            what = f"failed: {self._reason}" if score is None else f"{OBJECTIVE} {score:.4f}"
-            logger.info("trial %s: %s; %.0f s", trial.trial_id, what, seconds)
+            result = f"failed: {self._reason}" if score is None else f"{OBJECTIVE} {score:.4f}"
+            logger.info("trial %s: %s; %.0f s", trial.trial_id, result, seconds)
 
 
 class _Bar(tf.keras.callbacks.Callback):
-    """Shows on a terminal how far a trial is, and leaves nothing there."""
+    """Shows the progress of a trial on a terminal, and removes it in the end."""
 
     def __init__(self, title):
         super().__init__()
@@ -127,3 +111,19 @@ class _Bar(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
+
+
+def fail_deadly_trial(tuner) -> None:
+    """Ends the open trial of a worker as failed if the worker has died of it too often.
+
+    Args:
+        tuner: The tuner of the worker, whose supervisor says so in the environment.
+    """
+    reason = os.environ.pop(DIED, None)
+    if reason is None:
+        return
+    trial = tuner.oracle.create_trial(tuner.tuner_id)  # the open one, if there is one
+    if trial.status == kt_trial.TrialStatus.RUNNING:
+        tuner.on_trial_begin(trial)
+        trial.status, trial.message = kt_trial.TrialStatus.FAILED, reason
+        tuner.on_trial_end(trial)

@@ -1,0 +1,117 @@
+"""`tfrs-npa export`, and what it says how to go on."""
+
+from __future__ import annotations
+
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tfrs_npa.commands.export
+from tfrs_npa_cli import main
+
+import tfrs_npa
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
+
+BIN = pathlib.Path(sys.executable).parent
+TINY = {"word_embedding_dim": 4, "num_filters": 6, "attention_dim": 4, "user_embedding_dim": 4}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that has not been trained."""
+    path = tmp_path_factory.mktemp("runs") / "mine"
+    news = {"news_id": ["N1", "N2", "N3"], "title": ["rain again", "team wins", "final vote"]}
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1"]})
+    model = tfrs_npa.NPA(tfrs_npa.NPAConfig(**TINY), tfrs_npa.NewsCatalog().adapt(news), users)
+    Run.create(path, model, TrainingSettings(data="mind/synthetic"), {})
+    return path
+
+
+def export(*arguments):
+    return main(["export", *map(str, arguments)])
+
+
+def test_export_and_ask(run, tmp_path, capsys):
+    """Runs what it prints."""
+    folder = tmp_path / "served models" / "npa"
+    assert export("--run", run, "--to", folder, "--version", 7) == 0
+    shown = capsys.readouterr().out
+    first, *_ = shown.splitlines()
+    assert first.startswith(f"{folder / '7'}: 3 articles, ") and first.endswith(" MB")
+    assert f"-v '{folder}:/models/npa'" in shown and "MODEL_NAME=npa tensorflow/serving" in shown
+    lines = shown[shown.index("saved_model_cli run") : shown.index("Serve it")]
+    words = shlex.split(lines.replace("\\\n", " "))
+    assert words[0] == "saved_model_cli"
+    process = subprocess.run(
+        [BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 0, process.stderr
+    model = tfrs_npa.load_run(run)
+    scores = model({"user_id": [1], "history": [[2, 3]], "candidates": [[2, 3, 4]]})[0].numpy()
+    order = np.argsort(-scores)
+    ids = " ".join(f"b'N{article + 1}'" for article in order)
+    assert f"Result for output key news_id:\n[[{ids}]]" in process.stdout
+    _, _, found = process.stdout.partition("Result for output key scores:\n")
+    found = [float(word.strip("[]")) for word in found.split("]]")[0].split()]
+    assert found == pytest.approx(scores[order], abs=1e-5)
+
+
+def test_added_articles(run, mind_folder, tmp_path, capsys, monkeypatch):
+    models = []
+
+    def note(model, folder, version, dtype):
+        models.append(model)
+        assert (version, dtype) == (None, "bfloat16")
+        return pathlib.Path(folder, "1")
+
+    monkeypatch.setattr(tfrs_npa.commands.export, "export", note)
+    options = ["--data", mind_folder, "--no-cache", "--dtype", "bfloat16"]
+    assert export("--run", run, "--to", tmp_path, *options) == 0
+    (model,) = models
+    ids = {"", "[UNK]", "N1", "N2", "N3"}
+    for file in mind_folder.glob("*/news.tsv"):
+        ids |= {line.split("\t")[0] for line in file.read_text().splitlines()}
+    assert len(ids) > 100 and {*model.catalog.ids} == ids
+    assert len(model.candidate_tower.tokens.numpy()) == len(ids)
+    assert f"1: {len(ids) - 2:,} articles" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"--version": 0}, "the version is 0"),
+        ({"--run": "nowhere"}, "nowhere does not exist"),
+        ({"--data": "no/such/folder"}, "no/such/folder"),
+    ],
+)
+def test_wrong_input(changes, message, run, tmp_path, capsys):
+    options = {"--run": run, "--to": tmp_path / "new"} | changes
+    assert export(*[word for option in options.items() for word in option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_version_that_exists(run, tmp_path, capsys):
+    (tmp_path / "1").mkdir()
+    assert export("--run", run, "--to", tmp_path, "--version", 1) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--to", "x"], ["--run", "x"], ["--dtype", "int8"]])
+def test_wrong_options(arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        export(*arguments)
+    assert raised.value.code == 2
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as raised:
+        export("--help")
+    assert raised.value.code == 0
+    shown = capsys.readouterr().out
+    assert "tfrs-npa export --run runs/demo --to exports/npa" in shown
+    assert "serving_default" in shown

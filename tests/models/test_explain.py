@@ -1,0 +1,109 @@
+"""Attention weights, against the layers called on padded titles one at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfrs_npa
+from tfrs_npa.models.explain import explain
+
+import tensorflow as tf  # isort: skip
+
+TITLES = ["rain in the north", "team wins", "", "a b c d e f g h", "rain rain rain", "wins again"]
+# The unknown user, an empty history, the unknown article, repeated clicks, padding in between.
+USERS = np.array([1, 0, 3, 2])
+HISTORY = np.array([[2, 3, 0, 0], [0, 0, 0, 0], [5, 0, 5, 1], [4, 7, 6, 2]])
+CANDIDATES = np.array([[2, 5, 0], [6, 1, 4], [3, 0, 3], [7, 5, 2]])
+
+
+def make_model(**changes):
+    fields = {
+        "title_length": 5,
+        "history_length": 4,
+        "word_embedding_dim": 5,
+        "user_embedding_dim": 3,
+        "num_filters": 4,
+        "attention_dim": 6,
+    }
+    config = tfrs_npa.NPAConfig(**fields | changes)
+    news = {"news_id": [f"N{i}" for i in range(len(TITLES))], "title": TITLES}
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2", "U3"]})
+    model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), users)
+    generator = np.random.default_rng(3)
+    model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
+    return model
+
+
+def plain_pool(attention, values, embedding, is_real, mask_padding):
+    """The vector and the weights of one padded sequence."""
+    mask = tf.constant([is_real]) if mask_padding else None
+    out = attention((values[tf.newaxis], embedding[tf.newaxis]), mask=mask)
+    return out["output"][0], out["attention"][0].numpy()
+
+
+def plain_title(model, article, embedding):
+    tower, mask_padding = model.candidate_tower, model.config.mask_padding
+    tokens = tower.tokens[article].numpy()
+    x = tf.gather(tower.word_table, tokens)
+    if mask_padding:
+        x *= (tokens != 0)[:, np.newaxis]
+    c = tf.nn.conv1d(x[tf.newaxis], tower.convolution_kernel, 1, "SAME")[0]
+    c = tf.nn.relu(c + tower.convolution_bias)
+    return plain_pool(tower.attention, c, embedding, tokens != 0, mask_padding)
+
+
+def plain_history(model, history, embedding):
+    titles = [plain_title(model, article, embedding) for article in history]
+    vectors = tf.stack([vector for vector, _ in titles])
+    mask_padding = model.config.mask_padding
+    attention = model.query_tower.attention
+    user, weights = plain_pool(attention, vectors, embedding, history != 0, mask_padding)
+    if mask_padding and not history.any():
+        user = model.query_tower.default_history
+    return user, weights, [words for _, words in titles]
+
+
+def assert_close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+@pytest.mark.parametrize("attention", ["recommenders", "paper"])
+@pytest.mark.parametrize("kind", ["personalized", "vanilla", "mean"])
+def test_same_as_one_at_a_time(kind, attention, mask_padding):
+    model = make_model(
+        word_attention=kind, news_attention=kind, attention=attention, mask_padding=mask_padding
+    )
+    found = explain(model, USERS, HISTORY, CANDIDATES)
+    for row, user in enumerate(USERS):
+        embedding = model.user_embedding.table[user]
+        vector, clicks, words = plain_history(model, HISTORY[row], embedding)
+        real = HISTORY[row] != 0
+        assert_close(found.history_weights[row], np.where(real, clicks, 0))
+        assert_close(
+            found.history_word_weights[row], np.where(real[:, np.newaxis], np.stack(words), 0)
+        )
+        for column, article in enumerate(CANDIDATES[row]):
+            shown, words = plain_title(model, article, embedding)
+            score = tf.tensordot(shown, vector, 1)
+            if article == 0:
+                score, words = 0, 0
+            assert_close(found.scores[row, column], score)
+            assert_close(found.candidate_word_weights[row, column], words)
+
+
+def test_scores_are_those_of_the_model():
+    model = make_model()
+    found = explain(model, USERS, HISTORY, CANDIDATES)
+    expected = model({"user_id": USERS, "history": HISTORY, "candidates": CANDIDATES}).numpy()
+    assert_close(found.scores, np.where(CANDIDATES == 0, 0, expected))
+
+
+@pytest.mark.parametrize("users", [0, 2])
+def test_nobody_and_nothing(users):
+    model = make_model()
+    nothing = np.zeros([users, 0], np.int32)
+    found = explain(model, np.zeros(users, np.int32), nothing, nothing)
+    assert found.scores.shape == found.history_weights.shape == (users, 0)
+    assert found.candidate_word_weights.shape == (users, 0, 5)

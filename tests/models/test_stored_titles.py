@@ -1,0 +1,54 @@
+"""Encoded titles taken from where they are stored, against titles encoded when asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfrs_npa
+from tfrs_npa.models.stored_titles import StoredTitles
+
+import tensorflow as tf  # isort: skip
+
+TITLES = ["rain in the north", "wins", "", "a b c d e f g h", "rain rain rain", "the final vote"]
+
+
+def make_tower(**changes):
+    fields = {"title_length": 5, "word_embedding_dim": 5, "num_filters": 4, "attention_dim": 6}
+    config = tfrs_npa.NPAConfig(**fields | changes)
+    news = {"news_id": [f"N{i}" for i in range(len(TITLES))], "title": TITLES}
+    model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), tfrs_npa.UserIndex())
+    generator = np.random.default_rng(3)
+    model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
+    return model.candidate_tower
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"attention": "paper", "mask_padding": False}, {"word_attention": "vanilla"}],
+    ids=["recipe", "paper", "vanilla"],
+)
+def test_same_as_encoded(changes):
+    tower = make_tower(**changes)
+    articles = tf.constant([7, 1, 3, 4, 3, 0])
+    found = StoredTitles(tower).features(articles, tf.float32)._asdict()
+    for name, value in tower.title_features(articles)._asdict().items():
+        if value is None:
+            assert found[name] is None
+        else:
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_no_articles():
+    features = StoredTitles(make_tower()).features(tf.zeros([0], tf.int32), tf.float32)
+    assert features.values.shape == (0, 4) and features.lengths.shape == (0,)
+
+
+def test_bfloat16():
+    tower, articles = make_tower(), tf.constant([2, 7])
+    found = StoredTitles(tower, "bfloat16").features(articles, tf.float32)
+    exact = tower.title_features(articles)
+    assert found.values.dtype == tf.float32
+    np.testing.assert_array_equal(
+        found.values, tf.cast(tf.cast(exact.values, tf.bfloat16), tf.float32)
+    )

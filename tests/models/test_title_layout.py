@@ -1,0 +1,36 @@
+"""Rows of words: each has one, and those of a block lie as the scores read them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tfrs_npa.models.title_layout
+from tfrs_npa.models.title_layout import ROWS, TitleLayout
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 40))
+def test_every_word_has_its_row(lengths, block):
+    lengths = np.array(lengths, np.int32)
+    default = tfrs_npa.retrieval.title_layout.BLOCK
+    tfrs_npa.retrieval.title_layout.BLOCK = block
+    try:
+        layout = TitleLayout(lengths)
+    finally:
+        tfrs_npa.retrieval.title_layout.BLOCK = default
+    # What a block's product is reshaped to, block after block, in the order of the layout.
+    by_block, end = [], 0
+    for group, length, titles in layout.blocks:
+        assert ROWS * group >= end and length * titles <= max(block, length)
+        end = ROWS * group + length * titles
+        words = ROWS * group + np.arange(length * titles).reshape(length, titles)
+        by_block += [(length, tuple(column)) for column in words.T]
+    assert end <= layout.rows < end + ROWS and layout.rows % ROWS == 0
+    assert len(by_block) == len(lengths)
+    for title, length in enumerate(lengths):
+        assert by_block[layout.order[title]] == (length, tuple(layout.words(np.array([title]))))
+    several = np.arange(len(lengths))[::-1]
+    rows = [layout.words(several[i : i + 1]) for i in range(len(several))]
+    np.testing.assert_array_equal(layout.words(several), np.concatenate([[], *rows]))

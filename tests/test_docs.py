@@ -1,0 +1,94 @@
+"""Pages for users: their links, their commands, and a README of a readable length."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from tfrs_npa.cli import parser
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "tuning" / "README.md",
+    ROOT / "benchmarks" / "README.md",
+]
+IDS = [str(path.relative_to(ROOT)) for path in PAGES]
+
+
+def commands(path):
+    """The arguments of each `tfrs-npa` command in a page's indented blocks."""
+    text = re.sub(r" \\\n +", " ", path.read_text("utf-8"))
+    lines = re.findall(r"^    .*?\btfrs-npa ([a-z].*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).lower().strip().replace(" ", "-") for heading in headings
+    }
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 160
+    assert text.count("```python") == 1 and text.count("![") == 1
+
+
+def test_the_readme_links_every_page():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert {path for path in IDS if path.startswith("docs/")} <= set(
+        re.findall(r"\]\((.*?)\)", text)
+    )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=IDS)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)(.*?)\)", path.read_text("utf-8")):
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("path", PAGES, ids=IDS)
+def test_commands_are_accepted(path):
+    for arguments in commands(path):
+        assert parser().parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=IDS)
+def test_scripts_exist(path):
+    scripts = re.findall(
+        r"\bpython ((?:benchmarks|examples|tuning)/[\w/]+(?:\.py)?)", path.read_text("utf-8")
+    )
+    for script in scripts:
+        assert (ROOT / script).exists(), script
+
+
+def test_load_mind(mind_folder):
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
+    )
+    names = {}
+    exec(compile(code.replace("my-folder", str(mind_folder)), "docs/data.md", "exec"), names)
+    article = next(names["train_news"].as_numpy_iterator())
+    impression = next(names["train"].as_numpy_iterator())
+    assert article["title"] and impression["user_id"]
+
+
+def test_the_performance_tables_agree():
+    readme, page = (
+        {
+            tuple(cell.strip() for cell in line.strip("|").split("|"))
+            for line in (ROOT / path).read_text("utf-8").splitlines()
+            if re.match(r"\|.*`python benchmarks/", line)
+        }
+        for path in ("README.md", "docs/performance.md")
+    )
+    assert len(readme) == 6 and readme <= page

@@ -1,0 +1,90 @@
+"""Files and folders that appear whole: written under a temporary name, then moved into place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path, moved to `path` when the block ends without an error.
+
+    With several names in one `with` statement, all files are complete before the first is moved.
+
+    >>> with atomic_file("figures.json") as temporary:
+    ...     temporary.write_text("{}")
+
+    Args:
+        path: The file to write, replaced if it exists; missing parent folders are created.
+
+    Yields:
+        The temporary path to write to, which ends with the name of `path`. It is removed if the
+        block raises.
+
+    Raises:
+        ValueError: if something other than a regular file exists at `path`.
+    """
+    path = require_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder, moved to `path` when the block ends without an error.
+
+    Args:
+        path: The folder to write; missing parent folders are created. A folder that exists there
+            is replaced as a whole: check first whether it may be.
+
+    Yields:
+        The temporary folder, which exists. It is removed if the block raises.
+    """
+    path = pathlib.Path(path)
+    temporary = _temporary(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            # `os.replace` takes only an empty folder's place.
+            replaced = _temporary(path)
+            os.replace(path, replaced)
+            os.replace(temporary, path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(path: str | os.PathLike) -> pathlib.Path:
+    """Returns the path that writing to `path` replaces: where it leads, if it is a link.
+
+    Raises:
+        ValueError: if something other than a regular file exists there, such as a folder or a
+            device.
+    """
+    target = pathlib.Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} exists and is not a regular file; give another name")
+    return target
+
+
+def is_temporary(path: pathlib.Path) -> bool:
+    """Whether a file or folder is what an interrupted write left behind."""
+    return path.name.startswith(".") and ".tmp." in path.name
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    # The name comes last, because some writers choose the format by the end of it.
+    return path.with_name(f".{uuid.uuid4().hex[:12]}.tmp.{path.name}")

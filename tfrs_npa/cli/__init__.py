@@ -1,0 +1,68 @@
+"""The command `tfrs-npa`: a file for each subcommand, with its options and what it does.
+
+Importing this package needs no TensorFlow, which takes seconds: `--help` and errors in options
+answer at once. A subcommand imports it when its options turn out to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tfrs_npa import __version__
+from tfrs_npa.cli import evaluate, export, predict, recommend, train, tune
+from tfrs_npa.cli.messages import error_message, plain_messages
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "recommend": recommend,
+    "tune": tune,
+    "export": export,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    main_parser = argparse.ArgumentParser(
+        prog="tfrs-npa",
+        description="NPA (Neural News Recommendation with Personalized Attention).",
+        epilog="Exit codes: 0 success, 2 bad input, 130 interrupted.",
+    )
+    main_parser.add_argument("--version", action="version", version=f"tfrs-npa {__version__}")
+    subparsers = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=command.SUMMARY,
+            description=command.DESCRIPTION,
+            epilog=command.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_options(subparser)
+    return main_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line without the program's name; None: that of the process.
+
+    Returns:
+        The exit code: 0 for success, 2 for bad input, 130 for Ctrl-C, and those that a subcommand
+        documents.
+    """
+    options = parser().parse_args(arguments)
+    with plain_messages():
+        try:
+            return COMMANDS[options.command].run(options) or 0
+        except KeyboardInterrupt as interrupt:
+            hints = map(str, interrupt.args)
+            print("; ".join(["\ntfrs-npa: interrupted", *hints]), file=sys.stderr)
+            return 130
+        except (ValueError, OSError) as error:
+            print(f"tfrs-npa: error: {error_message(error)}", file=sys.stderr)
+            return 2

@@ -1,0 +1,119 @@
+"""The command line's messages: one line each, and TensorFlow's own log kept out of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.config
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_ERRORS_ONLY = "3"
+
+# TensorFlow: Keras complains at every checkpoint that a tower has no config of its own.
+_LEVELS = {"tfrs_npa": "INFO", "absl": "WARNING", "tensorflow": "ERROR"}
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record):
+        prefix = "tfrs-npa: warning: " if record.levelno >= logging.WARNING else ""
+        return prefix + record.getMessage()
+
+
+class _Once(logging.Filter):
+    """Lets the same message through once: a file that is read twice warns of the same thing."""
+
+    def __init__(self):
+        super().__init__()
+        self._seen = set()
+
+    def filter(self, record):
+        message = record.getMessage()
+        seen = message in self._seen
+        self._seen.add(message)
+        return not seen
+
+
+@contextlib.contextmanager
+def plain_messages() -> Iterator[None]:
+    """Shows warnings and logs as single lines on standard error, each of them once."""
+    loggers = [logging.getLogger(name) for name in _LEVELS]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "incremental": False,
+            "disable_existing_loggers": False,
+            "formatters": {"plain": {"()": _Formatter}},
+            "filters": {"once": {"()": _Once}},
+            "handlers": {
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "plain",
+                    "filters": ["once"],
+                }
+            },
+            "loggers": {
+                name: {"handlers": ["stderr"], "level": level, "propagate": False}
+                for name, level in _LEVELS.items()
+            },
+        }
+    )
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        loggers[0].warning(" ".join(str(message).split()))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without a line of its log, and its data sets without their bars.
+
+    Progress bars are for terminals. Whoever wants TensorFlow's log sets `TF_CPP_MIN_LOG_LEVEL` to
+    0, 1 or 2.
+    """
+    with _quiet_import():
+        import tensorflow  # noqa: F401
+        import tensorflow_datasets as tfds
+    # Importing TensorFlow resets the level of its logger.
+    logging.getLogger("tensorflow").setLevel(_LEVELS["tensorflow"])
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    if os.environ.setdefault(_LOG_LEVEL, _ERRORS_ONLY) != _ERRORS_ONLY:
+        yield
+        return
+    # Some lines are written before TensorFlow has read the variable, and not through Python.
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            written.seek(0)
+            os.write(stderr, written.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def error_message(error: Exception) -> str:
+    """Returns the line that says what went wrong; of an error of the system, with its file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

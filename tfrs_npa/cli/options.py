@@ -1,0 +1,137 @@
+"""Options that several subcommands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfrs_npa.settings import CACHE_BYTES, DATA_SETS, ENCODING_MEMORY, DataSettings
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.cache import Cache
+    from tfrs_npa.data.loading import MindData
+    from tfrs_npa.models.npa import NPA
+    from tfrs_npa.runs.run import Run
+
+DATA = f"{', '.join(DATA_SETS)}, or a folder in MIND's format"
+_GIB = 2**30
+_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list")
+
+
+def add_result_folder(parser, kind: str) -> None:
+    """Adds the folder that a training or a search writes, and what to do if it exists.
+
+    Args:
+        parser: The parser or group to add to.
+        kind: The kind of folder, `run` or `search`.
+    """
+    parser.add_argument("--run", required=True, metavar="DIR", help=f"folder of the {kind}")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"replace an existing {kind}, unless other files are in its folder",
+    )
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"resume an interrupted {kind}, which keeps its settings",
+    )
+
+
+def add_data(parser, help: str) -> None:  # noqa: A002
+    """Adds `--data`, and where data is read from and kept."""
+    parser.add_argument("--data", metavar="NAME|DIR", help=help)
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where TensorFlow Datasets keeps prepared data"
+    )
+    parser.add_argument(
+        "--manual-dir", metavar="DIR", help="folder of MIND's zips that were downloaded by hand"
+    )
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help=f"where preprocessed data is kept, at most {CACHE_BYTES / _GIB:g} GB "
+        "(default: tfrs-npa in $XDG_CACHE_HOME or ~/.cache)",
+    )
+    cache.add_argument("--no-cache", action="store_true", help="keep no preprocessed data")
+
+
+def add_word_vectors(parser) -> None:
+    """Adds pretrained word vectors."""
+    parser.add_argument(
+        "--word-vectors", metavar="FILE", help="pretrained vectors: GloVe or word2vec text, .npy"
+    )
+    parser.add_argument("--word-list", metavar="FILE", help="words of an .npy file, one a line")
+
+
+def add_encoding_memory(parser) -> None:
+    """Adds the memory that encoded titles may take."""
+    parser.add_argument(
+        "--encoding-memory",
+        type=float,
+        metavar="GIB",
+        help="memory for encoded titles; articles that need more are encoded batch by batch, "
+        f"slower and with the same metrics (default: {ENCODING_MEMORY / _GIB:g})",
+    )
+
+
+def cache_of(options: argparse.Namespace) -> Cache | None:
+    """Returns the cache that `--cache-dir` and `--no-cache` ask for."""
+    from tfrs_npa.data.cache import Cache, default_cache_dir
+
+    return None if options.no_cache else Cache(options.cache_dir or default_cache_dir())
+
+
+def data_of(options: argparse.Namespace, run: Run, cache: Cache | None) -> MindData:
+    """Returns the data that `--data` names, or that the run was trained on."""
+    from tfrs_npa.data.loading import load_mind
+
+    name, data_dir, manual_dir = options.data, options.data_dir, options.manual_dir
+    if name is None:
+        settings = run.settings
+        name = settings.data
+        data_dir = data_dir or settings.data_dir
+        manual_dir = manual_dir or settings.manual_dir
+    return load_mind(name, data_dir, manual_dir, cache)
+
+
+def model_of(options: argparse.Namespace, run: Run) -> NPA:
+    """Returns the best model of a run, with the memory that `--encoding-memory` grants it."""
+    model = run.load_model()
+    if options.encoding_memory is not None:
+        model.encoding_memory = int(options.encoding_memory * _GIB)
+    return model
+
+
+def settings_given(options: argparse.Namespace, type_: type[DataSettings]) -> dict[str, Any]:
+    """Returns the settings that the options give, by name; paths become absolute."""
+    names = [field.name for field in dataclasses.fields(type_)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    paths = [name for name in _PATHS if name in given]
+    if "data" in given and not given["data"].startswith("mind/"):
+        paths.append("data")
+    return given | {name: os.path.abspath(given[name]) for name in paths}
+
+
+def require_same(
+    folder: str, had: Mapping[str, Any], given: Mapping[str, Any], others: Sequence[str] = ()
+) -> None:
+    """Raises a ValueError if a run or search is resumed with other options than it has.
+
+    Args:
+        folder: Its folder.
+        had: All its settings by name.
+        given: The settings given now.
+        others: What else differs, in words.
+    """
+    differ = [f"{name} {had[name]!r}, not {v!r}" for name, v in given.items() if had[name] != v]
+    differ += others
+    if differ:
+        raise ValueError(
+            f"{folder} was started with {', '.join(differ)}; --resume alone keeps its settings"
+        )

@@ -1,0 +1,163 @@
+"""`tfrs-npa recommend`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from tfrs_npa.cli.messages import import_tensorflow
+from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import DEFAULT_K
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.loading import MindData
+    from tfrs_npa.models.npa import NPA
+
+SUMMARY = "print the best articles for a user"
+DESCRIPTION = """\
+Prints the articles that the best model of a run ranks highest for a user, among all articles of
+the run and, with --data, those of all splits of that data.
+
+The user's clicks so far are taken from --history, or else from the data: the history of the
+latest impression that the user has there. Users whom the run was not trained on are welcome, and
+so is a visitor with a --history and no name.
+"""
+EPILOG = """\
+examples:
+  tfrs-npa recommend --run runs/demo --user U13
+  tfrs-npa recommend --run runs/demo --user U13 --history N7,N42 --k 5 --include-clicked
+  tfrs-npa recommend --run runs/demo --history N7 --data todays-news --json
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--user", metavar="ID", help="can be left out if there is a --history")
+    parser.add_argument(
+        "--history", metavar="ID,ID,...", help="ids of the articles clicked so far, oldest first"
+    )
+    parser.add_argument(
+        "--k",
+        type=int,
+        default=DEFAULT_K,
+        metavar="N",
+        help=f"how many articles (default: {DEFAULT_K})",
+    )
+    parser.add_argument(
+        "--include-clicked",
+        action="store_true",
+        help="recommend articles of the history too (default: leave them out)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    add_data(parser, f"default: the data the run was trained on; other data: {DATA}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the best articles for a user."""
+    if not options.user and options.history is None:
+        raise ValueError("--user is missing: whom to recommend to; or give a --history")
+    if options.k < 1:
+        raise ValueError(f"--k is {options.k}; it has to be at least 1")
+    trained = Run(options.run)
+    import_tensorflow()
+    from tfrs_npa.data.catalog import UNKNOWN_ARTICLE
+    from tfrs_npa.data.users import UNKNOWN_USER
+
+    data = None
+    if options.data is not None or options.history is None:
+        data = data_of(options, trained, cache_of(options))
+    model = trained.load_model()
+    if options.data is not None:
+        for split in data.splits:
+            model.add_articles(data.titles(split))
+    user = options.user or ""
+    if options.history is None:
+        source, history = data.name, data.latest_history(user)
+        if history is None:
+            source, history = f"{data.name}, where {user} has no impression", []
+    else:
+        source, history = "--history", _ids(options.history)
+    indices = model.catalog.index(history)
+    unknown = [id_ for id_, index in zip(history, indices) if index == UNKNOWN_ARTICLE]
+    if unknown and unknown == history:
+        raise ValueError(
+            f"the run knows none of the {len(history):,} articles of the history in {source} (for "
+            f"example {unknown[0]}); give --data that has them"
+        )
+    answer = {
+        "user_id": user,
+        "known_user": bool(model.users.index(user) != UNKNOWN_USER),
+        "history": history,
+        "unknown_history": unknown,
+        "articles": _articles(model, data, user, history, options),
+    }
+    if options.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(_report(answer, source, options))
+
+
+def _ids(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _articles(
+    model: NPA, data: MindData | None, user: str, history: list[str], options
+) -> list[dict[str, Any]]:
+    """Returns the best articles, the best first, with their categories if there is data."""
+    from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
+
+    index = PersonalizedTopK(model).index()
+    scores, found = index(
+        {"user_id": [user], "history": [history]},
+        k=min(options.k, index.num_articles),
+        exclude_history=not options.include_clicked,
+    )
+    # If fewer than k are left, the last ids are empty.
+    ids = [news_id.decode() for news_id in found[0].numpy() if news_id]
+    titles = [model.catalog.titles[article] for article in model.catalog.index(ids)]
+    articles: list[dict[str, Any]] = [
+        {"rank": rank, "score": float(score), "news_id": news_id, "title": title}
+        for rank, (score, news_id, title) in enumerate(zip(scores[0], ids, titles), start=1)
+    ]
+    if data is not None:
+        categories = data.categories(ids)
+        for article in articles:
+            article["category"] = categories.get(article["news_id"], "")
+    return articles
+
+
+def _report(answer: dict[str, Any], source: str, options) -> str:
+    """Formats the answer: lines about the user, and a table of the articles."""
+    user, history, unknown = (answer[name] for name in ("user_id", "history", "unknown_history"))
+    lines = []
+    if not user:
+        lines.append("A visitor without a name, so only the history counts.")
+    elif not answer["known_user"]:
+        lines.append(
+            f"{user} is a new user: the run was not trained on any of their clicks, so only the "
+            "history counts."
+        )
+    if history:
+        clicks = "1 click" if len(history) == 1 else f"{len(history):,} clicks"
+        lines.append(f"The history in {source} has {clicks}.")
+    else:
+        lines.append(f"There is no history in {source}.")
+    if unknown:
+        lines.append(
+            f"The run does not know {len(unknown):,} of the articles (for example {unknown[0]}); "
+            "they count as articles without a title."
+        )
+    articles = answer["articles"]
+    if len(articles) < options.k:
+        kind = "articles" if options.include_clicked else "articles that are not in the history"
+        lines.append(f"There are only {len(articles):,} {kind}.")
+    rows = [{**article, "score": f"{article['score']:.4f}"} for article in articles]
+    # Titles that look like numbers are left alone.
+    table = tabulate(rows, headers="keys", disable_numparse=True, colalign=("right", "right"))
+    return "\n".join([*lines, "", table])

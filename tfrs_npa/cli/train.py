@@ -1,0 +1,148 @@
+"""`tfrs-npa train`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+import yaml
+
+from tfrs_npa.cli.messages import import_tensorflow
+from tfrs_npa.cli.options import (
+    DATA,
+    add_data,
+    add_result_folder,
+    add_word_vectors,
+    cache_of,
+    require_same,
+    settings_given,
+)
+from tfrs_npa.config import PRESETS, NPAConfig
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
+
+SUMMARY = "train a model and evaluate it"
+DESCRIPTION = f"""\
+Trains NPA and evaluates it on impressions that the training never looked at.
+
+The data is {DATA}:
+train/, valid/ or dev/, and possibly test/, each with news.tsv and behaviors.tsv. The zips of
+demo, small and large are downloaded, or taken from --manual-dir without any network.
+
+Metrics are reported on the test split if it is labelled, else on the validation split. Early
+stopping looks at the validation split in the first case, and in the second at the last day of
+training, which is then not trained on (--holdout).
+"""
+EPILOG = """\
+examples:
+  tfrs-npa train --data mind/synthetic --preset small --run runs/demo
+  tfrs-npa train --data my-data --config npa.yaml --set dropout=0.1 --set seed=7 --run runs/mine
+  tfrs-npa train --run runs/mine --resume
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    add_result_folder(parser.add_argument_group("the run"), "run")
+    data = parser.add_argument_group("data")
+    add_data(data, f"{DATA} (required to start a run)")
+    data.add_argument(
+        "--holdout",
+        choices=TrainingSettings.HOLDOUTS,
+        help="what early stopping looks at: the last day of training, or nothing (train for all "
+        "--epochs); default: auto, see above",
+    )
+    model = parser.add_argument_group("hyper-parameters")
+    start = model.add_mutually_exclusive_group()
+    start.add_argument("--preset", metavar="NAME", help=", ".join(PRESETS))
+    start.add_argument(
+        "--config", metavar="FILE", help="YAML with our names, or Recommenders' npa.yaml"
+    )
+    model.add_argument("--seed", type=int, metavar="N", help="seed of weights and batches")
+    model.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one hyper-parameter, applied last; can be repeated",
+    )
+    add_word_vectors(model)
+    course = parser.add_argument_group("course")
+    course.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"most epochs (default: {TrainingSettings.epochs})",
+    )
+    course.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop after this many epochs without a better AUC (default: "
+        f"{TrainingSettings.patience})",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Starts or resumes a training in a run folder, and prints the metrics."""
+    given = settings_given(options, TrainingSettings)
+    if options.resume:
+        _require_same(options, given)
+    else:
+        if "data" not in given:
+            raise ValueError("--data is missing: what to train on")
+        settings, config = TrainingSettings(**given), _config(options)
+        Run.check_free(options.run, options.overwrite)
+    import_tensorflow()
+    from tfrs_npa.metrics.table import evaluation_table
+    from tfrs_npa.runs.train import resume, train
+
+    verbose, cache = int(sys.stdout.isatty()), cache_of(options)
+    try:
+        if options.resume:
+            metrics = resume(options.run, verbose, cache)
+        else:
+            metrics = train(options.run, settings, config, options.overwrite, verbose, cache)
+    except KeyboardInterrupt as interrupt:
+        if not pathlib.Path(options.run, Run.settings_name).exists():
+            raise
+        hint = f"`tfrs-npa train --run {options.run} --resume` resumes the run"
+        raise KeyboardInterrupt(hint) from interrupt
+    print(evaluation_table(metrics))
+    print(f"Run: {options.run}")
+
+
+def _config(options: argparse.Namespace) -> NPAConfig:
+    """Returns the configuration that the options ask for."""
+    if options.config is not None:
+        config = NPAConfig.from_yaml(options.config)
+    elif options.preset is not None:
+        config = NPAConfig.preset(options.preset)
+    else:
+        config = NPAConfig()
+    return NPAConfig.from_dict(_changes(options), config)
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    changes = {} if options.seed is None else {"seed": options.seed}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: expected NAME=VALUE")
+        try:
+            changes[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {text}: {value!r} is not YAML") from error
+    return changes
+
+
+def _require_same(options: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Raises a ValueError if a run is resumed with other options than it was started with."""
+    run = Run(options.run)
+    had = dataclasses.asdict(run.settings) | run.config.to_dict()
+    is_whole = options.config is not None or options.preset is not None
+    config = _config(options) if is_whole else run.config.replace(**_changes(options))
+    require_same(options.run, had, given | config.to_dict())

@@ -1,0 +1,226 @@
+"""Converts a behaviors data set from strings to integers, a chunk of impressions at a time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrs_npa.data.catalog import PADDING, NewsCatalog
+from tfrs_npa.data.pipelines import without_autotuning
+
+FEATURE = "features/"
+"""Prefix of the columns of other features."""
+USER_IDS = "user_ids"
+
+_BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
+_CHUNK = 1024
+
+
+class Chunk(NamedTuple):
+    """Consecutive impressions, lists packed one after the other."""
+
+    impression_id: Any
+    user_id: list[str]
+    history: Any
+    history_lengths: np.ndarray
+    candidates: Any
+    candidate_lengths: np.ndarray
+    clicked: np.ndarray
+    clicked_lengths: np.ndarray
+    features: dict[str, np.ndarray]
+
+
+def convert(
+    behaviors: tf.data.Dataset | Collection[Mapping],
+    catalog: NewsCatalog,
+    features: Sequence[str] = (),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Converts impressions.
+
+    Args:
+        behaviors: A data set that passed `check_spec`, or an iterable of dicts of the same features.
+        catalog: The articles and their indices.
+        features: Names of other features to keep.
+
+    Yields:
+        Pieces of columns, to be joined along their first axis: `impression_id` and `user_id`
+        `[impressions]`, `history_values` `[clicked articles]` and `history_lengths`
+        `[impressions]`, `candidate_values` and `clicked` `[candidates]`, `candidate_lengths`
+        `[impressions]`, and `features/NAME` `[impressions, ...]`. Users count from 0 in order of
+        appearance; the last piece holds their ids as `user_ids`, see `user_ids_of`.
+
+    Raises:
+        ValueError: if a label is wrong, or there are no impressions.
+    """
+    user_codes: dict[str, int] = {}
+    for chunk in chunks(behaviors, features):
+        piece = {
+            "impression_id": np.asarray(chunk.impression_id, np.int64),
+            "user_id": np.array(
+                [user_codes.setdefault(user, len(user_codes)) for user in chunk.user_id], np.int32
+            ),
+            "history_values": catalog.index(chunk.history),
+            "history_lengths": chunk.history_lengths,
+            "candidate_values": catalog.index(chunk.candidates),
+            "candidate_lengths": chunk.candidate_lengths,
+            "clicked": chunk.clicked,
+        }
+        _check_labels(piece, chunk.clicked_lengths)
+        _drop_padding(piece, "history", ["history_values"])
+        _drop_padding(piece, "candidate", ["candidate_values", "clicked"])
+        piece["clicked"] = piece["clicked"].astype(np.int8)
+        yield piece | {FEATURE + name: array for name, array in chunk.features.items()}
+    if not user_codes:
+        raise ValueError("behaviors holds no impressions")
+    yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
+
+
+def user_ids_of(columns: dict[str, np.ndarray]) -> list[str]:
+    """Returns the ids of the users that the column `user_id` counts."""
+    return json.loads(columns[USER_IDS].tobytes())
+
+
+def check_spec(behaviors: tf.data.Dataset, features: Sequence[str] = ()) -> None:
+    """Raises the errors of `Impressions.from_dataset` if this is no data set of impressions."""
+    if not isinstance(behaviors, tf.data.Dataset):
+        raise TypeError(f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}")
+    spec = behaviors.element_spec
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"behaviors must be a data set of dicts, got elements of {spec}")
+    candidates = spec.get("candidates", {})
+    if not isinstance(candidates, Mapping):
+        raise ValueError(f"candidates must hold news_id and clicked, got {candidates}")
+    found = dict(spec) | {f"candidates/{name}": part for name, part in candidates.items()}
+    ranks = {
+        "impression_id": 0,
+        "user_id": 0,
+        "history": 1,
+        "candidates/news_id": 1,
+        "candidates/clicked": 1,
+    }
+    missing = [name for name in (*ranks, *features) if name not in found]
+    if missing:
+        raise ValueError(f"behaviors lacks {', '.join(missing)}; it has {', '.join(found)}")
+    for name, rank in ranks.items():
+        dtype, shape = found[name].dtype, found[name].shape
+        if name in ("impression_id", "candidates/clicked"):
+            right, kind = dtype.is_integer, "integers"
+        else:
+            right, kind = dtype == tf.string, "strings"
+        if not right or shape.rank != rank:
+            raise ValueError(
+                f"behaviors: {name} must be {kind} of rank {rank}, got {dtype.name} of shape "
+                f"{shape}; a batched data set needs unbatch() first"
+            )
+    for name in features:
+        if name in _BATCH_KEYS:
+            raise ValueError(f"{name!r} is part of every batch: leave it out of features")
+        if isinstance(spec[name], Mapping) or not spec[name].shape.is_fully_defined():
+            raise ValueError(f"behaviors: feature {name} needs a fixed shape, got {spec[name]}")
+
+
+def chunks(
+    behaviors: tf.data.Dataset | Collection[Mapping], features: Sequence[str] = ()
+) -> Iterator[Chunk]:
+    """Reads impressions a chunk at a time, with a progress bar.
+
+    Args:
+        behaviors, features: As in `convert`.
+    """
+    is_dataset = isinstance(behaviors, tf.data.Dataset)
+    rows = int(behaviors.cardinality()) if is_dataset else len(behaviors)
+    found = (_dataset_chunks if is_dataset else _row_chunks)(behaviors, features)
+    with tqdm(
+        total=max(0, rows) or None, desc="Reading impressions", unit=" rows", delay=2, disable=None
+    ) as bar:
+        for chunk in found:
+            yield chunk
+            bar.update(len(chunk.user_id))
+
+
+def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
+    # Only these are batched: other features may have shapes that cannot be.
+    wanted = ("impression_id", "user_id", "history", "candidates", *features)
+    batches = dataset.map(lambda row: {name: row[name] for name in wanted}).ragged_batch(_CHUNK)
+    for batch in without_autotuning(batches.prefetch(1)):
+        history = _as_ragged(batch["history"])
+        news_id = _as_ragged(batch["candidates"]["news_id"])
+        clicked = _as_ragged(batch["candidates"]["clicked"])
+        yield Chunk(
+            batch["impression_id"].numpy(),
+            [user.decode("utf-8", errors="replace") for user in batch["user_id"].numpy()],
+            # Strings stay with TensorFlow, which looks them up.
+            history.values,
+            history.row_lengths().numpy(),
+            news_id.values,
+            news_id.row_lengths().numpy(),
+            clicked.values.numpy(),
+            clicked.row_lengths().numpy(),
+            {name: batch[name].numpy() for name in features},
+        )
+
+
+def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
+    remaining = iter(rows)
+    while chunk := list(itertools.islice(remaining, _CHUNK)):
+        candidates = [row["candidates"] for row in chunk]
+        history, history_lengths = _packed([row["history"] for row in chunk])
+        news_id, candidate_lengths = _packed([lists["news_id"] for lists in candidates])
+        clicked, clicked_lengths = _packed([lists["clicked"] for lists in candidates])
+        yield Chunk(
+            [row["impression_id"] for row in chunk],
+            [row["user_id"] for row in chunk],
+            history,
+            history_lengths,
+            news_id,
+            candidate_lengths,
+            np.array(clicked, np.int64),
+            clicked_lengths,
+            {name: np.array([row[name] for row in chunk]) for name in features},
+        )
+
+
+def _packed(lists: list) -> tuple[list, np.ndarray]:
+    return list(itertools.chain.from_iterable(lists)), np.array([len(list_) for list_ in lists])
+
+
+def _as_ragged(tensor):
+    if isinstance(tensor, tf.RaggedTensor):
+        return tensor
+    return tf.RaggedTensor.from_tensor(tensor)
+
+
+def _check_labels(piece, clicked_lengths) -> None:
+    lengths = piece["candidate_lengths"]
+    differ = np.flatnonzero(lengths != clicked_lengths)
+    if len(differ):
+        row = differ[0]
+        raise ValueError(
+            f"impression {piece['impression_id'][row]} has {lengths[row]} candidates but "
+            f"{clicked_lengths[row]} labels"
+        )
+    wrong = np.flatnonzero(~np.isin(piece["clicked"], (1, 0, -1)))
+    if len(wrong):
+        row = np.searchsorted(np.cumsum(lengths), wrong[0], side="right")
+        raise ValueError(
+            f"impression {piece['impression_id'][row]} has the label {piece['clicked'][wrong[0]]}; "
+            "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
+        )
+
+
+def _drop_padding(piece, name: str, columns: list[str]) -> None:
+    """Drops the empty id, which is padding, from the lists of a piece."""
+    kept = piece[f"{name}_values"] != PADDING
+    if kept.all():
+        return
+    rows = np.arange(len(piece["impression_id"]))
+    row_of = np.repeat(rows, piece[f"{name}_lengths"])
+    for column in columns:
+        piece[column] = piece[column][kept]
+    piece[f"{name}_lengths"] = np.bincount(row_of[kept], minlength=len(rows))

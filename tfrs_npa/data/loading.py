@@ -1,0 +1,302 @@
+"""Loads MIND, or a folder in its format, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tfrs_npa.data import ragged
+from tfrs_npa.data.cache import Cache, state_of
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.columns import text_columns
+from tfrs_npa.data.conversion import chunks
+from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.datasets.mind import Builder, find_splits, read_behaviors, read_news
+from tfrs_npa.settings import DATA_SETS
+
+_PREFIX = "mind/"
+_READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
+    "news": read_news,
+    "behaviors": read_behaviors,
+}
+_CHUNK = 1024
+_TITLES = ["news_id", "title"]
+
+
+class TsvTable:
+    """The rows of a `news.tsv` or `behaviors.tsv`, as dicts; they are never all in memory.
+
+    Args:
+        table: `news` or `behaviors`.
+        path: The file.
+        rows: How many rows it has.
+    """
+
+    def __init__(self, table: str, path: pathlib.Path, rows: int):
+        self._table, self._path, self._rows = table, path, rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return _READERS[self._table](self._path, name=str(self._path))
+
+    def dataset(self) -> tf.data.Dataset:
+        """Returns the rows as a data set of known cardinality, with the features of the builder."""
+        signature = _signature(Builder(config=f"small-{self._table}"))
+
+        # Many rows at a time, because TensorFlow takes long over each call.
+        def stacked():
+            rows = iter(self)
+            while chunk := list(itertools.islice(rows, _CHUNK)):
+                yield _stacked(chunk, signature)
+
+        dataset = tf.data.Dataset.from_generator(
+            stacked, output_signature=tf.nest.map_structure(_batched, signature)
+        )
+        # The identity, because rows of ragged tensors otherwise do not count as tensors.
+        dataset = dataset.unbatch().map(lambda row: tf.nest.map_structure(tf.identity, row))
+        return dataset.apply(tf.data.experimental.assert_cardinality(self._rows))
+
+
+Table = tf.data.Dataset | TsvTable
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MindData:
+    """Articles and impressions of each split, as the builder `mind` describes them.
+
+    Attributes:
+        name: `mind/small` and so on, or the path of the folder.
+        tables: The rows of `news` and of `behaviors` by split (`train`, `validation` and, if there
+            is one, `test`), in file order.
+        reference_auc: For synthetic data, the AUC of `history_only` and of `true_preferences` by
+            split and group of users; else empty.
+        cache: Caches the results of the methods. None: they read the rows every time.
+        files: With a cache, the files of `news` and `behaviors` by table and split.
+    """
+
+    name: str
+    tables: Mapping[str, Mapping[str, Table]]
+    reference_auc: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cache: Cache | None = None
+    files: Mapping[str, Mapping[str, Sequence[str | os.PathLike]]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    @property
+    def news(self) -> dict[str, tf.data.Dataset]:
+        """Articles by split."""
+        return {split: _dataset(table) for split, table in self.tables["news"].items()}
+
+    @property
+    def behaviors(self) -> dict[str, tf.data.Dataset]:
+        """Impressions by split, in file order."""
+        return {split: _dataset(table) for split, table in self.tables["behaviors"].items()}
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of the splits."""
+        return list(self.tables["behaviors"])
+
+    def titles(self, split: str) -> dict[str, list[str]]:
+        """Returns the columns `news_id` and `title` of the articles of a split."""
+
+        def read() -> dict[str, list[str]]:
+            columns: dict[str, list[str]] = {name: [] for name in _TITLES}
+            for chunk in text_columns(self.tables["news"][split], _TITLES, "news"):
+                for column, part in zip(columns.values(), chunk, strict=True):
+                    column.extend(part)
+            return columns
+
+        if self.cache is None:
+            return read()
+        return self.cache.json(["titles", state_of(self.files["news"][split])], read)
+
+    def add_articles(self, catalog: NewsCatalog) -> NewsCatalog:
+        """Extends a catalogue by the articles of all splits, and returns it."""
+        for split in self.splits:
+            catalog.extend(self.titles(split))
+        return catalog
+
+    def impressions_and_users(
+        self, split: str, catalog: NewsCatalog, features: Sequence[str] = ()
+    ) -> tuple[Impressions, UserIndex]:
+        """Returns the impressions of a split as integers, and the index of the users in them."""
+        files = self.files["behaviors"][split] if self.cache else ()
+        return read_impressions(
+            self.tables["behaviors"][split], catalog, features, cache=self.cache, files=files
+        )
+
+    def impressions(
+        self, split: str, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()
+    ) -> Impressions:
+        """Returns the impressions of a split as integers, with the indices of given users."""
+        impressions, own_users = self.impressions_and_users(split, catalog, features)
+        return with_users(impressions, own_users, users)
+
+    def latest_history(self, user_id: str) -> list[str] | None:
+        """Returns the ids that a user had clicked before the latest impression, oldest first.
+
+        Returns:
+            The ids; None if the user has no impression.
+        """
+        latest, history = -1, None
+        for table in self.tables["behaviors"].values():
+            for chunk in chunks(table, ["time"]):
+                splits, times = ragged.splits_of(chunk.history_lengths), chunk.features["time"]
+                for row in [row for row, id_ in enumerate(chunk.user_id) if id_ == user_id]:
+                    # Of the same second, the later one in the file.
+                    if times[row] >= latest:
+                        latest = times[row]
+                        history = np.asarray(chunk.history[splits[row] : splits[row + 1]], object)
+        return None if history is None else [tf.compat.as_text(news_id) for news_id in history]
+
+    def categories(self, news_ids: Collection[str]) -> dict[str, str]:
+        """Returns the categories of articles by id, of those that are in any split."""
+        wanted, found = set(news_ids), {}
+        for table in self.tables["news"].values():
+            for chunk in text_columns(table, ["news_id", "category"], "news"):
+                found.update((news_id, name) for news_id, name in zip(*chunk) if news_id in wanted)
+                if len(found) == len(wanted):
+                    return found
+        return found
+
+    def is_labelled(self, split: str) -> bool:
+        """Whether the clicks of a split are known, judged by its first impression."""
+        table = self.tables["behaviors"][split]
+        first = next(iter(table.take(1) if isinstance(table, tf.data.Dataset) else table))
+        return bool(min(first["candidates"]["clicked"]) >= 0)
+
+    def require_split(self, split: str) -> None:
+        """Raises a ValueError if there is no such split."""
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split}; it has {', '.join(self.splits)}")
+
+    def require_labels(self, split: str) -> None:
+        """Raises a ValueError if there is no such split, or its clicks are not known."""
+        self.require_split(split)
+        if not self.is_labelled(split):
+            raise ValueError(f"the split {split} of {self.name} has no labels to evaluate on")
+
+    @property
+    def report_split(self) -> str:
+        """The split that metrics are reported on: `test` if it is labelled, else `validation`."""
+        if "test" in self.splits and self.is_labelled("test"):
+            return "test"
+        return "validation"
+
+
+def load_mind(
+    name_or_folder: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike | None = None,
+    cache: Cache | None = None,
+) -> MindData:
+    """Loads a size of MIND by name, or a folder in MIND's format.
+
+    >>> data = load_mind("mind/synthetic")
+    >>> sorted(data.behaviors)
+    ['test', 'train', 'validation']
+
+    The files of a folder are read to the end once before anything else happens, so that a bad line
+    is found at once; their rows are never all in memory. With a cache, files that were found good
+    are not read again.
+
+    Args:
+        name_or_folder: `mind/synthetic`, `mind/demo`, `mind/small`, `mind/large`, or a folder with
+            `train/`, `valid/` or `dev/`, and possibly `test/` (see `find_splits`).
+        data_dir: Where TensorFlow Datasets keeps the data it has prepared; None: its own default.
+        manual_dir: Folder of MIND's zips that were downloaded by hand.
+        cache: Caches what the methods of the result read.
+
+    Raises:
+        MindFileError: a file is missing, empty or damaged, or has a bad line.
+        ValueError: there is no data set of that name.
+    """
+    name = os.fspath(name_or_folder)
+    if name in DATA_SETS:
+        return _load_prepared(name, data_dir, manual_dir, cache)
+    folder = pathlib.Path(os.path.abspath(name))
+    if name.startswith(_PREFIX) or not folder.is_dir():
+        kind = "data set" if name.startswith(_PREFIX) else "folder"
+        raise ValueError(
+            f"there is no {kind} {name}; give a folder in MIND's format, or {', '.join(DATA_SETS)}"
+        )
+    return _load_folder(folder, cache)
+
+
+def _load_folder(folder: pathlib.Path, cache: Cache | None) -> MindData:
+    tables: dict[str, dict[str, Table]] = {table: {} for table in _READERS}
+    files: dict[str, dict[str, list]] = {table: {} for table in _READERS}
+    for split, path in find_splits(folder).items():
+        for table in _READERS:
+            file = path / f"{table}.tsv"
+            tables[table][split] = TsvTable(table, file, _count_rows(table, file, cache))
+            files[table][split] = [file]
+    return MindData(str(folder), tables, cache=cache, files=files)
+
+
+def _count_rows(table: str, file: pathlib.Path, cache: Cache | None) -> int:
+    """Counts the rows of a file, which finds out what is wrong with it."""
+
+    def count() -> int:
+        return sum(1 for _ in _READERS[table](file, name=str(file)))
+
+    return count() if cache is None else cache.json(["rows", state_of([file])], count)
+
+
+def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> MindData:
+    if manual_dir is not None and not pathlib.Path(manual_dir).is_dir():
+        raise ValueError(f"the manual folder {manual_dir} does not exist")
+    tables, metadata, files = {}, {}, {}
+    for table in _READERS:
+        builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
+        config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+        builder.download_and_prepare(download_config=config)
+        # Each split is read once or twice: not worth the memory of TFDS's own cache.
+        reading = tfds.ReadConfig(try_autocache=False)
+        tables[table] = builder.as_dataset(read_config=reading)
+        metadata.update(builder.info.metadata)
+        description = builder.data_path / "dataset_info.json"
+        files[table] = {
+            split: [description, *info.filepaths] for split, info in builder.info.splits.items()
+        }
+    reference_auc = metadata.get("reference_auc", {})
+    return MindData(name, tables, reference_auc, cache, files)
+
+
+def _dataset(table: Table) -> tf.data.Dataset:
+    return table.dataset() if isinstance(table, TsvTable) else table
+
+
+def _signature(builder: tfds.core.DatasetBuilder):
+    """Returns the specification of a row: the features of the builder, as TensorFlow sees them."""
+    return tf.nest.map_structure(
+        lambda info: tf.TensorSpec(info.shape, info.tf_dtype),
+        builder.info.features.get_tensor_info(),
+    )
+
+
+def _batched(spec: tf.TensorSpec) -> tf.TypeSpec:
+    if spec.shape.rank == 0:
+        return tf.TensorSpec([None], spec.dtype)
+    return tf.RaggedTensorSpec([None, None], spec.dtype)
+
+
+def _stacked(rows: list, spec):
+    if isinstance(spec, Mapping):
+        return {name: _stacked([row[name] for row in rows], part) for name, part in spec.items()}
+    if spec.shape.rank == 0:
+        return tf.constant(rows, spec.dtype)
+    values = tf.constant(list(itertools.chain.from_iterable(rows)), spec.dtype)
+    return tf.RaggedTensor.from_row_lengths(values, [len(row) for row in rows])

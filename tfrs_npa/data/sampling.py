@@ -1,0 +1,179 @@
+"""Training rows: one for each click, with negatives sampled from the same impression."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from tfrs_npa.data import ragged
+from tfrs_npa.data.impressions import Impressions
+
+_CHUNK = 16384
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingRows:
+    """One row for each click of `impressions` that can be compared with a negative.
+
+    A negative is a candidate of the same impression that was not clicked, nor was the same article
+    elsewhere in the list. Impressions without a click (or without labels) and impressions without a
+    negative give no rows.
+
+    Args:
+        impressions: Labelled impressions.
+        config: An `NPAConfig`; of its fields, `history_length`, `history_sampling`,
+            `negatives_per_positive`, `mask_padding`, `batch_size` and `seed` matter here.
+
+    Attributes:
+        without_click: Number of impressions left out because they have no click.
+        without_negative: Number of impressions left out because they have a click but no negative.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+
+    def __init__(self, impressions: Impressions, config):
+        self._impressions = impressions
+        self._config = config
+        self._find_rows()
+        counts = (
+            f"{len(impressions):,} impressions: {self.without_click:,} have no click, "
+            f"{self.without_negative:,} have a click but nothing that was not clicked"
+        )
+        if not len(self):
+            raise ValueError(f"no training rows in {counts}")
+        logger.info("%s training rows in %s", f"{len(self):,}", counts)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._click)
+
+    @property
+    def impressions(self) -> Impressions:
+        """The impressions that the rows are made of."""
+        return self._impressions
+
+    @property
+    def config(self):
+        """The hyper-parameters."""
+        return self._config
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-len(self) // self._config.batch_size)
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Assembles a batch, drawing negatives and, if so configured, histories.
+
+        Args:
+            rows: The rows, `[batch]` integers from 0 on.
+            generator: Source of the draws.
+
+        Returns:
+            `impression_id` `int64 [batch]`, `user_id` `int32 [batch]`, `history`
+            `int32 [batch, history]` (0 = padding), `candidates` and `clicked`
+            `int32 [batch, 1 + negatives]`, the click first (0 = padding), and the features.
+        """
+        impressions, impression = self._impressions, self._impression[rows]
+        negatives = self._draw_negatives(impression, generator)
+        candidates = np.column_stack([impressions.candidate_values[self._click[rows]], negatives])
+        clicked = np.zeros_like(candidates)
+        clicked[:, 0] = 1
+        random = self._config.history_sampling == "random"
+        return {
+            "impression_id": impressions.impression_id[impression],
+            "user_id": impressions.user_id[impression],
+            "history": histories(
+                impressions, impression, self._config, generator if random else None
+            ),
+            "candidates": candidates,
+            "clicked": clicked,
+            **{name: array[impression] for name, array in impressions.features.items()},
+        }
+
+    def _find_rows(self):
+        impressions = self._impressions
+        clicks, owners, repeats = ([np.zeros(0, np.int64)] for _ in range(3))
+        self.without_click = self.without_negative = 0
+        # In chunks: the pairs of impression and article take 8 bytes a candidate and a sort.
+        for first in range(0, len(impressions), _CHUNK):
+            chunk = np.arange(first, min(first + _CHUNK, len(impressions)))
+            count = len(chunk)
+            positions = ragged.positions(impressions.candidate_splits, chunk)
+            lengths = ragged.bounds(impressions.candidate_splits, chunk)[1]
+            owner = np.repeat(np.arange(count), lengths)
+            articles = impressions.candidate_values[positions].astype(np.int64)
+            pairs = owner * (articles.max(initial=0) + 1) + articles
+            labels = impressions.clicked[positions]
+            click, negative = labels == 1, labels == 0
+            # Like np.isin, which sorts the many to find the few.
+            clicked = np.sort(pairs[click])
+            same = np.append(clicked, -1)[np.searchsorted(clicked, pairs)] == pairs
+            repeat = negative & same
+            negative &= ~same
+            has_click = np.bincount(owner[click], minlength=count) > 0
+            has_negative = np.bincount(owner[negative], minlength=count) > 0
+            self.without_click += np.count_nonzero(~has_click)
+            self.without_negative += np.count_nonzero(has_click & ~has_negative)
+            kept = np.flatnonzero(click & has_negative[owner])
+            clicks.append(positions[kept])
+            owners.append(first + owner[kept])
+            repeats.append(positions[np.flatnonzero(repeat)])
+        # Positions, ascending. They are few if any: less memory than a mark for each candidate.
+        self._clicked_elsewhere = np.unique(np.concatenate(repeats))
+        self._click = np.concatenate(clicks)
+        self._impression = np.concatenate(owners)
+
+    def _draw_negatives(self, impression, generator):
+        """Draws `[batch, negatives]` without replacement; 0 where an impression has too few."""
+        starts, lengths = ragged.bounds(self._impressions.candidate_splits, impression)
+        columns = np.arange(lengths.max())
+        allowed = columns < lengths[:, None]
+        allowed[allowed] = self._impressions.clicked[(starts[:, None] + columns)[allowed]] == 0
+        repeats = self._clicked_elsewhere
+        first, last = np.searchsorted(repeats, starts), np.searchsorted(repeats, starts + lengths)
+        for row in np.flatnonzero(first < last):
+            allowed[row, repeats[first[row] : last[row]] - starts[row]] = False
+        keys = generator.random(allowed.shape, np.float32)
+        keys[~allowed] = np.inf
+        chosen = ragged.smallest(keys, self._config.negatives_per_positive)
+        drawn = np.take_along_axis(allowed, chosen, axis=1)
+        negatives = np.zeros((len(impression), self._config.negatives_per_positive), np.int32)
+        positions = (starts[:, None] + chosen)[drawn]
+        negatives[:, : chosen.shape[1]][drawn] = self._impressions.candidate_values[positions]
+        return negatives
+
+
+def histories(
+    impressions: Impressions,
+    rows: np.ndarray,
+    config,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Returns the histories of some impressions, oldest first, padded with 0 on the right.
+
+    Args:
+        impressions: The impressions.
+        rows: Which of them, `[batch]` integers from 0 on.
+        config: An `NPAConfig`. At most `history_length` articles are taken; if `mask_padding`, the
+            width is that of the longest history (at least 1), else always `history_length`.
+        generator: Draws the articles of longer histories. None: their last articles are taken.
+
+    Returns:
+        `int32 [batch, width]`.
+    """
+    limit = config.history_length
+    starts, lengths = ragged.bounds(impressions.history_splits, rows)
+    kept = np.minimum(lengths, limit)
+    width = max(1, kept.max(initial=0)) if config.mask_padding else limit
+    history = ragged.pad(impressions.history_values, starts + lengths - kept, kept, width)
+    longer = np.flatnonzero(lengths > limit)
+    if generator is not None and len(longer):
+        keys = generator.random((len(longer), lengths.max()), np.float32)
+        keys[np.arange(keys.shape[1]) >= lengths[longer, None]] = np.inf
+        chosen = np.sort(ragged.smallest(keys, limit), axis=1)
+        history[longer] = impressions.history_values[starts[longer, None] + chosen]
+    return history

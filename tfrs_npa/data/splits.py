@@ -1,0 +1,173 @@
+"""What a model is trained on, validated on and tested on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from tfrs_npa.data.cache import Cache
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.impressions import Impressions, with_users
+from tfrs_npa.data.loading import MindData, load_mind
+from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
+from tfrs_npa.data.word_vectors import WordVectors
+from tfrs_npa.settings import DataSettings
+
+_SECONDS_PER_DAY = 86_400
+_CHUNK = 16384
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splits:
+    """The impressions of a training.
+
+    Attributes:
+        data: The data set they come from.
+        users: The users of the impressions that are trained on.
+        train: The impressions that are trained on.
+        validation: Those that early stopping and a search look at; None if nothing does.
+        test: Those that metrics are reported on; neither training nor early stopping sees them.
+        names: What the three are, as files of results name them: `train`, `stopping` (the
+            validation impressions) and `report` (the test impressions).
+    """
+
+    data: MindData
+    users: UserIndex
+    train: Impressions
+    validation: Impressions | None
+    test: Impressions
+    names: dict[str, str | None]
+
+    def fingerprint(self, catalog: NewsCatalog) -> dict[str, Any]:
+        """Returns a summary by which other data is told from this.
+
+        Args:
+            catalog: The articles.
+
+        Returns:
+            A dict that JSON can hold: for `articles`, `users` and the impressions of each of the
+            three, their `count` and hashes of their columns.
+        """
+        result = {
+            "articles": {
+                "count": len(catalog),
+                "ids": _hash(json.dumps(catalog.ids).encode()),
+                "titles": _hash(json.dumps(catalog.titles).encode()),
+            },
+            "users": {"count": len(self.users), "ids": _hash(json.dumps(self.users.ids).encode())},
+        }
+        for name in ("train", "validation", "test"):
+            impressions = getattr(self, name)
+            if impressions is not None:
+                result[f"{name} impressions"] = _fingerprint(impressions)
+        return result
+
+
+def _fingerprint(impressions: Impressions) -> dict[str, Any]:
+    hashes = {
+        name: hashlib.sha256() for name in ("ids", "users", "histories", "candidates", "clicks")
+    }
+    for first in range(0, len(impressions), _CHUNK):
+        rows = np.arange(first, min(first + _CHUNK, len(impressions)))
+        chunk = impressions.take(rows)
+        for name, columns in (
+            ("ids", [chunk.impression_id]),
+            ("users", [chunk.user_id]),
+            ("histories", [np.diff(chunk.history_splits), chunk.history_values]),
+            ("candidates", [np.diff(chunk.candidate_splits), chunk.candidate_values]),
+            ("clicks", [chunk.clicked]),
+        ):
+            for column in columns:
+                hashes[name].update(np.ascontiguousarray(column).tobytes())
+    return {"count": len(impressions)} | {name: hash_.hexdigest() for name, hash_ in hashes.items()}
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[NewsCatalog, Splits]:
+    """Loads articles and impressions.
+
+    Args:
+        settings: Where they are, and what is held out.
+        cache: Keeps preprocessed data.
+
+    Returns:
+        The articles of all splits, with the words of the training titles and of the word vectors,
+        and the impressions.
+
+    Raises:
+        ValueError: if anything is wrong with the files or the settings.
+    """
+    vectors = WordVectors.read(settings.word_vectors, settings.word_list)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
+    return catalog, split_impressions(data, catalog, settings.holdout)
+
+
+def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Splits:
+    """Reads the impressions and decides what to train, validate and test on.
+
+    Args:
+        data: The data set.
+        catalog: The articles of all splits.
+        holdout: See `DataSettings`.
+
+    Raises:
+        ValueError: if the last day is to be held out and there is only one day; if the split to
+            report on has no labels.
+    """
+    test_split = data.report_split
+    data.require_labels(test_split)
+    if holdout == "auto":
+        holdout = "validation" if test_split == "test" else "last-day"
+    names = {"train": "train", "stopping": None, "report": test_split}
+    train, users = data.impressions_and_users("train", catalog, ["time"])
+    validation = None
+    if holdout == "last-day":
+        train, validation, users = hold_out_last_day(train, users)
+        names |= {"train": "train without its last day", "stopping": "last day of train"}
+    elif holdout == "validation":
+        validation = data.impressions("validation", catalog, users)
+        names |= {"stopping": "validation"}
+    test = data.impressions(test_split, catalog, users)
+    return Splits(data, users, train, validation, test, names)
+
+
+def hold_out_last_day(
+    impressions: Impressions, users: UserIndex
+) -> tuple[Impressions, Impressions, UserIndex]:
+    """Separates the impressions of the last day from the earlier ones.
+
+    A user who is seen on the last day only is a new user there, as most users of a news site are:
+    the returned user index knows the users of the earlier days alone.
+
+    Args:
+        impressions: Impressions with the feature `time`, in seconds since the epoch. The last day
+            is the UTC day of the latest one.
+        users: The index that `impressions` were converted with.
+
+    Returns:
+        Views of the impressions of the earlier days and of the last day, both with the indices of
+        the new user index, and that index.
+
+    Raises:
+        ValueError: if all impressions are of one day.
+    """
+    days = impressions.features["time"] // _SECONDS_PER_DAY
+    is_last = days == days.max()
+    if is_last.all():
+        raise ValueError(
+            "all training impressions are of one day, so its last day cannot be held out; "
+            "--holdout none trains for a fixed number of epochs"
+        )
+    earlier = impressions.view(~is_last)
+    ids = np.array(users.ids, object)[earlier.user_id[earlier.user_id != UNKNOWN_USER]]
+    kept = UserIndex().adapt({"user_id": ids.tolist()})
+    last = impressions.view(is_last)
+    return with_users(earlier, users, kept), with_users(last, users, kept), kept

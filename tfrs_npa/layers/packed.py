@@ -1,0 +1,43 @@
+"""Packed sequences: the elements of one after the other, and how many each has."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def packed_rows(lengths):
+    """Returns the sequence that each element of packed sequences belongs to.
+
+    Args:
+        lengths: `[sequences]` elements of each sequence.
+
+    Returns:
+        `[elements]` integers, ascending.
+    """
+    return tf.repeat(tf.range(tf.size(lengths)), lengths)
+
+
+def packed_starts(lengths):
+    """Returns the position of the first element of each packed sequence, `[sequences]`.
+
+    Args:
+        lengths: `[sequences]` elements of each sequence.
+    """
+    return tf.cumsum(lengths, exclusive=True)
+
+
+def packed_softmax(logits, lengths):
+    """Returns the softmax of each of several packed sequences.
+
+    Args:
+        logits: `[elements]`.
+        lengths: `[sequences]` elements of each sequence.
+
+    Returns:
+        `[elements]`.
+    """
+    rows, sequences = packed_rows(lengths), tf.size(lengths)
+    largest = tf.math.unsorted_segment_max(tf.stop_gradient(logits), rows, sequences)
+    weights = tf.exp(logits - tf.gather(largest, rows))
+    totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
+    return weights / tf.gather(totals, rows)

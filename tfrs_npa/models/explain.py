@@ -1,0 +1,110 @@
+"""Explains scores by the attention weights of words and of clicked articles."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.layers.packed import packed_rows
+from tfrs_npa.models.npa import NPA
+
+
+class Explanation(NamedTuple):
+    """Scores, and the attention weights (Wu et al., KDD 2019, equations 4 and 8) behind them.
+
+    The weights of a title, and of a history, sum to 1; they are all 0 for a title without words
+    and for an empty history. Where a model does not mask padding, padded words have weights too,
+    and what the clicked articles lack to 1 lies on the padding of the history.
+
+    Attributes:
+        scores: `[batch, candidates]`, 0 at padding.
+        candidate_word_weights: `[batch, candidates, title_length]`, 0 at padding.
+        history_weights: `[batch, history]`, the weights of the clicked articles, 0 at padding.
+        history_word_weights: `[batch, history, title_length]`, those of the words of their titles.
+    """
+
+    scores: tf.Tensor
+    candidate_word_weights: tf.Tensor
+    history_weights: tf.Tensor
+    history_word_weights: tf.Tensor
+
+
+def explain(model: NPA, user_id, history, candidates) -> Explanation:
+    """Scores candidates and returns the attention weights behind the scores.
+
+    Words are those of `model.candidate_tower.tokens`, in their order. Runs eagerly and in a graph.
+
+    >>> batch = next(iter(impression_batches))
+    >>> found = explain(model, batch["user_id"], batch["history"], batch["candidates"])
+    >>> model.catalog.titles[batch["history"][0, tf.argmax(found.history_weights[0])]]
+
+    Args:
+        model: The model.
+        user_id: `[batch]` indices of the user index.
+        history: `[batch, history]` indices of the catalogue, 0 at padding, as wide as
+            `impression_batches` makes it.
+        candidates: `[batch, candidates]` indices of the catalogue, 0 at padding.
+
+    Returns:
+        An `Explanation`, float32.
+    """
+    tower, query_tower = model.candidate_tower, model.query_tower
+    history, candidates = tf.cast(history, tf.int32), tf.cast(candidates, tf.int32)
+    embedding = model.user_embedding(user_id)
+    clicks = query_tower.clicks(history)
+    slots = tf.where(candidates != PADDING)
+    owners = tf.cast(slots[:, 0], tf.int32)
+    articles = tf.concat([clicks.news_id, tf.gather_nd(candidates, slots)], axis=0)
+    features, titles = tower.distinct_features(articles)
+    parts = [tf.size(clicks.news_id), tf.size(owners)]
+    clicked, shown = tf.split(titles, parts)
+    user = query_tower.encode(clicks, features, clicked, embedding)
+    scores = tower.score(features, shown, owners, user["word_query"], user["output"])
+    rows = tf.concat([packed_rows(clicks.lengths), owners], axis=0)
+    clicked_words, shown_words = tf.split(
+        _word_weights(tower, articles, rows, user["word_query"]), parts
+    )
+
+    # Padding that takes part comes after the articles of a history.
+    is_click = clicks.news_id != PADDING
+    clicked_slots = tf.where(history != PADDING)
+
+    def of_clicks(values):
+        return placed(clicked_slots, tf.boolean_mask(values, is_click), tf.shape(history))
+
+    def of_candidates(values):
+        return placed(slots, values, tf.shape(candidates))
+
+    return Explanation(
+        of_candidates(scores),
+        of_candidates(shown_words),
+        of_clicks(user["attention"].flat_values),
+        of_clicks(clicked_words),
+    )
+
+
+def _word_weights(tower, articles, rows, query):
+    """Returns the weights of the words of titles, `[titles, title_length]`, 0 at padding.
+
+    Args:
+        tower: The candidate tower.
+        articles: `[titles]` indices of the catalogue.
+        rows: `[titles]` rows of `query`: the user that each title is encoded for.
+        query: The result of `tower.attention.query`, `[batch, ...]`.
+    """
+    distinct, titles = tf.unique(articles)
+    values, lengths = tower.contextual_words(tf.gather(tower.tokens, distinct))
+    words = tf.gather(tf.RaggedTensor.from_row_lengths(values, lengths, validate=False), titles)
+    values, lengths = words.flat_values, tf.cast(words.row_lengths(), tf.int32)
+    if tower.attention.kind == "personalized":
+        query = tf.gather(query, tf.repeat(rows, lengths))
+    pooled = tower.attention.pool_packed(values, tower.attention.keys(values), query, lengths)
+    return pooled["attention"].to_tensor(shape=[None, tower.config.title_length])
+
+
+def placed(slots, values, shape):
+    """Returns `values` `[n, ...]` at `slots` `[n, 2]` of float32 zeros `[*shape, ...]`."""
+    shape = tf.concat([shape, tf.shape(values)[1:]], axis=0)
+    return tf.scatter_nd(slots, tf.cast(values, tf.float32), tf.cast(shape, slots.dtype))

@@ -1,0 +1,56 @@
+"""The layout of packed words in which titles of equal length lie in blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Rows of a group. Blocks begin with a group, which lies at a multiple of 64 bytes, and are
+# multiplied by whole groups: a product of few rows would give equal titles unequal last bits.
+ROWS = 32
+# Words of a block, about: with their products, few enough for a processor's cache.
+BLOCK = 4096
+
+
+class TitleLayout:
+    """Rows of a matrix for the words of titles.
+
+    Titles of equal length are in blocks. A block has the first words of all its titles, then all
+    second words and so on, and begins with a new group of rows.
+
+    Args:
+        lengths: `[titles]` words of each title.
+
+    Attributes:
+        blocks: `int32 [blocks, 3]`, the first group, the words of a title, and the titles.
+        order: `int32 [titles]`, the position of each title when one block comes after the other.
+        rows: Rows of the matrix, a multiple of `ROWS`.
+    """
+
+    def __init__(self, lengths: np.ndarray):
+        self._lengths = lengths
+        self._first = np.zeros(len(lengths), np.int32)
+        self._step = np.zeros(len(lengths), np.int32)
+        by_length = np.argsort(lengths, kind="stable")
+        self.order = np.empty(len(lengths), np.int32)
+        self.order[by_length] = np.arange(len(lengths))
+        blocks, group = [], 0
+        for length in np.unique(lengths):
+            same = by_length[slice(*np.searchsorted(lengths[by_length], [length, length + 1]))]
+            most = max(1, BLOCK // max(1, length))
+            for first in range(0, len(same), most):
+                titles = same[first : first + most]
+                self._first[titles] = ROWS * group + np.arange(len(titles))
+                self._step[titles] = len(titles)
+                blocks.append((group, length, len(titles)))
+                group += -(-length * len(titles) // ROWS)
+        self.blocks = np.array(blocks, np.int32).reshape(-1, 3)
+        self.rows = ROWS * int(group)
+
+    def words(self, titles: np.ndarray) -> np.ndarray:
+        """Returns the rows of the words of some titles, `int32`, one title after the other."""
+        lengths = self._lengths[titles]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        rows = np.repeat(self._first[titles], lengths) + within * np.repeat(
+            self._step[titles], lengths
+        )
+        return rows.astype(np.int32)

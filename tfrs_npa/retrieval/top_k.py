@@ -1,0 +1,238 @@
+"""The base of the top-K layers of NPA: strings in, article ids and scores out."""
+
+from __future__ import annotations
+
+import abc
+import operator
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_npa.data.catalog import FIRST_ARTICLE
+from tfrs_npa.data.columns import text_columns
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
+from tfrs_npa.layers.untracked import Untracked
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.retrieval.indexed_articles import IndexedArticles
+from tfrs_npa.retrieval.requests import string_matrix, string_vector
+
+
+class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
+    """Top K articles by NPA's score. Use `PersonalizedTopK` or `TwoStageTopK`.
+
+    Args:
+        model: A trained model.
+        k: Articles to return where a call does not say.
+        name: Name of the layer.
+    """
+
+    # What the largest k is, in error messages.
+    _limit = "the number of indexed articles"
+
+    def __init__(self, model: NPA, k: int, name: str | None = None):
+        super().__init__(k=k, name=name, dtype="float32", autocast=False)
+        if k < 1:
+            raise ValueError(f"k is {k}; it has to be at least 1.")
+        self._untracked = Untracked(
+            model=model,
+            articles=IndexedArticles(),
+            indices=None,
+            embed=tf.function(
+                self._embed,
+                input_signature=[
+                    tf.TensorSpec([None], tf.string),
+                    tf.TensorSpec([None, None], tf.string),
+                ],
+            ),
+        )
+
+    @property
+    def num_articles(self) -> int:
+        """How many articles are indexed."""
+        return 0 if self._untracked.indices is None else len(self._untracked.indices)
+
+    def index(self) -> ArticleTopK:
+        """Indexes the model's catalogue, without padding and the unknown article.
+
+        Every title is encoded again: call it whenever the weights have changed.
+
+        Returns:
+            The layer itself.
+        """
+        # Padding and the unknown article are never recommended.
+        return self._index(np.arange(FIRST_ARTICLE, len(self._untracked.model.catalog)))
+
+    def index_from_dataset(self, news) -> ArticleTopK:
+        """Indexes these articles and no other. Articles that the model's catalogue lacks join it.
+
+        Args:
+            news: A `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,
+                with the string features `news_id` and `title`. An article that the catalogue has
+                keeps the title that it has there.
+
+        Returns:
+            The layer itself.
+
+        Raises:
+            ValueError: if a feature is missing or not a string, an id is empty or reserved, or
+                there are no articles.
+        """
+        indices = self._indices_of(news)
+        if not len(indices):
+            raise ValueError("news holds no articles.")
+        return self._index(indices)
+
+    def _index(self, indices, from_scratch=True):
+        """Indexes the articles `indices`, ascending; `from_scratch` encodes all of them again."""
+        self._untracked.model.add_articles()
+        self._encode(indices, from_scratch)
+        self._untracked.articles.update(self._untracked.model.catalog, indices)
+        self._untracked.indices = indices
+        return self
+
+    @abc.abstractmethod
+    def _encode(self, indices, from_scratch):
+        """Encodes the articles `indices` of the catalogue."""
+
+    def _indices_of(self, news):
+        """Returns the ascending indices of articles, which the catalogue has afterwards."""
+        model, columns = self._untracked.model, {"news_id": [], "title": []}
+        for chunk in text_columns(news, list(columns), "news"):
+            for column, part in zip(columns.values(), chunk, strict=True):
+                column.extend(part)
+        model.add_articles(columns)
+        return np.unique(model.catalog.index(columns["news_id"]))
+
+    def call(self, queries, k=None, candidates=None, exclude_history=False):
+        """Returns the best articles of each user.
+
+        Args:
+            queries: A dict of `user_id` `[batch]`, strings, and `history`, the ids of the articles
+                that each user clicked, oldest first: `[batch, clicks]` with `""` as padding, or
+                ragged. The latest `history_length` of the configuration count. Users and articles
+                that are not known are welcome, and so are users without clicks; other entries are
+                not read. Tensors, arrays and lists will do.
+            k: Articles to return, a number or a scalar tensor; None: that of the layer.
+            candidates: Ids of the only articles to choose from: `[candidates]` for all users, or
+                `[batch, candidates]` for each of them, with `""` as padding or ragged. Ids that
+                are not indexed are passed over. None: all articles.
+            exclude_history: Whether to leave out the articles of `history`. Like the stock layers,
+                this one keeps them unless it is told.
+
+        Returns:
+            Scores, float32 `[batch, k]`, descending, and article ids, strings `[batch, k]`. Where
+            scores are equal, the article that is earlier in the catalogue comes first. Where fewer
+            than k articles are left, the last places have the score -1e9 and the id `""`.
+
+        Raises:
+            ValueError: if nothing is indexed, k is not between 1 and the number of indexed
+                articles, or an entry of `queries` is missing or of a wrong shape. In a graph, a
+                wrong k is a `tf.errors.InvalidArgumentError`.
+        """
+        return self._answer(queries, k, None, candidates, exclude_history)
+
+    def query_with_exclusions(
+        self, queries, exclusions, k=None, candidates=None, exclude_history=False
+    ):
+        """Returns the best articles of each user, without some of them.
+
+        Args:
+            queries: As in `call`.
+            exclusions: Ids of articles that must not come back: `[batch, exclusions]` of any width,
+                with `""` as padding, or ragged. Ids that are not indexed are passed over.
+            k: As in `call`.
+            candidates: As in `call`.
+            exclude_history: As in `call`.
+
+        Returns:
+            As `call`. An excluded article never comes back, however few are left.
+
+        Raises:
+            ValueError: as `call`, and if `exclusions` is of a wrong shape.
+        """
+        return self._answer(queries, k, exclusions, candidates, exclude_history)
+
+    @abc.abstractmethod
+    def _answer(self, queries, k, exclusions, candidates, exclude_history):
+        """Answers `call` and `query_with_exclusions`."""
+
+    def _features(self, queries):
+        """Returns user ids `[batch]` and padded histories `[batch, clicks]`, strings."""
+        if not isinstance(queries, Mapping):
+            raise ValueError(
+                f"queries have to be a dict of user_id and history; found {type(queries).__name__}."
+            )
+        missing = [name for name in ("user_id", "history") if name not in queries]
+        if missing:
+            found = ", ".join(map(repr, queries)) or "nothing"
+            raise ValueError(f"queries lack {' and '.join(map(repr, missing))}; they have {found}.")
+        user_id = string_vector(queries["user_id"], "user_id")
+        return user_id, string_matrix(queries["history"], "history", user_id.shape[0])
+
+    def _embed(self, user_id, history):
+        """Returns user vectors, and the queries of the attention over words, side by side."""
+        model = self._untracked.model
+        users = model.users.table.lookup(user_id)
+        articles = self._untracked.articles.histories(history, model.config)
+        parts = [model.query_tower({"user_id": users, "history": articles})]
+        attention = model.candidate_tower.attention
+        if attention.kind == "personalized":
+            parts.append(attention.query(model.user_embedding(users)))
+        return tf.cast(tf.concat(parts, axis=1), tf.float32)
+
+    def _filters(self, rows, exclusions, candidates, history):
+        """Returns two string matrices, exclusions and candidates, and whether there are candidates.
+
+        Args:
+            rows: Users of the call, or None where a graph does not know.
+            exclusions: As given to `query_with_exclusions`, or None.
+            candidates: As given to `call`, or None.
+            history: `[batch, clicks]` strings to exclude too, or None.
+        """
+        nothing = tf.zeros([1, 0], tf.string)
+        excluded = [] if history is None else [history]
+        if exclusions is not None:
+            excluded.append(string_matrix(exclusions, "exclusions", rows))
+        allowed = nothing
+        if candidates is not None:
+            allowed = string_matrix(candidates, "candidates", rows, or_one_for_all=True)
+        excluded = tf.concat(excluded, axis=1) if excluded else nothing
+        return excluded, allowed, candidates is not None
+
+    def _require_index(self):
+        if self._untracked.indices is None:
+            raise ValueError("Nothing is indexed: call `index` or `index_from_dataset` first.")
+
+    def _checked_k(self, k, most):
+        """Returns k as a scalar tensor; checks it where its value is known."""
+        self._require_index()
+        k = self._k if k is None else k
+        if not tf.is_symbolic_tensor(k):
+            k = operator.index(k)
+            if not 1 <= k <= most:
+                raise ValueError(f"k is {k:,}; it has to be between 1 and {most:,}, {self._limit}.")
+        return tf.cast(k, tf.int32)
+
+
+def best(scores, hidden, ids, k):
+    """Returns the k best scores and their ids.
+
+    Args:
+        scores: `[batch, articles]` float32; of equal ones, the first is better.
+        hidden: `[batch, articles]` booleans, or `[1, articles]`: what must not come back.
+        ids: `[articles]` or `[batch, articles]` strings.
+        k: A scalar.
+
+    Returns:
+        Two `[batch, k]`; -1e9 and `""` where nothing is left.
+    """
+    number = tf.shape(scores)[1]
+    tf.debugging.Assert(
+        (k >= 1) & (k <= number),
+        ["k has to be between 1 and the number of articles to choose from; k:", k, "of:", number],
+    )
+    values, places = tf.math.top_k(tf.where(hidden, MASKED_LOGIT, scores), k)
+    chosen = tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
+    return values, tf.where(values > MASKED_LOGIT, chosen, "")

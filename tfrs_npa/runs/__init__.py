@@ -1,0 +1,1 @@
+"""Trainings as `tfrs-npa train` runs them: the folder, the course, the evaluation."""

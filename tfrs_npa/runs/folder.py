@@ -1,0 +1,178 @@
+"""Folders that a command writes, the base of a run's and a search's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import yaml
+
+from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
+from tfrs_npa.settings import DataSettings
+
+_DATA_FILE = "data.json"
+
+
+class ResultFolder:
+    """A folder that a command writes, resumes after an interruption, and that others read.
+
+    It is created atomically, complete enough to resume from, and only ever replaces a folder of
+    the same kind that holds no other files.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ValueError: if it does not exist or is of another kind.
+    """
+
+    # A subclass says: what it is a folder of; the subcommand of `tfrs-npa` that writes it; its file
+    # of settings, and their class; another file that tells its kind; patterns of all its files.
+    kind: ClassVar[str]
+    command: ClassVar[str]
+    settings_name: ClassVar[str]
+    settings_type: ClassVar[type[DataSettings]]
+    other_name: ClassVar[str]
+    file_patterns: ClassVar[tuple[str, ...]]
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        if not self._is_at(self.path):
+            problem = "does not exist"
+            if self.path.exists():
+                problem = f"is not the folder of a {self.kind}"
+            raise ValueError(
+                f"{self.path} {problem}; `tfrs-npa {self.command} --run {self.path}` makes one"
+            )
+
+    @property
+    def settings(self) -> Any:
+        """The settings that the command was given, a `settings_type`."""
+        text = (self.path / self.settings_name).read_text(encoding="utf-8")
+        return self.settings_type(**yaml.safe_load(text))
+
+    @classmethod
+    def check_free(cls, path: str | os.PathLike, overwrite: bool) -> None:
+        """Makes sure that such a folder may be written at `path`.
+
+        Args:
+            path: The folder.
+            overwrite: Whether it may replace a folder of the same kind.
+
+        Raises:
+            ValueError: if there is a folder of the same kind and `overwrite` is false, or it holds
+                a file that is not its own, or anything else exists there.
+        """
+        path = pathlib.Path(path)
+        if not path.exists() or path.is_dir() and not any(path.iterdir()):
+            return
+        if not cls._is_at(path):
+            raise ValueError(
+                f"{path} exists and is not the folder of a {cls.kind}; give another folder"
+            )
+        if not overwrite:
+            raise ValueError(
+                f"{path} holds a {cls.kind} already; use --resume, --overwrite or another folder"
+            )
+        foreign = cls._foreign_file(path)
+        if foreign is not None:
+            raise ValueError(
+                f"{path} cannot be overwritten: {foreign} is not a file of a {cls.kind}; move it "
+                "elsewhere, or give another folder"
+            )
+
+    @property
+    def data_fingerprint(self) -> dict[str, Any] | None:
+        """The fingerprint of the data (`Splits.fingerprint`); None in folders of older versions."""
+        file = self.path / _DATA_FILE
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
+        """Remembers the data, for `require_same_data`.
+
+        Args:
+            fingerprint: The result of `Splits.fingerprint`.
+        """
+        write_data_fingerprint(self.path, fingerprint)
+
+    def require_same_data(
+        self, data: str, fingerprint: Mapping[str, Any], others: Sequence[str] = ()
+    ) -> None:
+        """Makes sure that the data is the same as when the command was started.
+
+        Args:
+            data: Name of the data.
+            fingerprint: The result of `Splits.fingerprint` now.
+            others: Differences that were found in other ways, in words.
+
+        Raises:
+            ValueError: if it is not; says what differs.
+        """
+        before = self.data_fingerprint
+        differ = [*others, *([] if before is None else differences(before, fingerprint))]
+        if differ:
+            raise ValueError(
+                f"{data} has changed since {self.path} was started: {'; '.join(differ)}. Restore "
+                f"the data to resume this {self.kind}, or start another one with --overwrite"
+            )
+
+    @classmethod
+    @contextlib.contextmanager
+    def _created(
+        cls, path: str | os.PathLike, settings: DataSettings, overwrite: bool
+    ) -> Iterator[pathlib.Path]:
+        """Yields a temporary folder with the settings, moved to `path` if the block does not raise.
+
+        Raises:
+            ValueError: as `check_free`.
+        """
+        cls.check_free(path, overwrite)
+        with atomic_folder(path) as temporary:
+            text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
+            (temporary / cls.settings_name).write_text(text, encoding="utf-8")
+            yield temporary
+
+    @classmethod
+    def _is_at(cls, path: pathlib.Path) -> bool:
+        return (path / cls.settings_name).is_file() and (path / cls.other_name).is_file()
+
+    @classmethod
+    def _foreign_file(cls, path: pathlib.Path) -> pathlib.Path | None:
+        """Returns a file that no command of this kind writes; None if there is none."""
+        patterns = (cls.settings_name, cls.other_name, _DATA_FILE, *cls.file_patterns)
+        for folder, subfolders, files in os.walk(path):
+            links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
+            for file in (pathlib.Path(folder, name) for name in [*files, *links]):
+                name = file.relative_to(path).as_posix()
+                if not is_temporary(file) and not any(fnmatch.fnmatch(name, p) for p in patterns):
+                    return file
+        return None
+
+
+def write_data_fingerprint(folder: pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
+    """Writes the file that `ResultFolder.data_fingerprint` reads."""
+    with atomic_file(folder / _DATA_FILE) as temporary:
+        temporary.write_text(json.dumps(fingerprint, indent=2) + "\n", encoding="utf-8")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Says what differs between two results of `Splits.fingerprint`, a phrase for each."""
+    phrases = []
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            phrases.append(f"{name} {'is new' if old is None else 'is gone'}")
+        elif old["count"] != new["count"]:
+            phrases.append(f"{new['count']:,} {name}, not {old['count']:,}")
+        else:
+            columns = [column for column in old if old[column] != new.get(column)]
+            phrases.append(f"other {' and '.join(columns)} in the {name}")
+    return sorted(phrases)

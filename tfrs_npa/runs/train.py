@@ -1,0 +1,188 @@
+"""Trains a model into a run folder, and resumes a training that was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_npa._files import atomic_file
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.batches import impression_batches, row_batches
+from tfrs_npa.data.cache import Cache
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.loading import MindData, load_mind
+from tfrs_npa.data.sampling import TrainingRows
+from tfrs_npa.data.splits import Splits, load_splits, split_impressions
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.optimizers import default_optimizer
+from tfrs_npa.runs.callbacks import best_epoch, callbacks
+from tfrs_npa.runs.evaluation import evaluate_model, popularity_counts
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
+
+_PACKAGES = (
+    "tfrs-npa",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-recommenders",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    folder: str | os.PathLike,
+    settings: TrainingSettings,
+    config: NPAConfig,
+    overwrite: bool = False,
+    verbose: int = 0,
+    cache: Cache | None = None,
+) -> dict[str, Any]:
+    """Trains a model, keeps the best checkpoint, and evaluates it.
+
+    Two trainings with the same arguments on the same machine give the same model.
+
+    Args:
+        folder: The folder of the run that this creates.
+        settings: Data and course of the training.
+        config: Hyper-parameters.
+        overwrite: Whether to replace an existing run.
+        verbose: 1 shows Keras's progress bars; 0 logs a line for each epoch.
+        cache: Keeps preprocessed data.
+
+    Returns:
+        The evaluation, which `metrics.json` then holds too.
+
+    Raises:
+        ValueError: if anything is wrong with the arguments, the files or the course of the
+            training; says what.
+    """
+    Run.check_free(folder, overwrite)
+    tf.keras.utils.set_random_seed(config.seed)
+    catalog, splits = load_splits(settings, cache)
+    settings = dataclasses.replace(settings, data=splits.data.name)
+    model = NPA(config, catalog, splits.users)
+    rows = TrainingRows(splits.train, config)
+    _compile(model, rows.steps * settings.epochs)
+    popularity = popularity_counts(splits.train, catalog)
+    fingerprint = splits.fingerprint(catalog)
+    run = Run.create(folder, model, settings, popularity, overwrite, fingerprint)
+    return _train(run, model, splits, rows, 0, verbose)
+
+
+def resume(
+    folder: str | os.PathLike, verbose: int = 0, cache: Cache | None = None
+) -> dict[str, Any]:
+    """Resumes an interrupted training as if it had not been interrupted.
+
+    Args, Returns: as `train`.
+
+    Raises:
+        ValueError: as `train`, and if the data has changed since the training was started; says
+            what differs.
+    """
+    run = Run(folder)
+    config, settings = run.config, run.settings
+    tf.keras.utils.set_random_seed(config.seed)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    catalog, splits = _same_splits(run, data)
+    model = NPA(config, catalog, splits.users)
+    rows = TrainingRows(splits.train, config)
+    _compile(model, rows.steps * settings.epochs)
+    run.load_checkpoint(model, "last")
+    epoch = int(model.optimizer.iterations) // rows.steps
+    logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
+    _keep_history(run, epoch)
+    return _train(run, model, splits, rows, epoch, verbose)
+
+
+def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
+    """Returns the catalogue and the impressions of a run, if they are those it was started with."""
+    saved = NewsCatalog.load(run.path / "catalog")
+    catalog = data.add_articles(NewsCatalog(vocabulary=saved.vocabulary))
+    splits = split_impressions(data, catalog, run.settings.holdout)
+    others = []
+    if run.data_fingerprint is None:  # a run of an older version
+        checks = {
+            "other articles or titles": catalog == saved,
+            "other users": splits.users == UserIndex.load(run.path / "users.txt"),
+            "other train impressions": popularity_counts(splits.train, catalog) == run.popularity,
+        }
+        others = [difference for difference, is_same in checks.items() if not is_same]
+    run.require_same_data(data.name, splits.fingerprint(catalog), others)
+    return saved, splits
+
+
+def _train(
+    run: Run, model: NPA, splits: Splits, rows: TrainingRows, epoch: int, verbose: int
+) -> dict[str, Any]:
+    """Trains from `epoch` on, if it is not the end, then evaluates the best checkpoint."""
+    config, settings = model.config, run.settings
+    validation = None
+    if splits.validation is not None:
+        validation = impression_batches(splits.validation, model.catalog, model.users, config)
+    best = best_epoch(run.history)
+    if epoch < settings.epochs and (validation is None or epoch - best < settings.patience):
+        model.fit(
+            row_batches(rows, epoch),
+            initial_epoch=epoch,
+            epochs=settings.epochs,
+            validation_data=validation,
+            callbacks=callbacks(run, validation is not None, verbose),
+            verbose=verbose,
+        )
+    run.load_checkpoint(model, "best")
+    started = time.monotonic()
+    evaluation = evaluate_model(
+        model, splits.data, splits.names["report"], splits.test, run.popularity, verbose
+    )
+    seconds = time.monotonic() - started
+    history = run.history
+    run.metrics = evaluation | {
+        "parts": splits.names,
+        "impressions_trained_on": len(splits.train),
+        "epochs": len(history),
+        "best_epoch": best_epoch(history),
+        "seconds": {
+            "training": sum(row["seconds"] for row in history),
+            "evaluation": seconds,
+        },
+        "seed": config.seed,
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
+    return evaluation
+
+
+def _compile(model: NPA, total_steps: int) -> None:
+    model.compile(optimizer=default_optimizer(model.config, total_steps))
+    # A checkpoint restores the state of an optimizer only if its variables exist.
+    model.optimizer.build(model.trainable_variables)
+
+
+def _keep_history(run: Run, epochs: int) -> None:
+    """Removes epochs that were evaluated, but interrupted before their checkpoint was complete."""
+    if run.history_file.exists():
+        lines = run.history_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        with atomic_file(run.history_file) as temporary:
+            kept = lines[: epochs + 1] if epochs else []
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        # Not installed: a checkout that is on the path.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

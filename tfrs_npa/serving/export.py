@@ -1,0 +1,77 @@
+"""A SavedModel in a folder of versions, as TensorFlow Serving wants it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+
+import tensorflow as tf
+
+from tfrs_npa._files import atomic_folder
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.serving.module import ServingModule
+from tfrs_npa.serving.warm_up import WARM_UP_FILE, example_requests, write_warm_up
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    model: NPA,
+    folder: str | os.PathLike,
+    version: int | None = None,
+    dtype: str = "float32",
+) -> pathlib.Path:
+    """Writes a model as a SavedModel that needs nothing but TensorFlow.
+
+    The signatures are the methods of `tfrs_npa.serving.ServingModule`: `score` (the default),
+    `score_titles`, `recommend`, `encode`, `encode_articles` and `explain`. The titles of the
+    catalogue are encoded now and travel along, so that no request encodes them again. A request of
+    each signature is written to `assets.extra/tf_serving_warmup_requests`, with which TensorFlow
+    Serving warms up before it takes over a version; that needs `tensorflow-serving-api`.
+
+    >>> tfrs_npa.export(model, "exports/npa")
+    PosixPath('exports/npa/1')
+    >>> score = tf.saved_model.load("exports/npa/1").signatures["score"]
+    >>> history, candidates = tf.constant([["N1"]]), tf.constant([["N2", "N3"]])
+    >>> score(user_id=tf.constant(["U1"]), history=history, candidates=candidates)["scores"]
+
+    Args:
+        model: The model, with the articles that are to be served in its catalogue.
+        folder: Folder of the versions, created if missing.
+        version: Number of the version; None: one more than the highest there is, or 1.
+        dtype: Type of the encoded titles, `"float32"` or `"bfloat16"`; the second takes half the
+            space and rounds them to 8 significant bits.
+
+    Returns:
+        The folder of the version, which is created atomically.
+
+    Raises:
+        ValueError: if the version exists or is no positive number, `dtype` is unknown, or the
+            catalogue holds no articles.
+    """
+    folder = pathlib.Path(folder)
+    if version is None:
+        version = _next_version(folder)
+    if version < 1:
+        raise ValueError(f"the version is {version}; it has to be at least 1")
+    target = folder / str(version)
+    if target.exists():
+        raise ValueError(f"{target} exists already; give another version, or none for the next one")
+    module = ServingModule(model, dtype)
+    with atomic_folder(target) as temporary:
+        tf.saved_model.save(module, temporary, module.signatures())
+        _warm_up(temporary, model, folder.resolve().name)
+    return target
+
+
+def _warm_up(path: pathlib.Path, model: NPA, model_name: str) -> None:
+    try:
+        write_warm_up(path / WARM_UP_FILE, example_requests(model), model_name)
+    except ImportError:
+        logger.warning("no warm-up requests: they need `pip install tensorflow-serving-api`")
+
+
+def _next_version(folder: pathlib.Path) -> int:
+    versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    return max(versions, default=0) + 1

@@ -1,0 +1,308 @@
+"""The signatures of a SavedModel that TensorFlow alone can serve: strings in, strings out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING
+from tfrs_npa.data.vocabulary import tokenize
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
+from tfrs_npa.layers.untracked import Untracked
+from tfrs_npa.models.explain import explain, placed
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.stored_titles import StoredTitles
+from tfrs_npa.retrieval.top_k import best
+from tfrs_npa.settings import DTYPES
+
+_IDS = tf.TensorSpec([None], tf.string)
+_LISTS = tf.TensorSpec([None, None], tf.string)
+_NUMBER = tf.TensorSpec([], tf.int32)
+
+# Methods of the module that become signatures, and their arguments.
+_SIGNATURES = {
+    "score": (_IDS, _LISTS, _LISTS),
+    "score_titles": (_IDS, _LISTS, _LISTS),
+    "recommend": (_IDS, _LISTS, _NUMBER, _LISTS),
+    "encode": (_IDS, _LISTS),
+    "encode_articles": (_IDS, _LISTS),
+    "explain": (_IDS, _LISTS, _LISTS),
+}
+
+
+class ServingModule(tf.Module):
+    """What `tfrs_npa.export` saves: weights, users, articles and their encoded titles.
+
+    Its methods are the signatures of the SavedModel, whose inputs and outputs have the names of
+    arguments and results. A list is a row of a dense matrix, with `""` as padding on either side;
+    a width of 0 will do. Of a history, oldest click first, the last `history_length` articles are
+    read. Users and articles that the model does not know are the unknown user and the unknown
+    article, whose title is empty.
+
+    No layer and no model of Keras is part of it, so it loads where TensorFlow is all there is.
+
+    Args:
+        model: The model. Its weights are shared, its titles are encoded here.
+        dtype: `"float32"` or `"bfloat16"`, how encoded titles are kept.
+
+    Attributes:
+        encoded: The titles, `StoredTitles`.
+
+    Raises:
+        ValueError: if the catalogue of the model holds no articles, or `dtype` is another one.
+    """
+
+    def __init__(self, model: NPA, dtype: str = "float32"):
+        super().__init__(name="npa")
+        catalog, tower = model.catalog, model.candidate_tower
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}")
+        if len(catalog) <= FIRST_ARTICLE:
+            raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
+        model.add_articles()
+        # A SavedModel that found the model would need Keras to load it.
+        self._untracked = Untracked(model=model)
+        # The variables and tables of the signatures have to be found in attributes.
+        self._weights = [*model.weights, tower.tokens]
+        self._tables = [model.users.table, catalog.table, catalog.vocabulary.table]
+        self._news_ids = _constant(catalog.ids)
+        self._titles = _constant(catalog.titles)
+        self.encoded = StoredTitles(tower, dtype)
+        # Traced once for all signatures that need it.
+        self._untracked.users = _concrete(self._users, (_IDS, _LISTS))
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Returns the signatures by name; `serving_default` is `score`."""
+        functions = {
+            name: _concrete(getattr(self, name), inputs) for name, inputs in _SIGNATURES.items()
+        }
+        return {"serving_default": functions["score"], **functions}
+
+    def score(self, user_id, history, candidates):
+        """Scores articles.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles.
+            candidates: `[batch, candidates]` ids of articles.
+
+        Returns:
+            `scores`: `[batch, candidates]` float32, -1e9 at padding.
+        """
+        user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
+        slots = tf.where(candidates != "")
+        features, articles = self._features(self._indices(tf.gather_nd(candidates, slots)))
+        return self._scores(user_id, history, features, articles, slots, tf.shape(candidates))
+
+    def score_titles(self, user_id, history, titles):
+        """Scores titles, whether articles have them or not.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles.
+            titles: `[batch, candidates]` titles in UTF-8.
+
+        Returns:
+            `scores`: `[batch, candidates]` float32, -1e9 at padding.
+        """
+        user_id, history, titles = _checked(user_id, history=history, titles=titles)
+        slots = tf.where(titles != "")
+        distinct, articles = tf.unique(tf.gather_nd(titles, slots))
+        model = self._untracked.model
+        tokens = model.catalog.vocabulary.encode(distinct)
+        tokens = tokens.to_tensor(PADDING, shape=[None, model.config.title_length])
+        features = model.candidate_tower.encode_titles(tokens)
+        return self._scores(user_id, history, features, articles, slots, tf.shape(titles))
+
+    def recommend(self, user_id, history, k, exclusions):
+        """Ranks all articles of the catalogue; of equal scores, the earlier article comes first.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles, which are not left out.
+            k: Articles to return.
+            exclusions: `[batch, exclusions]` ids of articles to leave out.
+
+        Returns:
+            `news_id`: `[batch, k]` ids of articles, `""` where fewer than k are left.
+            `scores`: `[batch, k]` float32, -1e9 there.
+        """
+        user_id, history, exclusions = _checked(user_id, history=history, exclusions=exclusions)
+        articles = len(self._untracked.model.catalog)
+        most = articles - FIRST_ARTICLE
+        checks = [
+            tf.debugging.assert_positive(k, "k has to be at least 1"),
+            tf.debugging.assert_less_equal(
+                k, most, f"k is larger than the catalogue, which has {most} articles"
+            ),
+        ]
+        with tf.control_dependencies(checks):
+            k = tf.identity(k)
+        users, query = self._untracked.users(user_id, history)
+        if query is not None:
+            users = tf.concat([users, query], axis=1)
+        scores = self.encoded.scores(tf.cast(users, tf.float32))
+        slots = tf.where(exclusions != "")
+        indices = tf.cast(self._indices(tf.gather_nd(exclusions, slots)), slots.dtype)
+        hidden = tf.tensor_scatter_nd_update(
+            tf.tile([tf.range(articles) < FIRST_ARTICLE], [tf.size(user_id), 1]),
+            tf.stack([slots[:, 0], indices], axis=1),
+            tf.ones_like(indices, tf.bool),
+        )
+        scores, news_id = best(scores, hidden, self._news_ids, k)
+        return {"news_id": news_id, "scores": scores}
+
+    def encode(self, user_id, history):
+        """Encodes users, the query tower.
+
+        The inner product of a row and of a vector that `encode_articles` gives the same user is a
+        score.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles.
+
+        Returns:
+            `user_vectors`: `[batch, num_filters]` float32.
+        """
+        user_id, history = _checked(user_id, history=history)
+        users, _ = self._untracked.users(user_id, history)
+        return {"user_vectors": tf.cast(users, tf.float32)}
+
+    def encode_articles(self, user_id, candidates):
+        """Encodes articles as users see them, the candidate tower.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            candidates: `[batch, candidates]` ids of articles.
+
+        Returns:
+            `article_vectors`: `[batch, candidates, num_filters]` float32, 0 at padding.
+        """
+        user_id, candidates = _checked(user_id, candidates=candidates)
+        model = self._untracked.model
+        slots = tf.where(candidates != "")
+        features, articles = self._features(self._indices(tf.gather_nd(candidates, slots)))
+        embedding = model.user_embedding(model.users.table.lookup(user_id))
+        query = model.candidate_tower.attention.query(embedding)
+        rows = tf.cast(slots[:, 0], tf.int32)
+        vectors = model.candidate_tower.pool(features, articles, rows, query)
+        return {"article_vectors": placed(slots, vectors, tf.shape(candidates))}
+
+    def explain(self, user_id, history, candidates):
+        """Scores articles and returns the attention weights behind it; see `tfrs_npa.explain`.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles.
+            candidates: `[batch, candidates]` ids of articles.
+
+        Returns:
+            `scores`: `[batch, candidates]` float32, -1e9 at padding.
+            `candidate_words`, `candidate_word_weights`: `[batch, candidates, title_length]`, the
+            words of the titles and their weights, float32.
+            `history_weights`: `[batch, history]` float32, the weights of the clicked articles; 0
+            for those that are not read.
+            `history_words`, `history_word_weights`: `[batch, history, title_length]`, as for
+            candidates.
+        """
+        user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
+        model = self._untracked.model
+        clicks = self._history(history)
+        articles = self._indices(candidates)
+        found = explain(model, model.users.table.lookup(user_id), clicks, articles)
+        # Back to the columns of the request.
+        clicked, slots = clicks != PADDING, tf.where(self._read(history))
+
+        def of_history(weights):
+            return placed(slots, tf.boolean_mask(weights, clicked), tf.shape(history))
+
+        return {
+            "scores": tf.where(articles != PADDING, found.scores, MASKED_LOGIT),
+            "candidate_words": self._words(articles),
+            "candidate_word_weights": found.candidate_word_weights,
+            "history_words": self._words(self._indices(history)),
+            "history_word_weights": of_history(found.history_word_weights),
+            "history_weights": of_history(found.history_weights),
+        }
+
+    def _indices(self, ids):
+        """Returns the indices of articles, 0 for `""`."""
+        return self._untracked.model.catalog.table.lookup(ids)
+
+    def _read(self, history):
+        """Returns which clicks are read, booleans like `history`: the last ones."""
+        real = history != ""
+        latest = tf.cumsum(tf.cast(real, tf.int32), axis=1, reverse=True)
+        return real & (latest <= self._untracked.model.config.history_length)
+
+    def _history(self, history):
+        """Returns the indices of the articles that are read, as the query tower takes them."""
+        config = self._untracked.model.config
+        clicks = tf.ragged.boolean_mask(self._indices(history), self._read(history))
+        width = None if config.mask_padding else config.history_length
+        return clicks.to_tensor(PADDING, shape=[None, width])
+
+    def _words(self, articles):
+        """Returns the words of titles, `[batch, width, title_length]`, for `[batch, width]`."""
+        config = self._untracked.model.config
+        words = tokenize(tf.gather(self._titles, tf.reshape(articles, [-1])))
+        words = words.to_tensor("", shape=[None, config.title_length])
+        return tf.reshape(words, [*tf.unstack(tf.shape(articles)), config.title_length])
+
+    def _features(self, indices):
+        """Returns features of the distinct articles of `indices` `[n]`, and the title of each."""
+        distinct, articles = tf.unique(indices)
+        dtype = self._untracked.model.candidate_tower.compute_dtype
+        return self.encoded.features(distinct, dtype), articles
+
+    def _users(self, user_id, history):
+        """Returns user vectors, and the queries of the attention over words."""
+        model = self._untracked.model
+        embedding = model.user_embedding(model.users.table.lookup(user_id))
+        clicks = model.query_tower.clicks(self._history(history))
+        features, titles = self._features(clicks.news_id)
+        users = model.query_tower.encode(clicks, features, titles, embedding)
+        is_personalized = model.candidate_tower.attention.kind == "personalized"
+        return users["output"], users["word_query"] if is_personalized else None
+
+    def _scores(self, user_id, history, features, articles, slots, shape):
+        users, query = self._untracked.users(user_id, history)
+        rows = tf.cast(slots[:, 0], tf.int32)
+        scores = self._untracked.model.candidate_tower.score(features, articles, rows, query, users)
+        nothing = tf.fill(shape, MASKED_LOGIT)
+        return {"scores": tf.tensor_scatter_nd_update(nothing, slots, tf.cast(scores, tf.float32))}
+
+
+def _constant(strings):
+    return tf.Variable(np.array(strings, object), trainable=False, dtype=tf.string)
+
+
+def _checked(user_id, **lists):
+    """Returns the inputs as a vector and matrices; no server checks their ranks."""
+    user_id = tf.ensure_shape(user_id, [None])
+    lists = {name: tf.ensure_shape(rows, [None, None]) for name, rows in lists.items()}
+    checks = [
+        tf.debugging.assert_equal(
+            tf.shape(rows)[0], tf.size(user_id), f"{name} needs one row for each user_id"
+        )
+        for name, rows in lists.items()
+    ]
+    with tf.control_dependencies(checks):
+        return [tf.identity(value) for value in (user_id, *lists.values())]
+
+
+def _concrete(function, inputs):
+    @functools.wraps(function)
+    def without_gradients(*args):
+        # Whoever loads the model would be warned that gradients of our own are missing.
+        graph = tf.compat.v1.get_default_graph()
+        graph.gradient_override_map = lambda _: contextlib.nullcontext()
+        return function(*args)
+
+    # AutoGraph would look for loops and branches of Python's; there are none.
+    traced = tf.function(without_gradients, input_signature=inputs, autograph=False)
+    return traced.get_concrete_function()

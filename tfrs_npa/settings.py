@@ -1,0 +1,131 @@
+"""What a training or a search is given beside its hyper-parameters, and the choices there are.
+
+Needs no TensorFlow, so that the command line can use it before it imports anything slow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
+"""Names of data sets; anything else is a folder in MIND's format."""
+SPLITS = ("train", "validation", "test")
+TUNERS = ("hyperband", "random", "bayesian", "grid")
+DTYPES = ("float32", "bfloat16")
+"""Types that encoded titles can be kept in."""
+
+ENCODING_MEMORY = 4 * 2**30
+"""Bytes that the encoded titles of a catalogue may take during an evaluation."""
+CACHE_BYTES = 10 * 2**30
+"""Bytes that the cache of preprocessed data may take."""
+DEFAULT_K = 10
+"""Articles that are recommended."""
+DEFAULT_TRIALS = 20
+"""Trials of a tuner that could go on forever."""
+CHIEF_TIMEOUT = 300.0
+"""Seconds that a worker waits for its chief to start."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Where impressions and words come from.
+
+    Attributes:
+        data: One of `DATA_SETS`, or a folder; see `tfrs_npa.load_mind`.
+        data_dir: Where TensorFlow Datasets keeps the data it has prepared.
+        manual_dir: Folder of MIND's zips that were downloaded by hand.
+        word_vectors: File of pretrained word vectors, text or `.npy`.
+        word_list: The words of an `.npy` file.
+        holdout: What epochs are compared on. `last-day`: the last day of the training impressions,
+            which is then not trained on. `none`: nothing. `auto`: the split `validation` if there
+            is a labelled `test` to report on, else `last-day`.
+
+    Raises:
+        ValueError: if the holdout is unknown, or a word list is given without `.npy` vectors.
+    """
+
+    data: str
+    data_dir: str | None = None
+    manual_dir: str | None = None
+    word_vectors: str | None = None
+    word_list: str | None = None
+    holdout: str = "auto"
+
+    HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
+
+    def __post_init__(self):
+        self._require_one_of("holdout", self.HOLDOUTS)
+        is_array = (self.word_vectors or "").endswith(".npy")
+        if is_array != (self.word_list is not None):
+            raise ValueError(
+                "word vectors in an .npy file need a word list, and a word list needs such a file"
+            )
+
+    def _require_one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(choices)}")
+
+    def _require_at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value < least:
+            raise ValueError(f"{name} is {value}; it has to be at least {least}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(DataSettings):
+    """What a training is given beside its hyper-parameters.
+
+    Attributes:
+        data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
+        holdout: What early stopping looks at, see `DataSettings`; with `none`, the training lasts
+            all `epochs`.
+        epochs: The most passes over the training impressions.
+        patience: Passes without a better `val_auc` after which the training stops.
+
+    Raises:
+        ValueError: if a value is out of range, or as `DataSettings`.
+    """
+
+    epochs: int = 10
+    patience: int = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require_at_least("epochs", 1)
+        self._require_at_least("patience", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings(DataSettings):
+    """What a search is given beside the space that it searches.
+
+    Attributes:
+        data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
+        holdout: What the objective `val_auc` is measured on, see `DataSettings`; not `none`.
+        tuner: One of `TUNERS`.
+        epochs: Passes of a trial over the training impressions; with Hyperband, the most.
+        max_trials: The most trials; None: `DEFAULT_TRIALS` for `random` and `bayesian`, and as many
+            as they plan themselves for the others.
+        seed: Seed of the choice of trials; the seed of the trainings is in the space.
+
+    Raises:
+        ValueError: if a value is out of range, or as `DataSettings`.
+    """
+
+    tuner: str = "hyperband"
+    epochs: int = 10
+    max_trials: int | None = None
+    seed: int = 42
+
+    # A search needs impressions to measure its trials on.
+    HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require_one_of("tuner", TUNERS)
+        self._require_at_least("epochs", 1)
+        self._require_at_least("seed", 0)
+        if self.max_trials is not None:
+            self._require_at_least("max_trials", 1)
