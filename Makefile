@@ -3,16 +3,13 @@
 # Another interpreter: make demo PYTHON=python3.12
 
 PYTHON ?= python3
-# Of Microsoft Recommenders, beside which `make bench` measures: Python 3.9, 3.10 or 3.11.
+# For Microsoft Recommenders, which `make bench` compares with: Python 3.9, 3.10 or 3.11.
 RECOMMENDERS_PYTHON ?= python3.10
 VENV := .venv
 RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RESULTS := benchmarks/results
-
-# TensorFlow's C++ side otherwise reports the missing GPU at every start.
-export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: demo tune-demo test lint format bench ablation recipes clean help
@@ -29,11 +26,12 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
-lint: $(INSTALLED) ## check style and formatting
+lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-format: $(INSTALLED) ## put style and formatting right
+format: $(INSTALLED) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -60,7 +58,7 @@ recipes: $(INSTALLED) ## compare our recipe with the two published ones
 	  --plot $(RESULTS)/recipes.png
 
 clean: ## remove the environments, the runs of the demos, caches and build products
-	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list

@@ -1,7 +1,7 @@
-"""How fast `mind` is generated, and in how much memory.
+"""How fast `mind` is generated, and at what peak memory.
 
 Writes made-up impressions with lines as long as MIND's, zips them, and builds `small-behaviors`
-from the zip, twice: peak memory must not follow the number of impressions.
+from the zip, at two sizes: peak memory must not grow with the number of impressions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
+from tfrs_npa.cli.messages import import_tensorflow
+
 TABLE_HEADERS = ("impressions", "zip, MB", "seconds", "impressions/s", "start, MB", "peak, MB")
 
 
@@ -33,8 +35,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     sizes = [args.impressions, args.impressions * args.factor]
-    # A fresh process each, since a process never forgets its peak.
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    # A fresh process each, since a process keeps its peak.
+    with multiprocessing.get_context("spawn").Pool(
+        1, initializer=import_tensorflow, maxtasksperchild=1
+    ) as pool:
         rows = pool.map(build, sizes, chunksize=1)
     print(tabulate(rows, headers=TABLE_HEADERS, floatfmt=",.1f", intfmt=","))
 
@@ -46,7 +50,7 @@ def build(impressions: int) -> tuple[int, float, float, float, float, float]:
 
     import tfrs_npa.datasets.mind as mind
 
-    absl.logging.set_verbosity("error")  # that these are not the published files is no news
+    absl.logging.set_verbosity("error")  # it warns that these are not the published files
     tfds.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         manual = pathlib.Path(folder, "manual")

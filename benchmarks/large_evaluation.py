@@ -7,22 +7,18 @@ three are not in the table. The peak is that of the whole process, made-up data 
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import resource
 import sys
 import time
 from collections.abc import Iterator
 
-import machine
+import made_up_data
 import numpy as np
-from input_pipeline import made_up_news, made_up_pieces, show, table
+import results_file
+from results_file import measurement, show, table
 
 import tfrs_npa
-from tfrs_npa._files import atomic_file
-
-import tensorflow as tf  # isort: skip
+from tfrs_npa.cli.messages import import_tensorflow
 
 IMPRESSIONS, ARTICLES, USERS = 376_471, 72_023, 711_222
 KNOWN_SHARE = 1 / 3  # of impressions, whose users are in the table
@@ -30,35 +26,34 @@ MOST_GB = 6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    about = "of the impressions (default: all); articles and users stay as many"
+    parser = results_file.result_parser(__doc__)
+    about = "share of the impressions (default: all); the articles and users remain"
     parser.add_argument("--share", type=float, default=1.0, help=about)
     parser.add_argument("--preset", help="other dimensions, for a quick look")
     about = "of the encoded catalogue; 0: each batch encodes its own titles (default: the model's)"
     parser.add_argument("--encoding-memory", type=float, metavar="GIB", help=about)
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
     if not 0 < args.share <= 1:
         parser.error(f"--share has to be above 0 and at most 1, not {args.share:g}")
 
-    environment = machine.describe() | {"tensorflow": tf.__version__}
+    import_tensorflow()
+    from tfrs_npa.data.cache import joined
+
     config = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
     config = config.replace(word_initializer="normal")
-    catalog = tfrs_npa.NewsCatalog().adapt(list(made_up_news(ARTICLES)))
-    users = tfrs_npa.UserIndex().adapt({"user_id": [f"U{user}" for user in range(USERS)]})
+    catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(ARTICLES))
+    users = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(USERS))
     model = tfrs_npa.NPA(config, catalog, users)
     model.compile(optimizer=tfrs_npa.default_optimizer(config))
     if args.encoding_memory is not None:
         model.encoding_memory = int(args.encoding_memory * 2**30)
     number = max(1, int(args.share * IMPRESSIONS))
-    data = tfrs_npa.Impressions.from_pieces(lambda: large_pieces(number))
+    data = tfrs_npa.Impressions.from_columns(joined(large_pieces(number)))
     before = peak()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     batches = tfrs_npa.impression_batches(data, catalog, users, config, batch_size=256)
     model.evaluate(batches, verbose=int(sys.stdout.isatty()))
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     candidates = len(data.candidate_values)
     rows = [
         ["impressions", f"{len(data):,}"],
@@ -68,29 +63,25 @@ def main() -> None:
         ["peak memory before the evaluation, GB", f"{before:.2f}"],
         ["peak memory, GB", f"{peak():.2f}"],
     ]
+    name = "evaluation of MIND-large's dev size"
     result = table("Evaluation of MIND-large's dev size", ["", ""], rows)
     show(result)
-    if args.json is not None:
-        name = "evaluation of MIND-large's dev size"
-        result = {
-            "title": "Large evaluation",
-            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": machine.command(),
-            "environment": environment,
-            "tables": [result],
-            "figures": [
-                {"name": f"{name}, peak memory in GB", "value": peak(), "at_most": MOST_GB},
-                {"name": f"{name}, seconds", "value": seconds},
-            ],
-        }
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    results_file.write(
+        args.json,
+        title="Large evaluation",
+        about=results_file.about(__doc__),
+        tables=[result],
+        measurements=[
+            measurement(f"{name}, peak memory in GB", peak(), at_most=MOST_GB),
+            measurement(f"{name}, seconds", seconds),
+        ],
+    )
 
 
 def large_pieces(number: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the pieces of `made_up_pieces` with more articles and users, many of them new."""
+    """Yields the pieces of `impression_pieces` with more articles and users, many of them new."""
     rng = np.random.default_rng(2)
-    for piece in made_up_pieces(number):
+    for piece in made_up_data.impression_pieces(number):
         for values in ("history_values", "candidate_values"):
             piece[values] = rng.integers(2, ARTICLES + 2, len(piece[values]), np.int32)
         users = rng.integers(1, USERS + 1, len(piece["user_id"]), np.int32)
@@ -99,7 +90,7 @@ def large_pieces(number: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def peak() -> float:
-    """Returns the most memory that this process has had so far, in GB (Linux counts in KiB)."""
+    """Returns the peak memory of this process so far, in GB (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

@@ -1,22 +1,19 @@
-"""Seconds for the ranking metrics of a result of the size of MIND-small's dev split.
+"""Seconds for the ranking metrics at the size of MIND-small's dev split.
 
-Prints one line for all impressions at once, padded to the longest, and one for a stream of batches.
+Times all impressions at once, padded to the longest, and a stream of batches.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import statistics
 import time
 
-import machine
 import numpy as np
-import tensorflow as tf
+import results_file
+from results_file import measurement, table
 
-from tfrs_npa._files import atomic_file
-from tfrs_npa.metrics import ImpressionMetrics
+import tfrs_npa
+from tfrs_npa.cli.messages import import_tensorflow
 
 IMPRESSIONS = 73_152
 CANDIDATES_MEAN, CANDIDATES_MAX = 37.5, 300
@@ -25,7 +22,7 @@ MOST_SECONDS = 3
 
 
 def generate(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Makes clicked, scores, mask `[73152, 300]` and known_user `[73152]` of MIND's shape."""
+    """Returns clicked, scores and mask `[73152, 300]`, and known_user `[73152]`, of MIND's shape."""
     lengths = rng.gamma(1.2, (CANDIDATES_MEAN - 2) / 1.2, IMPRESSIONS).round() + 2
     mask = np.arange(CANDIDATES_MAX) < lengths[:, None]
     clicked = (rng.random(mask.shape) < CLICK_RATE) & mask
@@ -39,13 +36,14 @@ def generate(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = results_file.result_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=512, help="impressions per batch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
 
-    environment = machine.describe() | {"tensorflow": tf.__version__}
+    import_tensorflow()
+    import tensorflow as tf
+
     arrays = generate(np.random.default_rng(0))
     mask = arrays[2]
     batches = []
@@ -57,40 +55,31 @@ def main() -> None:
 
     size = f"{IMPRESSIONS:,} impressions, {mask.sum():,} candidates"
     print(size)
-    rows, figures = [], []
+    rows, measurements = [], []
     for name, stream in (("all at once", whole), (f"batches of {args.batch_size}", batches)):
-        ranking = ImpressionMetrics()
+        ranking = tfrs_npa.ImpressionMetrics()
         update = tf.function(ranking.update, reduce_retracing=True)
         seconds = []
         for _ in range(args.rounds + 1):
             started = time.perf_counter()
             for batch in stream:
                 update(*batch)
-            auc = float(ranking.metrics[0].result())
+            auc = float(ranking.result()["auc"])
             seconds.append(time.perf_counter() - started)
         # The first round, with the tracing, is not in the median.
-        median, first = f"{statistics.median(seconds[1:]):.2f}", f"{seconds[0]:.2f}"
-        print(f"{name}: median {median} s, first {first} s (AUC {auc:.4f})")
-        rows.append([name, median, first])
-        figures.append(
-            {
-                "name": f"metrics of {mask.sum():,} candidates, {name}, seconds",
-                "value": statistics.median(seconds[1:]),
-                "at_most": MOST_SECONDS,
-            }
-        )
-    if args.json is not None:
-        result = {
-            "title": "Metrics",
-            "about": "AUC, MRR and nDCG of made-up scores of the size of MIND-small's dev split: "
-            f"median of {args.rounds} rounds, and the first call, with its tracing.",
-            "command": machine.command(),
-            "environment": environment,
-            "tables": [{"title": size, "headers": ["", "s", "first call, s"], "rows": rows}],
-            "figures": figures,
-        }
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        median = statistics.median(seconds[1:])
+        print(f"{name}: median {median:.2f} s, first {seconds[0]:.2f} s (AUC {auc:.4f})")
+        rows.append([name, f"{median:.2f}", f"{seconds[0]:.2f}"])
+        measured = f"metrics of {mask.sum():,} candidates, {name}, seconds"
+        measurements.append(measurement(measured, median, at_most=MOST_SECONDS))
+    results_file.write(
+        args.json,
+        title="Metrics",
+        about="AUC, MRR and nDCG of made-up scores at the size of MIND-small's dev split: "
+        f"median of {args.rounds} rounds, and the first call, with its tracing.",
+        tables=[table(size, ["", "s", "first call, s"], rows)],
+        measurements=measurements,
+    )
 
 
 if __name__ == "__main__":

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
+
 import tfrs_npa
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 
-import tensorflow as tf  # isort: skip
-
 
 class PlainNPA(tfrs_npa.NPA):
-    """NPA that encodes every article of every impression anew, for its user, padding and all.
+    """NPA that encodes every article of every impression separately, for its user, padding included.
 
     The weights, and the way to train, to evaluate and to save them, are those of `NPA`; so are the
     scores. Nothing is shared between equal titles or words, not even a dropout mask, and nothing is
     encoded ahead of an evaluation.
 
     Args:
-        config: As of `NPA`.
-        catalog: As of `NPA`.
-        users: As of `NPA`.
+        config: As for `NPA`.
+        catalog: As for `NPA`.
+        users: As for `NPA`.
+
+    Attributes:
+        word_dropout: Dropout of word embeddings.
+        filter_dropout: Dropout of the output of the convolution.
+        title_dropout: Dropout of what the attention over words pools.
+        history_dropout: Dropout of what the attention over clicks pools.
 
     Call arguments:
-        features: As of `NPA`.
+        features: As for `NPA`.
         training: Whether dropout is on.
 
     Returns:
@@ -36,10 +42,10 @@ class PlainNPA(tfrs_npa.NPA):
         def dropout(rate, seed):
             return tf.keras.layers.Dropout(rate, seed=config.seed + seed)
 
-        self._word_dropout = dropout(config.dropout, 2)
-        self._filter_dropout = dropout(config.dropout, 3)
-        self._title_dropout = dropout(config.pooling_dropout, 10)
-        self._history_dropout = dropout(config.pooling_dropout, 20)
+        self.word_dropout = dropout(config.dropout, 2)
+        self.filter_dropout = dropout(config.dropout, 3)
+        self.title_dropout = dropout(config.pooling_dropout, 10)
+        self.history_dropout = dropout(config.pooling_dropout, 20)
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""
@@ -58,15 +64,15 @@ class PlainNPA(tfrs_npa.NPA):
         """
         tower, attention = self.candidate_tower, self.candidate_tower.attention
         tokens = tf.gather(tower.tokens, news_id)
-        words = self._word_dropout(tf.gather(tower.word_table, tokens), training=training)
+        words = self.word_dropout(tf.gather(tower.word_table, tokens), training=training)
         mask = None
         if self.config.mask_padding:
             mask = tokens != PADDING
             words *= tf.cast(mask, words.dtype)[..., tf.newaxis]
         values = tf.nn.conv1d(words, tower.convolution_kernel, stride=1, padding="SAME")
         values = tf.nn.relu(values + tower.convolution_bias)
-        values = self._filter_dropout(values, training=training)
-        values = self._title_dropout(values, training=training)
+        values = self.filter_dropout(values, training=training)
+        values = self.title_dropout(values, training=training)
         query = attention.query(embedding)
         if query is not None:
             query = query[:, tf.newaxis]  # one user, all slots
@@ -80,7 +86,7 @@ class PlainNPA(tfrs_npa.NPA):
         """
         attention = self.query_tower.attention
         values = self._articles(history, embedding, training)
-        values = self._history_dropout(values, training=training)
+        values = self.history_dropout(values, training=training)
         mask = history != PADDING if self.config.mask_padding else None
         query = attention.query(embedding)
         users = attention.pool(values, attention.keys(values), query, mask)["output"]

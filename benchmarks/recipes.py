@@ -5,8 +5,8 @@ Recommenders (preset "recommenders") and that of the paper (preset "paper"), in 
 start from word vectors made of the training titles (word_initializer="titles"): the published ones
 start from GloVe, which has no vectors for a made-up language.
 
-The clock starts after the first step, which traces the graph. Where the learning rate decays, a
-throw-away copy is trained before, to measure how many steps there will be.
+The clock starts after the first step, which traces the graph. If the learning rate decays, a
+throw-away copy is trained first, to estimate the number of steps.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-import time
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 from tabulate import tabulate
 
 import tfrs_npa
 from tfrs_npa._files import atomic_file
-from tfrs_npa.data.sampling import TrainingRows
-from tfrs_npa.data.splits import Parts
-from tfrs_npa.runs.repeated import begin, mean_and_deviation, parser, train_each, values
+from tfrs_npa.cli.scripts import begin, comparison_parser
+from tfrs_npa.metrics.table import TITLES
+from tfrs_npa.runs import repeated
+from tfrs_npa.runs.repeated import Row, train_each, values
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.splits import Splits
 
 RECIPES = ("ours", "recommenders", "paper")
 DIMENSIONS = (
     "title_length history_length word_embedding_dim user_embedding_dim num_filters window_size "
     "attention_dim"
 ).split()
-AUCS = {"auc": "AUC", "auc_known_users": "AUC known users", "auc_new_users": "AUC new users"}
-# Tells the file of this comparison from those of others.
-OWN_FIGURE = "planned_steps"
-COUNTS = ("steps", OWN_FIGURE, "rows_seen", "epochs", "seconds")
+AUCS = ("auc", "auc_known_users", "auc_new_users")
+# A column that only files of this comparison have.
+OWN_COLUMN = "planned_steps"
+COUNTS = ("steps", OWN_COLUMN, "rows_seen", "epochs", "seconds")
 
 
 def recipe(name: str, dimensions: str, seed: int) -> tfrs_npa.NPAConfig:
@@ -45,71 +48,51 @@ def recipe(name: str, dimensions: str, seed: int) -> tfrs_npa.NPAConfig:
     return config.replace(word_initializer="titles", seed=seed)
 
 
-def fit(config, parts: Parts, catalog, seconds: float, total_steps: int | None):
-    """Trains a while; returns the model, its steps, and the seconds since the first was done."""
-    tf.keras.backend.clear_session()
-    tf.keras.utils.set_random_seed(config.seed)
-    batches = tfrs_npa.training_batches(parts.train, catalog, parts.users, config)
-    model = tfrs_npa.NPA(config, catalog, parts.users)
-    model.compile(optimizer=tfrs_npa.default_optimizer(config, total_steps))
-    ends = []
-
-    def stop_in_time(*_):
-        ends.append(time.perf_counter())
-        model.stop_training = ends[-1] - ends[0] >= seconds
-
-    clock = tf.keras.callbacks.LambdaCallback(on_train_batch_end=stop_in_time)
-    model.fit(batches, epochs=sys.maxsize, verbose=0, callbacks=[clock])
-    return model, len(ends), ends[-1] - ends[0]
-
-
-def train(config, parts: Parts, catalog, seconds: float) -> dict[str, float]:
+def train(
+    config: tfrs_npa.NPAConfig, catalog: tfrs_npa.NewsCatalog, splits: Splits, seconds: float
+) -> dict[str, float]:
     """Trains a recipe for its time; returns `AUCS` and `COUNTS` (NaN: steps were not planned)."""
     planned = None
     if config.schedule != "constant":
-        _, steps, measured = fit(config, parts, catalog, seconds / 10, total_steps=None)
-        planned = 1 + round(seconds * (steps - 1) / measured)
+        tried = repeated.train(config, catalog, splits, seconds=seconds / 10)
+        planned = 1 + round(seconds * (tried.steps - 1) / tried.seconds)
         print(f"  {planned:,} steps planned", file=sys.stderr)
-    model, steps, measured = fit(config, parts, catalog, seconds, planned)
-    print(f"  {steps:,} steps", file=sys.stderr)
-    report = tfrs_npa.impression_batches(parts.report, catalog, parts.users, config)
-    reached = model.evaluate(report, verbose=0, return_dict=True)
-    epoch = len(TrainingRows(parts.train, config))
-    epochs, rest = divmod(steps, -(-epoch // config.batch_size))
-    rows = epochs * epoch + rest * config.batch_size
-    counts = (steps, planned or float("nan"), rows, rows / epoch, measured)
-    return {name: float(reached[name]) for name in AUCS} | dict(zip(COUNTS, counts))
+    result = repeated.train_and_evaluate(
+        config, catalog, splits, seconds=seconds, total_steps=planned
+    )
+    print(f"  {result['steps']:,} steps", file=sys.stderr)
+    result[OWN_COLUMN] = planned or float("nan")
+    return {name: result[name] for name in (*AUCS, *COUNTS)}
 
 
-def results(args, parts: Parts, catalog) -> list[dict[str, str]]:
+def results(args, catalog: tfrs_npa.NewsCatalog, splits: Splits) -> list[Row]:
     """Returns a row for each seed and recipe."""
 
     def training(seed, name):
         config = recipe(name, args.dimensions, seed)
-        settings = {"recipe": name, "data": parts.data.name, "seconds_given": args.seconds}
+        settings = {"recipe": name, "data": splits.data.name, "seconds_given": args.seconds}
         return (
             f"{name}, seed {seed}",
             settings | config.to_dict(),
-            lambda: train(config, parts, catalog, args.seconds),
+            lambda: train(config, catalog, splits, args.seconds),
         )
 
     trainings = [training(seed, name) for seed in args.seeds for name in RECIPES]
-    return train_each(trainings, args.output, OWN_FIGURE)
+    return train_each(trainings, args.output, OWN_COLUMN)
 
 
-def show(rows: list[dict[str, str]]) -> None:
+def show(rows: list[Row]) -> None:
     """Prints AUCs as mean ± standard deviation of the sample, and means of the counts."""
     table = []
-    for name in RECIPES:
-        aucs = [mean_and_deviation(values(rows, figure, recipe=name)) for figure in AUCS]
+    aucs = repeated.means(rows, "recipe", RECIPES, dict.fromkeys(AUCS, 4))
+    for name, cells in zip(RECIPES, aucs):
         counts = [values(rows, count, recipe=name).mean() for count in COUNTS]
-        counts = ["-" if np.isnan(count) else f"{count:,.1f}" for count in counts]
-        table.append([name, *aucs, *counts])
-    headers = ["", *AUCS.values(), *(name.replace("_", " ") for name in COUNTS)]
-    print(tabulate(table, headers, disable_numparse=True))
+        table.append([name, *cells, *("-" if np.isnan(n) else f"{n:,.1f}" for n in counts)])
+    titles = [TITLES[name] for name in AUCS] + [name.replace("_", " ") for name in COUNTS]
+    print(tabulate(table, ["", *titles], disable_numparse=True))
 
 
-def plot(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
+def plot(path: pathlib.Path, rows: list[Row]) -> None:
     from matplotlib.figure import Figure
 
     axes = Figure(figsize=(7, 4), layout="constrained").subplots()
@@ -133,17 +116,16 @@ def above_zero(text: str) -> float:
 
 
 def main() -> None:
-    options = parser(__doc__)
+    parser = comparison_parser(__doc__)
     about = "per training (default: 45)"
-    options.add_argument("--seconds", type=above_zero, default=45, help=about)
-    about = 'those of NPAConfig() (default), or those of preset "small", which is ours then'
-    options.add_argument("--dimensions", choices=("full", "small"), default="full", help=about)
-    options.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw them too")
-    args, catalog, parts = begin(options, OWN_FIGURE)
-    tf.get_logger().setLevel("ERROR")  # it takes one model after another for needless tracing
-    rows = results(args, parts, catalog)
+    parser.add_argument("--seconds", type=above_zero, default=45, help=about)
+    about = 'those of NPAConfig() (default), or of preset "small", which is then our recipe'
+    parser.add_argument("--dimensions", choices=("full", "small"), default="full", help=about)
+    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="also plot the results")
+    args, catalog, splits = begin(parser, OWN_COLUMN)
+    rows = results(args, catalog, splits)
     config = recipe("ours", args.dimensions, args.seeds[0])
-    print(f"{parts.data.name}, split {parts.names['report']}: {len(parts.report):,} impressions")
+    print(f"{splits.data.name}, split {splits.names['report']}: {len(splits.test):,} impressions")
     print(*(f"{field} {getattr(config, field)}" for field in DIMENSIONS), sep=", ")
     print("word vectors made of the training titles, where the published recipes have GloVe")
     print(f"{args.seconds:g} seconds; mean ± standard deviation of {len(args.seeds)} seeds\n")

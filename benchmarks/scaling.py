@@ -1,30 +1,28 @@
 """How the cost of a training step and of an evaluation grows.
 
-A step is timed with a table of few and of many users, the two taken in turn in one run; it must
-not depend on the table. An evaluation is timed from few to many candidates, 37 to an impression; it
-must grow as they do. It encodes the catalogue, which is timed by itself as well. Everything is made
-up; dimensions are those of `NPAConfig()`, in an evaluation with titles of at most 10 words. Figures
-are medians: of the steps, and of five evaluations where there are fewer than a million candidates.
+A step is timed with a table of few and of many users, alternating in one run; it must not depend on
+the table. An evaluation is timed from few to many candidates, 37 to an impression; its time must
+grow in proportion. It encodes the catalogue, which is also timed on its own. Everything is made up;
+dimensions are those of `NPAConfig()`, for an evaluation with titles of at most 10 words. Results
+are medians: of the steps, and of five evaluations below a million candidates.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import pathlib
 import statistics
 import sys
 import time
 
-import machine
+import made_up_data
 import numpy as np
-from input_pipeline import made_up_news, show, table
+import results_file
+from results_file import measurement, show, table
 from tqdm import tqdm
 
 import tfrs_npa
 from tfrs_npa._files import atomic_file
-
-import tensorflow as tf  # isort: skip
+from tfrs_npa.cli.messages import import_tensorflow
 
 ARTICLES = 20_000
 CANDIDATES, HISTORY = 37, 25  # of an impression
@@ -35,9 +33,7 @@ SMALLEST, SHORT, REPEATS = 10_000, 1_000_000, 5  # candidates; shorter evaluatio
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = results_file.result_parser(__doc__)
     number = {"metavar": "N", "help": "default: %(default)s"}
     users = number | {"help": "rows of the two tables (default: 50000 5000000)"}
     parser.add_argument("--users", type=int, nargs=2, default=[50_000, 5_000_000], **users)
@@ -45,17 +41,15 @@ def main() -> None:
     largest = number | {"help": "most candidates (default: %(default)g)"}
     parser.add_argument("--largest", type=float, default=1e7, **largest)
     parser.add_argument("--preset", help="other dimensions, for a quick look")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw the evaluations")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="plot the evaluations")
     args = parser.parse_args()
     if min(args.users) < 2 or args.steps < 1 or args.largest < SMALLEST:
         parser.error(f"at least 2 --users, 1 of --steps and {SMALLEST:,} as the --largest")
 
-    environment = machine.describe() | {"tensorflow": tf.__version__}
+    import_tensorflow()
     base = tfrs_npa.NPAConfig.preset(args.preset) if args.preset else tfrs_npa.NPAConfig()
-    news = list(made_up_news(ARTICLES))
-    catalog = tfrs_npa.NewsCatalog().adapt({name: [row[name] for row in news] for name in news[0]})
-    steps, step_figure = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
+    catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(ARTICLES))
+    steps, ratio = step_times(base.replace(batch_size=32), catalog, args.users, args.steps)
     show(steps)
     sizes = [SMALLEST]
     while 10 * sizes[-1] <= args.largest:
@@ -64,18 +58,14 @@ def main() -> None:
     evaluations = evaluation_table(points)
     show(evaluations)
     if args.plot is not None:
-        draw(points, args.plot)
-    if args.json is not None:
-        result = {
-            "title": "Scaling",
-            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": machine.command(),
-            "environment": environment,
-            "tables": [steps, evaluations],
-            "figures": [step_figure, *linearity(points)],
-        }
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        plot(points, args.plot)
+    results_file.write(
+        args.json,
+        title="Scaling",
+        about=results_file.about(__doc__),
+        tables=[steps, evaluations],
+        measurements=[ratio, *linearity(points)],
+    )
 
 
 def made_up_impressions(number: int, users: int, seed: int) -> tfrs_npa.Impressions:
@@ -98,55 +88,55 @@ def made_up_impressions(number: int, users: int, seed: int) -> tfrs_npa.Impressi
 def make_model(config, catalog, users: int):
     """Returns a compiled model whose user table has `users` rows."""
     config = config.replace(word_initializer="normal")
-    index = tfrs_npa.UserIndex().adapt({"user_id": [f"U{user}" for user in range(users - 1)]})
+    index = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(users - 1))
     model = tfrs_npa.NPA(config, catalog, index)
     model.compile(optimizer=tfrs_npa.default_optimizer(config))
     return model
 
 
 def step_times(config, catalog, tables: list[int], steps: int) -> tuple[dict, dict]:
-    """Returns a table of milliseconds a step, and the second in times the first."""
+    """Returns a table of milliseconds per step, and the ratio of the second to the first."""
     runs = []
     for users in tables:
         model = make_model(config, catalog, users)
         data = made_up_impressions(config.batch_size * steps, users, seed=0)
         stored = tfrs_npa.training_batches(data, catalog, model.users, config).cache()
-        for _ in stored:  # fills the cache: the steps wait for nothing
+        for _ in stored:  # fills the cache: the steps are timed without the pipeline
             pass
         runs.append((model.make_train_function(), iter(stored.repeat()), []))
     for _ in progress(range(WARM_UP + steps), desc="steps"):
         for train, batches, milliseconds in runs:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             train(batches)["loss"].numpy()
-            milliseconds.append(1e3 * (time.perf_counter() - begun))
+            milliseconds.append(1e3 * (time.perf_counter() - started))
     medians = [statistics.median(milliseconds[WARM_UP:]) for *_, milliseconds in runs]
     rows = [[f"{users:,}", f"{median:.1f}"] for users, median in zip(tables, medians)]
-    figure = {
-        "name": f"training step, {tables[1]:,} users / {tables[0]:,} users",
-        "value": medians[1] / medians[0],
-        "at_most": MOST_TIMES,
-    }
-    rows.append(["times", f"{figure['value']:.2f}"])
+    ratio = medians[1] / medians[0]
+    rows.append(["times", f"{ratio:.2f}"])
     title = f"Training step, batch {config.batch_size}, median of {steps}"
-    return table(title, ["users in the table", "ms"], rows), figure
+    name = f"training step, {tables[1]:,} users / {tables[0]:,} users"
+    return (
+        table(title, ["users in the table", "ms"], rows),
+        measurement(name, ratio, at_most=MOST_TIMES),
+    )
 
 
 def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float, float]]:
-    """Returns candidates, seconds of the evaluation, and those of encoding the catalogue in it."""
+    """Returns candidates, seconds of the evaluation, and of encoding the catalogue alone."""
     model = make_model(config, catalog, KNOWN_USERS)
     points = []
-    # The first, with tracing, does not count.
+    # The first, with tracing, is left out.
     for size in progress([sizes[0], *sizes], desc="evaluations"):
         data = made_up_impressions(-(-size // CANDIDATES), KNOWN_USERS, seed=size)
         batches = tfrs_npa.impression_batches(data, catalog, model.users, config, batch_size=256)
         seconds, encoding = [], []
         for _ in range(REPEATS if size < SHORT else 1):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             model.evaluate(batches, verbose=0)
-            seconds.append(time.perf_counter() - begun)
-            begun = time.perf_counter()
-            with model._encoded_catalog.encoded(model.encoding_memory):
-                encoding.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            with model.encoded_catalog.encoded(model.encoding_memory):
+                encoding.append(time.perf_counter() - started)
         medians = statistics.median(seconds), statistics.median(encoding)
         points.append((len(data.candidate_values), *medians))
     return points[1:]
@@ -156,16 +146,15 @@ def linearity(points: list[tuple[int, float, float]]) -> list[dict]:
     """Compares the two largest evaluations, if there are two.
 
     Returns:
-        The seconds that a candidate takes in the larger, in times those of the smaller, encoding
-        the catalogue left out.
+        The seconds per candidate of the larger, as a ratio to those of the smaller, encoding the
+        catalogue left out.
     """
     if len(points) < 2:
         return []
     per_candidate = [(seconds - encoding) / size for size, seconds, encoding in points[-2:]]
     sizes = f"{points[-1][0]:,} / {points[-2][0]:,}"
     name = f"evaluation without encoding, seconds a candidate, {sizes} candidates"
-    value = per_candidate[1] / per_candidate[0]
-    return [{"name": name, "value": value, "at_most": MOST_TIMES}]
+    return [measurement(name, per_candidate[1] / per_candidate[0], at_most=MOST_TIMES)]
 
 
 def evaluation_table(points: list[tuple[int, float, float]]) -> dict:
@@ -181,7 +170,7 @@ def progress(items, desc: str) -> tqdm:
     return tqdm(items, desc, leave=False, file=sys.stderr, disable=None)
 
 
-def draw(points: list[tuple[int, float, float]], path: pathlib.Path) -> None:
+def plot(points: list[tuple[int, float, float]], path: pathlib.Path) -> None:
     from matplotlib.figure import Figure
 
     sizes, seconds, encoding = map(np.array, zip(*points))

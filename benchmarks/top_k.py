@@ -2,59 +2,50 @@
 
 `PersonalizedTopK` in float32 and bfloat16, and `TwoStageTopK` with shortlists of several lengths,
 against all articles scored by the plain towers, and against stock `BruteForce` on vectors of the
-same width, which knows no person behind an article: the floor. Dimensions are those of
+same width, which knows no user behind an article: the floor. Dimensions are those of
 `NPAConfig()`; titles of 11 words on average by Zipf's law, users with 25 clicks, and weights with
-which scores differ are made up. Requests are strings, each another user; `BruteForce` is given
+which scores differ are made up. Requests are strings, each of another user; `BruteForce` is given
 user vectors. For one user, the towers score the whole catalogue; for a batch, a sample of it, with
-each title encoded once for all users of the batch, and the time is scaled by the articles. Figures
+each title encoded once for all users of the batch, and the time is scaled by the articles. Results
 are medians, and p99 is over the calls for one user. Recall is the share of the exact top 10 that is
-found: of these weights; a trained model has its own (`TwoStageTopK.recall`).
+found with these weights; a trained model has its own (`TwoStageTopK.recall`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import pathlib
 import sys
 import time
 
-import machine
+import made_up_data
 import numpy as np
-from demo_sized_data import made_up_weights
-from input_pipeline import made_up_news, show, table
+import results_file
+from results_file import measurement, show, table
 from tqdm import tqdm
 
 import tfrs_npa
-from tfrs_npa._files import atomic_file
-
-import tensorflow as tf  # isort: skip
-import tensorflow_recommenders as tfrs
+from tfrs_npa.cli.messages import import_tensorflow
 
 K, CLICKS, KNOWN_USERS = 10, 25, 1000
 SHORTLISTS = (100, 500, 2000)
-CHUNK, SAMPLED = 4096, 256  # articles of a call of the towers, for one user and for a batch
+CHUNK, SAMPLED = 4096, 256  # articles per call of the towers, for one user and for a batch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = results_file.result_parser(__doc__)
     number = {"type": int, "metavar": "N", "help": "default: %(default)s"}
     parser.add_argument("--articles", default=65_000, **number)
     parser.add_argument("--batch-size", default=64, **number)
     parser.add_argument("--calls", default=200, **number | {"help": "for one user (default: 200)"})
     parser.add_argument("--batch-calls", default=5, **number)
     parser.add_argument("--plain-calls", default=2, **number)
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
     counts = (args.batch_size, args.calls, args.batch_calls, args.plain_calls)
     if args.articles < max(SAMPLED, K) or min(counts) < 1:
         parser.error(f"at least {SAMPLED} --articles, and 1 of all else")
 
-    environment = machine.describe() | {"tensorflow": tf.__version__}
-    model = make_model(args.articles)
-    bench = Benchmark(model, args)
+    import_tensorflow()
+    bench = Benchmark(make_model(args.articles), args)
     bench.plain()
     bench.brute_force()
     for dtype in ("float32", "bfloat16"):
@@ -62,36 +53,32 @@ def main() -> None:
     for length in SHORTLISTS:
         if length < args.articles:
             bench.two_stage(length)
-    times, memory = bench.tables()
-    show(times)
-    show(memory)
-    if args.json is not None:
-        result = {
-            "title": "Top K",
-            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": machine.command(),
-            "environment": environment,
-            "tables": [times, memory],
-            "figures": bench.figures(),
-        }
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tables = bench.tables()
+    for shown in tables:
+        show(shown)
+    results_file.write(
+        args.json,
+        title="Top K",
+        about=results_file.about(__doc__),
+        tables=tables,
+        measurements=bench.measurements(),
+    )
 
 
 def make_model(articles: int) -> tfrs_npa.NPA:
     """Returns a model of made-up articles and users, with made-up weights."""
-    news = list(made_up_news(articles))
-    catalog = tfrs_npa.NewsCatalog().adapt({name: [row[name] for row in news] for name in news[0]})
-    ids = [f"U{user}" for user in range(KNOWN_USERS)]
-    users = tfrs_npa.UserIndex().adapt({"user_id": ids})
-    model = tfrs_npa.NPA(tfrs_npa.NPAConfig(word_initializer="normal"), catalog, users)
+    catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(articles))
+    users = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(KNOWN_USERS))
+    config = tfrs_npa.NPAConfig(word_initializer="normal")
+    model = tfrs_npa.NPA(config, catalog, users)
     words = len(catalog.vocabulary) - 2
-    tfrs_npa.load_recommenders_weights(model, made_up_weights(words, KNOWN_USERS, seed=0))
+    weights = made_up_data.recommenders_weights(config, words, KNOWN_USERS, seed=0)
+    tfrs_npa.load_recommenders_weights(model, weights)
     return model
 
 
 class Benchmark:
-    """Times one way of finding the top 10 after the other.
+    """Times the ways to find the top 10.
 
     Args:
         model: The model.
@@ -102,7 +89,7 @@ class Benchmark:
         self._model = model
         self._args = args
         self._rng = np.random.default_rng(0)
-        self._batch = self._queries(args.batch_size)  # whose answers are compared
+        self._batch = self._queries(args.batch_size)  # the answers to it are compared
         self._times, self._memory, self._exact = {}, [], None
 
     def _queries(self, users: int) -> dict[str, np.ndarray]:
@@ -119,16 +106,18 @@ class Benchmark:
             requests = [prepare(self._queries(users)) for _ in range(calls + 2)]
             runs = []
             for request in progress(requests, f"{name}, {users} users"):
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 answer(request)[1].numpy()
-                runs.append(time.perf_counter() - begun)
-            seconds.append(runs[2:])  # the first have the tracing
+                runs.append(time.perf_counter() - started)
+            seconds.append(runs[2:])  # the first ones have the tracing
         one, batch = seconds
         self._times[name] = (np.median(one), np.percentile(one, 99), np.median(batch))
         return answer(prepare(self._batch))
 
     def plain(self) -> None:
         """Times the towers, a pair of user and article at a time."""
+        import tensorflow as tf
+
         model, args = self._model, self._args
         spec = tf.TensorSpec([None], tf.int32)
 
@@ -144,7 +133,7 @@ class Benchmark:
 
         def run(queries, chunk, articles):
             """Returns seconds for the first `articles` articles."""
-            begun = time.perf_counter()
+            started = time.perf_counter()
             users = model.users.index(queries["user_id"])
             history = model.catalog.index(queries["history"])
             vectors = model.query_tower({"user_id": users, "history": history})
@@ -153,7 +142,7 @@ class Benchmark:
                 for first in range(2, articles + 2, chunk)
             ]
             tf.math.top_k(tf.concat(found, axis=1), K)[1].numpy()
-            return time.perf_counter() - begun
+            return time.perf_counter() - started
 
         run(self._queries(1), CHUNK, min(CHUNK, args.articles))
         calls = progress(range(args.plain_calls), "towers, 1 user")
@@ -166,6 +155,9 @@ class Benchmark:
 
     def brute_force(self) -> None:
         """Times stock BruteForce on the vectors that the unknown user sees."""
+        import tensorflow as tf
+        import tensorflow_recommenders as tfrs
+
         index = tfrs.layers.factorized_top_k.BruteForce(k=K)
         two_stage = tfrs_npa.TwoStageTopK(self._model, retrieval=index, shortlist=K)
         two_stage.index()
@@ -182,9 +174,9 @@ class Benchmark:
 
     def personalized(self, dtype: str) -> None:
         """Times PersonalizedTopK, and compares it with itself in float32."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         index = tfrs_npa.PersonalizedTopK(self._model, K, dtype).index()
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         name = f"PersonalizedTopK, {dtype}"
         _, ids = self._time(name, index)
         scores, everything = index(self._batch, k=index.num_articles)
@@ -211,12 +203,12 @@ class Benchmark:
         recall = np.mean([len(set(found) & set(exact)) / K for found, exact in pairs])
         self._times[name] = (*self._times[name], recall)
 
-    def tables(self) -> tuple[dict, dict]:
+    def tables(self) -> list[dict]:
         """Returns the table of times and that of memory."""
         rows = []
         for name, (one, late, batch, *recall) in self._times.items():
-            figures = [one, late, batch]
-            shown = ["" if value is None else f"{1e3 * value:,.1f}" for value in figures]
+            seconds = [one, late, batch]
+            shown = ["" if value is None else f"{1e3 * value:,.1f}" for value in seconds]
             rows.append([name, *shown, f"{recall[0]:.3f}" if recall else ""])
         args = self._args
         title = f"Top {K} of {args.articles:,} articles, milliseconds"
@@ -226,20 +218,20 @@ class Benchmark:
             ["", "bytes per article", "made in, s", "largest error of a score / deviation"],
             self._memory,
         )
-        return table(title, headers, rows), memory
+        return [table(title, headers, rows), memory]
 
-    def figures(self) -> list[dict]:
-        """Returns how much faster than the towers, and how much slower than the floor."""
+    def measurements(self) -> list[dict]:
+        """Returns the ratios to the towers and to the floor."""
         plain, floor = self._times["plain towers"], self._times["BruteForce, the floor"]
         ours = self._times["PersonalizedTopK, float32"]
-        figures = []
+        measurements = []
         for name, place in (("one user", 0), (f"{self._args.batch_size} users", 2)):
             of = f"top {K} of {self._args.articles:,}, {name}"
-            figures += [
-                {"name": f"{of}: plain towers / ours", "value": plain[place] / ours[place]},
-                {"name": f"{of}: ours / BruteForce", "value": ours[place] / floor[place]},
+            measurements += [
+                measurement(f"{of}: plain towers / ours", plain[place] / ours[place]),
+                measurement(f"{of}: ours / BruteForce", ours[place] / floor[place]),
             ]
-        return figures
+        return measurements
 
 
 def progress(items, name):

@@ -9,55 +9,46 @@ of the deviation of its user's scores.
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
+from typing import TYPE_CHECKING
 
-import machine
 import numpy as np
-from input_pipeline import show, table
+import results_file
+from results_file import show, table
 
 import tfrs_npa
-from tfrs_npa._files import atomic_file
-from tfrs_npa.data.loading import load_mind
+from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.runs.run import Run
 
-import tensorflow as tf  # isort: skip
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 K = 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", required=True, metavar="DIR", help="what `tfrs-npa train` left")
+    parser = results_file.result_parser(__doc__)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run of `tfrs-npa train`")
     parser.add_argument("--users", type=int, default=256, help="default: %(default)s")
     lengths = {"metavar": "N", "help": "lengths of the shortlist (default: 50 100 200 500 1000)"}
     parser.add_argument(
         "--shortlists", type=int, nargs="+", default=[50, 100, 200, 500, 1000], **lengths
     )
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     args = parser.parse_args()
 
-    environment = machine.describe() | {"tensorflow": tf.__version__}
+    import_tensorflow()
     model, settings = tfrs_npa.load_run(args.run), Run(args.run).settings
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir)
+    data = tfrs_npa.load_mind(settings.data, settings.data_dir, settings.manual_dir)
     queries = drawn(data.behaviors["validation"], args.users)
     recalls, errors = measure(model, queries, args.shortlists)
-    for of in (recalls, errors):
-        show(of)
-    if args.json is not None:
-        result = {
-            "title": f"Top K: recall with a model trained on {settings.data}",
-            "about": " ".join(__doc__.split("\n\n", 1)[1].split()),
-            "command": "python benchmarks/top_k_recall.py --run RUN",
-            "environment": environment,
-            "tables": [recalls, errors],
-            "figures": [],
-        }
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    show(recalls)
+    show(errors)
+    results_file.write(
+        args.json,
+        title=f"Top K: recall with a model trained on {settings.data}",
+        about=results_file.about(__doc__),
+        command="python benchmarks/top_k_recall.py --run RUN",
+        tables=[recalls, errors],
+    )
 
 
 def drawn(behaviors: tf.data.Dataset, users: int) -> dict[str, list]:
@@ -78,9 +69,9 @@ def measure(model: tfrs_npa.NPA, queries: dict[str, list], lengths: list[int]) -
 
     def recalls(index):
         pairs = zip(index(queries)[1].numpy(), best.numpy(), strict=True)
-        found = np.array([len(set(ours) & set(theirs)) / K for ours, theirs in pairs])
-        parts = (found, found[known], found[~known])
-        return [f"{part.mean():.3f}" if len(part) else "" for part in parts]
+        found = np.array([len(set(ours) & set(exact)) / K for ours, exact in pairs])
+        groups = (found, found[known], found[~known])
+        return [f"{group.mean():.3f}" if len(group) else "" for group in groups]
 
     rows = [["PersonalizedTopK, bfloat16", *recalls(half)]]
     for length in lengths:
@@ -91,7 +82,7 @@ def measure(model: tfrs_npa.NPA, queries: dict[str, list], lengths: list[int]) -
     headers = ["", "all users", f"{known.sum():,} known", f"{(~known).sum():,} new"]
     plain, rounded = (ordered_scores(index, queries) for index in (exact, half))
     errors = np.abs(rounded - plain) / plain.std(axis=1, keepdims=True)
-    shown = [[f"{100 * figure:.2f} %" for figure in (errors.max(), errors.mean())]]
+    shown = [[f"{100 * error:.2f} %" for error in (errors.max(), errors.mean())]]
     return table(title, headers, rows), table("bfloat16", ["largest error", "mean error"], shown)
 
 

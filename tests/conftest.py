@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import tfrs_npa  # noqa: F401  chooses Keras 2 before any test imports TensorFlow
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 
 ROOT = pathlib.Path(__file__).parents[1]

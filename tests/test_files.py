@@ -24,7 +24,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_no_file_is_moved_before_all_are_written(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
-    with pytest.raises(RuntimeError), atomic_file(first) as one, replacing(second) as two:
+    with pytest.raises(RuntimeError), atomic_file(first) as one, atomic_file(second) as two:
         one.write_text("a")
         two.write_text("b")
         raise RuntimeError

@@ -4,13 +4,11 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.optimizers import LazyAdam, default_optimizer
-
-import tensorflow as tf  # isort: skip
 
 schedules = tf.keras.optimizers.schedules
 Adam = tf.keras.optimizers.Adam

@@ -6,11 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.optimizers import LazyAdam
-
-import tensorflow as tf  # isort: skip
 
 schedules = tf.keras.optimizers.schedules
 

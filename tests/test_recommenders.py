@@ -7,13 +7,12 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.recommenders import load_recommenders_weights
 
-import tensorflow as tf  # isort: skip
-
-THEIRS = np.load(pathlib.Path(__file__).parent / "data" / "recommenders_small.npz")
+THEIRS = np.load(pathlib.Path(__file__).parent / "oracle" / "recommenders_small.npz")
 SIZES = json.loads(str(THEIRS["config_json"]))
 NAMES = ["word_embedding", "user_embedding", "conv_kernel", "conv_bias"] + [
     f"{tower}_{part}"

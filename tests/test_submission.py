@@ -19,10 +19,10 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import MindFileError, SyntheticWorld, write_behaviors
+from tfrs_npa.metrics.table import metrics_table
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.submission import (
     evaluate_predictions,
-    metrics_table,
     ranks_of,
     read_predictions,
     write_predictions,
@@ -116,7 +116,7 @@ def test_the_files(tmp_path, monkeypatch, size):
     values = np.linspace(5, -5, 19)
     values[5:10] = [0.5, 0.25, 2, 0.5, 0.25]  # ties
     folder = tmp_path / "new" / "folder"
-    figures = write_predictions(folder, pack(), batches_of(values, size=size))
+    metrics = write_predictions(folder, pack(), batches_of(values, size=size))
     text = folder / "prediction.txt"
     assert text.read_bytes() == (
         b"11 [1,2,3]\n12 [1,2]\n13 [2,4,1,3,5]\n14 [1,2,3,4]\n15 [1,2]\n16 [1,2,3]\n"
@@ -125,18 +125,18 @@ def test_the_files(tmp_path, monkeypatch, size):
     with zipfile.ZipFile(folder / "prediction.zip") as archive:
         assert archive.namelist() == ["prediction.txt"]
         assert archive.read("prediction.txt") == text.read_bytes()
-    assert (figures["impressions"], figures["candidates"]) == (6, 19)
-    assert figures["tied_impressions"] == 1
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert (metrics["impressions"], metrics["candidates"]) == (6, 19)
+    assert metrics["tied_impressions"] == 1
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
 def test_ties_show_in_the_auc_alone(tmp_path):
     """A tie counts one half in the AUC of scores; the file has put it right or wrong."""
     clicked, widths = [1, 0, 0, 0, 1, 1, 0], [3, 2, 2]
     scores = [1, 1, 0, 2, 2, 0.5, 0.2]
-    figures = write_predictions(tmp_path, pack(clicked, widths), batches_of(scores, widths))
-    assert figures["tied_impressions"] == 2
-    of_scores, of_file = figures["metrics"]["scores"], figures["metrics"]["predictions"]
+    metrics = write_predictions(tmp_path, pack(clicked, widths), batches_of(scores, widths))
+    assert metrics["tied_impressions"] == 2
+    of_scores, of_file = metrics["metrics"]["scores"], metrics["metrics"]["predictions"]
     assert of_scores["auc"] == pytest.approx((0.75 + 0.5 + 1) / 3)
     assert of_file["auc"] == pytest.approx((1 + 0 + 1) / 3)
     for name in ("mrr", "ndcg_5", "ndcg_10", "impressions", "skipped_impressions"):
@@ -146,8 +146,8 @@ def test_ties_show_in_the_auc_alone(tmp_path):
 
 
 def test_without_labels_there_is_nothing_to_measure(tmp_path):
-    figures = write_predictions(tmp_path, pack([-1] * 19), batches_of(np.arange(19)))
-    assert figures["metrics"] == {} and figures["tied_impressions"] == 0
+    metrics = write_predictions(tmp_path, pack([-1] * 19), batches_of(np.arange(19)))
+    assert metrics["metrics"] == {} and metrics["tied_impressions"] == 0
     assert len([*read_predictions(tmp_path / "prediction.txt")]) == 6
     truth = write_truth(tmp_path / "behaviors.tsv", [-1] * 19)
     with pytest.raises(ValueError, match=r"no labels to measure by \(impression 11\)"):
@@ -223,19 +223,19 @@ def test_measured_by_the_official_definitions(tmp_path_factory, data):
     ]
     (folder / "prediction.txt").write_text("".join(lines))
     truth = write_truth(folder / "behaviors.tsv", np.concatenate(clicked), widths)
-    figures = evaluate_predictions(folder / "prediction.txt", truth)
-    assert figures.pop("impressions") == len(widths)
+    metrics = evaluate_predictions(folder / "prediction.txt", truth)
+    assert metrics.pop("impressions") == len(widths)
     skipped = sum(len(set(labels)) == 1 for labels in clicked)
-    assert figures.pop("skipped_impressions") == skipped
-    assert figures == pytest.approx(official(ranks, clicked), abs=1e-6)
+    assert metrics.pop("skipped_impressions") == skipped
+    assert metrics == pytest.approx(official(ranks, clicked), abs=1e-6)
 
 
 def test_nothing_to_measure(tmp_path):
     (tmp_path / "prediction.txt").write_text("11 [2,1]\n")
     truth = write_truth(tmp_path / "behaviors.tsv", [0, 0], [2])
-    figures = evaluate_predictions(tmp_path / "prediction.txt", truth)
-    assert figures["auc"] is None and figures["skipped_impressions"] == 1
-    assert metrics_table({"file": figures}).splitlines()[-1].split() == ["file", *"----"]
+    metrics = evaluate_predictions(tmp_path / "prediction.txt", truth)
+    assert metrics["auc"] is None and metrics["skipped_impressions"] == 1
+    assert metrics_table({"file": metrics}).splitlines()[-1].split() == ["file", *"----"]
 
 
 @pytest.mark.parametrize(
@@ -309,10 +309,10 @@ def test_same_as_the_model_is_evaluated(tmp_path):
     impressions = Impressions.from_dataset(behaviors, catalog, model.users)
     batches = impression_batches(impressions, catalog, model.users, config)
     evaluated = model.evaluate(batches, verbose=0, return_dict=True)
-    figures = write_predictions(tmp_path, impressions, model.predict_batches(batches))
-    assert figures["tied_impressions"] == 0
+    metrics = write_predictions(tmp_path, impressions, model.predict_batches(batches))
+    assert metrics["tied_impressions"] == 0
     for truth in (tmp_path / "behaviors.tsv", str(tmp_path / "behaviors.tsv"), behaviors):
         again = evaluate_predictions(tmp_path / "prediction.txt", truth)
         assert again == pytest.approx({name: evaluated[name] for name in again}, abs=1e-6)
-        assert again == figures["metrics"]["predictions"]
+        assert again == metrics["metrics"]["predictions"]
         assert again["impressions"] == 80

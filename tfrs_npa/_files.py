@@ -16,7 +16,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     With several names in one `with` statement, all files are complete before the first is moved.
 
-    >>> with atomic_file("figures.json") as temporary:
+    >>> with atomic_file("metrics.json") as temporary:
     ...     temporary.write_text("{}")
 
     Args:
@@ -44,8 +44,8 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, moved to `path` when the block ends without an error.
 
     Args:
-        path: The folder to write; missing parent folders are created. A folder that exists there
-            is replaced as a whole: check first whether it may be.
+        path: The folder to write; missing parent folders are created. Anything that exists there is
+            replaced as a whole: check first whether it may be.
 
     Yields:
         The temporary folder, which exists. It is removed if the block raises.
@@ -55,14 +55,12 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.is_dir() and not path.is_symlink():
+        replaced = _temporary(path)
+        if os.path.lexists(path):
             # `os.replace` takes only an empty folder's place.
-            replaced = _temporary(path)
             os.replace(path, replaced)
-            os.replace(temporary, path)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
+        os.replace(temporary, path)
+        _remove(replaced)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -83,6 +81,13 @@ def require_replaceable(path: str | os.PathLike) -> pathlib.Path:
 def is_temporary(path: pathlib.Path) -> bool:
     """Whether a file or folder is what an interrupted write left behind."""
     return path.name.startswith(".") and ".tmp." in path.name
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:

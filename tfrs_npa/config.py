@@ -34,7 +34,7 @@ class NPAConfig:
         news_attention: The same choice over the articles of a history.
         title_length: Words of a title that are read.
         history_length: Clicked articles of a user that are read.
-        history_sampling: `"last"` reads the latest clicks, `"random"` draws clicks for each training
+        history_sampling: `"last"` reads the latest clicks, `"random"` draws some for each training
             row (evaluation always reads the latest).
         word_embedding_dim: Size E of a word embedding.
         word_initializer: Start of the word table when no pretrained vectors are given. `"titles"`:
@@ -251,7 +251,8 @@ FIELD_TYPES = _field_types()
 
 def _checked(name: str, value: Any) -> Any:
     """Returns `value` in the field's type, or raises a ValueError that names the field."""
-    type_, is_optional = FIELD_TYPES[name], name == "table_learning_rate"
+    type_: Any = FIELD_TYPES[name]
+    is_optional = name == "table_learning_rate"
     if value is None and is_optional:
         return None
     if type_ is float and not isinstance(value, bool):

@@ -41,7 +41,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
         base_learning_rate: The value of `learning_rate` that `table_learning_rate` goes with.
             `None` means its first value; name another where that is zero, as in a warm-up.
         jit_compile: Whether to compile the update of each variable with XLA where there is a GPU.
-            Unlike Adam's, off by default: XLA would compile anew for each number of rows.
+            Unlike Adam's, off by default: XLA would compile again for each number of rows.
         name: Name of the optimizer.
         **kwargs: Adam's other arguments, `weight_decay` and `use_ema` excepted.
 

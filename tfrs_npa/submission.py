@@ -60,9 +60,9 @@ def write_predictions(
     >>> write_predictions("submission", impressions, model.predict_batches(batches))
 
     Args:
-        folder: made if missing; files of these names in it are replaced.
-        impressions: what the scores are of; labelled or not.
-        scores: ragged `[batch, (candidates)]` float tensors, one after the other, in the order of
+        folder: Created if missing; files of these names in it are replaced.
+        impressions: The impressions that were scored, labelled or not.
+        scores: Ragged `[batch, (candidates)]` float tensors, one after the other, in the order of
             the impressions.
 
     Returns:
@@ -73,8 +73,8 @@ def write_predictions(
 
     Raises:
         OSError: if the files cannot be written.
-        ValueError: if an impression id is there twice, a score is NaN, or the scores are not as
-            many as the impressions and their candidates.
+        ValueError: if an impression id is repeated, a score is NaN, or there are more or fewer
+            scores than candidates.
     """
     _require_distinct(impressions.impression_id)
     folder = pathlib.Path(folder)
@@ -117,17 +117,17 @@ def evaluate_predictions(
     >>> evaluate_predictions("prediction.txt", "MINDsmall_dev/behaviors.tsv")["auc"]
 
     Args:
-        predictions: the file.
-        behaviors: what was predicted, labelled: a `behaviors.tsv`, or a behaviors data set (see
-            `Impressions.from_dataset`).
+        predictions: The file.
+        behaviors: The predicted impressions, labelled: a `behaviors.tsv`, or a behaviors data set
+            (see `Impressions.from_dataset`).
 
     Returns:
-        `auc`, `mrr`, `ndcg_5` and `ndcg_10`, means over impressions, None if there is nothing to
-        measure; `impressions`, how many there are, and `skipped_impressions`, how many of them
-        are in no mean because they have no click, or nothing but clicks.
+        `auc`, `mrr`, `ndcg_5` and `ndcg_10`, means over impressions, None if all are skipped;
+        `impressions`, their number, and `skipped_impressions`, the number of those that are in no
+        mean because they have no click, or nothing but clicks.
 
     Raises:
-        ValueError: if the two are not of the same impressions in the same order, or of as many
+        ValueError: if the two do not hold the same impressions in the same order, with as many
             candidates each; if there are no labels. Says how many, and which line.
         MindFileError: a file is missing, empty or damaged, or has a bad line.
     """
@@ -147,7 +147,7 @@ def evaluate_predictions(
                 )
             if min(clicked) < 0:
                 raise ValueError(
-                    f"{_name(behaviors)} has no labels to measure by (impression {impression_id})"
+                    f"{_name(behaviors)} has no labels to evaluate on (impression {impression_id})"
                 )
         pairs = [pair for _, pair in block]
         clicked = np.concatenate([clicked for _, (_, clicked) in pairs])
@@ -184,7 +184,7 @@ def _require_distinct(impression_ids):
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
         raise ValueError(
-            f"impression {repeated[0]} is there twice, and a file of predictions tells impressions "
+            f"impression {repeated[0]} is repeated, and a file of predictions tells impressions "
             "apart by their ids"
         )
 
@@ -193,13 +193,14 @@ def _blocks(impressions, scores) -> Iterator[tuple[Impressions, np.ndarray]]:
     """Yields consecutive impressions and the scores of their candidates, packed."""
     first, scores = 0, iter(scores)
     while first < len(impressions):
-        values, lengths = [], []
-        while sum(map(len, lengths)) < _BLOCK and (batch := next(scores, None)) is not None:
-            values.append(batch.values.numpy())
-            lengths.append(batch.row_lengths().numpy())
-        if not values:
+        batches: list[tuple[np.ndarray, np.ndarray]] = []
+        while sum(len(lengths) for _, lengths in batches) < _BLOCK:
+            if (batch := next(scores, None)) is None:
+                break
+            batches.append((batch.values.numpy(), batch.row_lengths().numpy()))
+        if not batches:
             raise ValueError(f"there are scores of {first:,} impressions, not {len(impressions):,}")
-        values, lengths = np.concatenate(values), np.concatenate(lengths)
+        values, lengths = (np.concatenate(arrays) for arrays in zip(*batches))
         block = impressions.take(slice(first, first + len(lengths)))
         candidates = np.diff(block.candidate_splits)
         if len(block) < len(lengths):

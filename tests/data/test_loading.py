@@ -18,6 +18,7 @@ from tfrs_npa.datasets.mind import (
     write_behaviors,
     write_news,
 )
+from tfrs_npa.settings import DATA_SETS
 
 FOLDERS = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -52,7 +53,7 @@ def test_a_folder_gives_what_its_files_hold(folder):
             assert found["clicked"].tolist() == list(expected["clicked"])
 
 
-def test_figures_are_reported_on_a_labelled_test_split(folder):
+def test_metrics_are_reported_on_a_labelled_test_split(folder):
     assert load_mind(folder).report_split == "test"
     (folder / "test" / "behaviors.tsv").write_text("1\tU1\t11/15/2019 8:55:22 AM\t\tN1 N2\n")
     data = load_mind(folder)
@@ -79,10 +80,33 @@ def test_a_manual_folder_has_to_exist(tmp_path):
         load_mind("mind/small", data_dir=tmp_path, manual_dir=tmp_path / "none")
 
 
+def test_the_latest_history_of_a_user(folder):
+    data = load_mind(folder)
+    rows = [
+        row for name in FOLDERS.values() for row in read_behaviors(folder / name / "behaviors.tsv")
+    ]
+    user = rows[-1]["user_id"]
+    latest = max(row["time"] for row in rows if row["user_id"] == user)
+    *_, last = [row for row in rows if row["user_id"] == user and row["time"] == latest]
+    assert data.latest_history(user) == list(last["history"])
+    assert data.latest_history("nobody") is None
+
+
+def test_categories_of_articles(folder):
+    rows = {row["news_id"]: row for row in read_news(folder / "train" / "news.tsv")}
+    ids = list(rows)[:3]
+    found = load_mind(folder).categories([*ids, "nothing"])
+    assert found == {news_id: rows[news_id]["category"] for news_id in ids}
+
+
+def test_the_names_are_those_of_the_builder():
+    assert set(DATA_SETS) == {f"mind/{config.size}" for config in Builder.BUILDER_CONFIGS}
+
+
 def everything(data):
     """What a training reads of all splits."""
     catalog = NewsCatalog().adapt(data.titles("train")).extend(data.titles("validation"))
-    users = data.users("train")
+    _, users = data.impressions_and_users("train", catalog)
     found = [catalog.ids, catalog.titles, users.ids]
     for split, dataset in data.behaviors.items():
         features = ["time"] if split == "train" else []
@@ -108,7 +132,7 @@ def lines_read(monkeypatch):
         return counted
 
     readers = {"news": counting(read_news), "behaviors": counting(read_behaviors)}
-    monkeypatch.setattr(tfrs_npa.data.mind, "_READERS", readers)
+    monkeypatch.setattr(tfrs_npa.data.loading, "_READERS", readers)
     return lines
 
 

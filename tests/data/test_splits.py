@@ -9,10 +9,12 @@ import tensorflow as tf
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.loading import MindData
-from tfrs_npa.data.splits import hold_out_last_day, read_data, read_parts
+from tfrs_npa.data.splits import hold_out_last_day, load_splits, split_impressions
+from tfrs_npa.runs.folder import differences
 from tfrs_npa.settings import DataSettings
 
 DAY = 86_400
+NAMES = ("train impressions", "validation impressions", "test impressions")
 SIGNATURE = {
     "impression_id": tf.TensorSpec([], tf.int64),
     "user_id": tf.TensorSpec([], tf.string),
@@ -23,7 +25,7 @@ SIGNATURE = {
         "clicked": tf.TensorSpec([None], tf.int64),
     },
 }
-# Midnight parts the days; the impressions are in no order.
+# Midnight separates the days; the impressions are in no order.
 TRAIN = [("U3", 18 * DAY - 1), ("U1", 18 * DAY), ("U2", 17 * DAY), ("U3", 18 * DAY + 5)]
 
 
@@ -43,10 +45,10 @@ def behaviors(rows, labels=(1, 0)):
 
 
 def mind_data(test=(1, 0), train=TRAIN):
-    splits = {"train": behaviors(train), "validation": behaviors([("U1", 0), ("U2", 0)])}
+    tables = {"train": behaviors(train), "validation": behaviors([("U1", 0), ("U2", 0)])}
     if test is not None:
-        splits["test"] = behaviors([("U2", 0)], test)
-    return MindData("made-up", {}, splits)
+        tables["test"] = behaviors([("U2", 0)], test)
+    return MindData("made-up", {"behaviors": tables})
 
 
 @pytest.fixture
@@ -55,102 +57,143 @@ def catalog():
 
 
 def test_last_day_is_held_out_and_its_users_are_new(catalog):
-    parts = read_parts(mind_data(test=None), catalog, "auto")
-    assert parts.train.impression_id.tolist() == [0, 2]
-    assert parts.stopping.impression_id.tolist() == [1, 3]
-    assert parts.users.ids == ["[UNK]", "U3", "U2"]
-    assert parts.train.user_id.tolist() == [1, 2]
-    assert parts.stopping.user_id.tolist() == [0, 1]
+    splits = split_impressions(mind_data(test=None), catalog, "auto")
+    assert splits.train.impression_id.tolist() == [0, 2]
+    assert splits.validation.impression_id.tolist() == [1, 3]
+    assert splits.users.ids == ["[UNK]", "U3", "U2"]
+    assert splits.train.user_id.tolist() == [1, 2]
+    assert splits.validation.user_id.tolist() == [0, 1]
     # U1 was seen on the day that was not trained on.
-    assert parts.report.user_id.tolist() == [0, 2]
-    assert parts.names["report"] == "validation"
+    assert splits.test.user_id.tolist() == [0, 2]
+    assert splits.names["report"] == "validation"
 
 
-def test_a_labelled_test_split_leaves_validation_to_stop_on(catalog):
-    parts = read_parts(mind_data(), catalog, "auto")
-    assert len(parts.train) == 4 and parts.users.ids == ["[UNK]", "U3", "U1", "U2"]
-    assert len(parts.stopping) == 2 and len(parts.report) == 1
-    assert parts.names == {"train": "train", "stopping": "validation", "report": "test"}
+def test_a_labelled_test_split_leaves_validation_for_early_stopping(catalog):
+    splits = split_impressions(mind_data(), catalog, "auto")
+    assert len(splits.train) == 4 and splits.users.ids == ["[UNK]", "U3", "U1", "U2"]
+    assert len(splits.validation) == 2 and len(splits.test) == 1
+    assert splits.names == {"train": "train", "stopping": "validation", "report": "test"}
 
 
 def test_an_unlabelled_test_split_is_none(catalog):
-    parts = read_parts(mind_data(test=(-1, -1)), catalog, "auto")
-    assert parts.names["report"] == "validation" and len(parts.train) == 2
+    splits = split_impressions(mind_data(test=(-1, -1)), catalog, "auto")
+    assert splits.names["report"] == "validation" and len(splits.train) == 2
 
 
 def test_last_day_on_request(catalog):
-    parts = read_parts(mind_data(), catalog, "last-day")
-    assert len(parts.train) == 2 and len(parts.stopping) == 2
-    assert parts.names["report"] == "test"
+    splits = split_impressions(mind_data(), catalog, "last-day")
+    assert len(splits.train) == 2 and len(splits.validation) == 2
+    assert splits.names["report"] == "test"
 
 
-def test_no_stopping(catalog):
-    parts = read_parts(mind_data(test=None), catalog, "none")
-    assert parts.stopping is None and len(parts.train) == 4
-    assert parts.names["report"] == "validation"
+def test_no_holdout(catalog):
+    splits = split_impressions(mind_data(test=None), catalog, "none")
+    assert splits.validation is None and len(splits.train) == 4
+    assert splits.names["report"] == "validation"
 
 
 def test_one_day_cannot_be_held_out(catalog):
     data = mind_data(test=None, train=[("U1", 5), ("U2", DAY - 1)])
     with pytest.raises(ValueError, match="of one day.*--holdout none"):
-        read_parts(data, catalog, "auto")
+        split_impressions(data, catalog, "auto")
 
 
-def test_report_needs_labels(catalog):
+def test_the_test_split_needs_labels(catalog):
     data = mind_data(test=None)
-    data.behaviors["validation"] = behaviors([("U1", 0)], (-1, -1))
+    data.tables["behaviors"]["validation"] = behaviors([("U1", 0)], (-1, -1))
     with pytest.raises(ValueError, match="validation of made-up has no labels"):
-        read_parts(data, catalog, "auto")
+        split_impressions(data, catalog, "auto")
 
 
 def test_nobody_known_is_left(catalog):
-    """Anonymous visitors have no number to keep."""
+    """Anonymous visitors have no index to keep."""
     data = mind_data(test=None, train=[("", 5), ("U2", 3 * DAY)])
-    impressions = read_parts(data, catalog, "none").train
-    users = read_parts(data, catalog, "none").users
-    earlier, later, kept = hold_out_last_day(impressions, users)
+    splits = split_impressions(data, catalog, "none")
+    earlier, later, kept = hold_out_last_day(splits.train, splits.users)
     assert len(kept) == 1
     np.testing.assert_array_equal(earlier.user_id, [0])
     np.testing.assert_array_equal(later.user_id, [0])
 
 
-def test_all_parts_are_kept(catalog, tmp_path):
+def rows_of(impressions):
+    """Each impression: id, user, history, candidates and clicks."""
+    packed = impressions.take(slice(None))
+    bounds = zip(packed.candidate_splits, packed.candidate_splits[1:])
+    return [
+        (
+            int(packed.impression_id[row]),
+            int(packed.user_id[row]),
+            packed.candidate_values[start:end].tolist(),
+            packed.clicked[start:end].tolist(),
+        )
+        for row, (start, end) in enumerate(bounds)
+    ]
+
+
+def test_a_cache_changes_nothing_and_a_held_out_day_is_no_second_copy(catalog, tmp_path):
     data = mind_data(test=None)
-    files = {split: [tmp_path / f"{split}.tsv"] for split in data.behaviors}
+    files = {split: [tmp_path / f"{split}.tsv"] for split in data.splits}
     for (file,) in files.values():
         file.write_text("made up")
-    cache = Cache(tmp_path / "cache")
-    kept = dataclasses.replace(data, cache=cache, files={"behaviors": files})
-    expected = read_parts(data, catalog, "auto")
+    cached = dataclasses.replace(data, cache=Cache(tmp_path / "cache"), files={"behaviors": files})
+    expected = split_impressions(data, catalog, "auto")
     for _ in range(2):
-        parts = read_parts(kept, catalog, "auto")
-        assert parts.users == expected.users
-        for name in ("train", "stopping", "report"):
-            found = getattr(parts, name)
-            assert isinstance(found.user_id.base, np.memmap)
-            for field in dataclasses.fields(found)[:-1]:
-                expected_array = getattr(getattr(expected, name), field.name)
-                np.testing.assert_array_equal(getattr(found, field.name), expected_array)
+        splits = split_impressions(cached, catalog, "auto")
+        assert splits.users == expected.users
+        for name in ("train", "validation", "test"):
+            assert rows_of(getattr(splits, name)) == rows_of(getattr(expected, name))
+        assert splits.fingerprint(catalog) == expected.fingerprint(catalog)
+        # The same memory map: nothing was written for the last day.
+        assert isinstance(splits.train.candidate_values.base, np.memmap)
+        assert splits.train.candidate_values is splits.validation.candidate_values
+        assert len(list(cached.cache.folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
-    ("holdout", "stopping"), [("auto", "validation"), ("last-day", "last day of train")]
+    ("change", "expected"),
+    [
+        ({"train": [*TRAIN, ("U3", 5)]}, ["3 train impressions, not 2"]),
+        ({"train": [("U9", 18 * DAY - 1), *TRAIN[1:]]}, ["other ids in the users"]),
+        ({"clicks": (0, 1)}, [f"other clicks in the {n}" for n in NAMES]),
+        ({"title": "Three"}, ["other titles in the articles"]),
+    ],
 )
-def test_what_is_reported_on_is_not_what_is_stopped_on(mind_folder, tmp_path, holdout, stopping):
+def test_a_fingerprint_tells_other_data(catalog, change, expected):
+    before = split_impressions(mind_data(test=None), catalog, "auto").fingerprint(catalog)
+    if "title" in change:
+        other = NewsCatalog().adapt({"news_id": ["N1", "N2"], "title": ["One", change["title"]]})
+        data = mind_data(test=None)
+    else:
+        other = catalog
+        data = mind_data(test=None, train=change.get("train", TRAIN))
+        for split in data.splits if "clicks" in change else ():
+            rows = TRAIN if split == "train" else [("U1", 0), ("U2", 0)]
+            data.tables["behaviors"][split] = behaviors(rows, change["clicks"])
+    now = split_impressions(data, other, "auto").fingerprint(other)
+    assert differences(before, before) == []
+    assert set(differences(before, now)) >= set(expected)
+
+
+@pytest.mark.parametrize(
+    ("holdout", "validation"), [("auto", "validation"), ("last-day", "last day of train")]
+)
+def test_test_impressions_are_not_validation_impressions(
+    mind_folder, tmp_path, holdout, validation
+):
     settings = DataSettings(str(mind_folder), holdout=holdout)
-    catalog, parts = read_data(settings, Cache(tmp_path))
-    assert parts.names["stopping"] == stopping and parts.names["report"] == "test"
-    assert len(parts.report) == 40
-    assert len(parts.train) + len(parts.stopping) == {"auto": 190, "last-day": 150}[holdout]
+    catalog, splits = load_splits(settings, Cache(tmp_path))
+    assert splits.names["stopping"] == validation and splits.names["report"] == "test"
+    assert len(splits.test) == 40
+    assert len(splits.train) + len(splits.validation) == {"auto": 190, "last-day": 150}[holdout]
     # The articles of every split are known.
-    for part in (parts.train, parts.stopping, parts.report):
-        assert part.candidate_values.min() > 1
+    for impressions in (splits.train, splits.validation, splits.test):
+        assert impressions.candidate_values.min() > 1
     assert any(tmp_path.iterdir())
 
 
-def test_read_data_with_word_vectors(mind_folder, tmp_path):
+def test_load_splits_with_word_vectors(mind_folder, tmp_path):
     cache = Cache(tmp_path / "cache")
-    words = read_data(DataSettings(str(mind_folder)), cache)[0].vocabulary.words[2:5]
+    words = load_splits(DataSettings(str(mind_folder)), cache)[0].vocabulary.words[2:5]
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     lines = [f"{word} {a} {b}" for word, (a, b) in zip(words, vectors)]
     (tmp_path / "vectors.txt").write_text("\n".join(lines))
@@ -162,7 +205,7 @@ def test_read_data_with_word_vectors(mind_folder, tmp_path):
         "word_list": str(tmp_path / "words.txt"),
     }
     for given in (text, array):
-        catalog, _ = read_data(DataSettings(str(mind_folder), **given), cache)
+        catalog, _ = load_splits(DataSettings(str(mind_folder), **given), cache)
         table = catalog.word_embeddings(2, seed=1)
         rows = [catalog.vocabulary.words.index(word) for word in words]
         np.testing.assert_array_equal(table[rows], vectors)

@@ -4,10 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
-
-import tensorflow as tf  # isort: skip
+import tensorflow as tf
 
 
 def _arrays(outputs):

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.layers.byte_dropout import ByteDropout
-
-import tensorflow as tf  # isort: skip
 
 
 def drop(layer, inputs):

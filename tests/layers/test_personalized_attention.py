@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 FORMS = ["recommenders", "paper"]
 KINDS = ["personalized", "vanilla", "mean"]

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
-
-import tensorflow as tf  # isort: skip
 
 TOLERANCE = {tf.float64: 1e-12, tf.float32: 1e-5, tf.bfloat16: 0.05}
 DTYPES = st.sampled_from(list(TOLERANCE))

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.layers import UserEmbedding
-
-import tensorflow as tf  # isort: skip
 
 
 @pytest.mark.parametrize("initializer", ["uniform", "zeros", "normal", "glorot_uniform"])

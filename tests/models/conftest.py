@@ -6,10 +6,9 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 WORDS = "rain sun north team wins final vote poll bank rate game song film star road".split()
 ARTICLES = [f"N{i}" for i in range(30)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 import tfrs_npa.models.encoded_catalog
-
-import tensorflow as tf  # isort: skip
 
 FORMS = ["recommenders", "paper"]
 KINDS = ["personalized", "vanilla", "mean"]
@@ -22,11 +21,11 @@ class Watch(tf.keras.callbacks.Callback):
         self.train, self.test, self.predict, self.bytes = [], [], [], set()
 
     def _note(self, notes):
-        encoded = self.model._encoded_catalog
+        encoded = self.model.encoded_catalog
         notes.append(bool(encoded.ready))
         values, keys, *_ = encoded.features()
-        own_keys = keys is not None and encoded._own_keys
-        self.bytes.add(values.numpy().nbytes + (keys.numpy().nbytes if own_keys else 0))
+        has_own_keys = keys is not None and keys is not values
+        self.bytes.add(values.numpy().nbytes + (keys.numpy().nbytes if has_own_keys else 0))
 
     def on_train_batch_begin(self, batch, logs=None):
         self._note(self.train)
@@ -52,7 +51,7 @@ class Encodings:
 
 
 def randomize(model, seed=0):
-    """Random weights, so that scores differ and nothing is as it begins."""
+    """Random weights, so that scores differ and nothing keeps its initial value."""
     generator = np.random.default_rng(seed)
     model.set_weights([generator.normal(0, 0.4, w.shape) for w in model.get_weights()])
 
@@ -70,8 +69,8 @@ def plain_metrics(world, batches=None):
     """Means over batches that are measured one by one, each of which encodes its titles."""
     world.model.reset_metrics()
     for batch in batches or world.impression_batches():
-        figures = world.model.test_on_batch(batch, reset_metrics=False, return_dict=True)
-    return figures
+        metrics = world.model.test_on_batch(batch, reset_metrics=False, return_dict=True)
+    return metrics
 
 
 def assert_close(ours, theirs):
@@ -85,7 +84,7 @@ def assert_same(ours, theirs):
 
 
 def assert_nothing_is_kept(model):
-    encoded = model._encoded_catalog
+    encoded = model.encoded_catalog
     assert not encoded.ready
     for part in encoded.features():
         assert part is None or len(part) == 0
@@ -102,19 +101,19 @@ def test_same_as_batch_by_batch(kind, attention, mask_padding, make_world, monke
     )
     randomize(world.model)
     batches = world.impression_batches(batch_size=12)
-    scores, figures = plain_scores(world, batches), plain_metrics(world, batches)
+    scores, metrics = plain_scores(world, batches), plain_metrics(world, batches)
     assert np.ptp(scores) > 0.1
     encodings, watch = Encodings(world.model, monkeypatch), Watch()
     predicted = world.model.predict(batches, verbose=0, callbacks=[watch])
     assert_close(predicted.flat_values, scores)
     assert_nothing_is_kept(world.model)
     found = world.model.evaluate(batches, verbose=0, return_dict=True, callbacks=[watch])
-    assert_same(found, figures)
+    assert_same(found, metrics)
     assert_nothing_is_kept(world.model)
     assert watch.predict == watch.test == [True] * 2
     # A trace for all chunks, and none of the batches encodes anything.
     assert encodings.number == 1
-    assert watch.bytes == {world.model._encoded_catalog.size()}
+    assert watch.bytes == {world.model.encoded_catalog.size()}
 
 
 @pytest.mark.parametrize("kind", ["personalized", "mean"])
@@ -122,15 +121,15 @@ def test_memory(kind, make_world, monkeypatch, caplog):
     """What does not fit is encoded by each batch, with the same result."""
     world = make_world(word_attention=kind)
     randomize(world.model)
-    scores, figures = world.predict().flat_values, world.evaluate()
-    encodings, size = Encodings(world.model, monkeypatch), world.model._encoded_catalog.size()
+    scores, metrics = world.predict().flat_values, world.evaluate()
+    encodings, size = Encodings(world.model, monkeypatch), world.model.encoded_catalog.size()
     for memory, fits in ((0, False), (size - 1, False), (size, True)):
         world.model.encoding_memory = memory
         encodings.number, watch = 0, Watch()
         batches = world.impression_batches()
         predicted = world.model.predict(batches, verbose=0, callbacks=[watch])
         assert_close(predicted.flat_values, scores)
-        assert_same(world.evaluate(), figures)
+        assert_same(world.evaluate(), metrics)
         assert watch.predict == [fits] * 4
         assert encodings.number == (0 if fits else 8)
         warnings = ["more than encoding_memory" in message for message in caplog.messages]
@@ -160,8 +159,8 @@ def test_new_articles_and_new_users(make_world, behaviors_of):
     scores = plain_scores(world, batches)
     assert np.ptp(scores) > 0.1
     assert_close(world.model.predict(batches, verbose=0).flat_values, scores)
-    figures = world.model.evaluate(batches, verbose=0, return_dict=True)
-    assert_same(figures, plain_metrics(world, batches))
+    metrics = world.model.evaluate(batches, verbose=0, return_dict=True)
+    assert_same(metrics, plain_metrics(world, batches))
     assert_close(world.predict().flat_values, before.flat_values)
 
 
@@ -211,7 +210,7 @@ def test_nothing_is_kept_after_an_error(method, make_world):
     world = make_world()
 
     def fail(*_):
-        assert world.model._encoded_catalog.ready
+        assert world.model.encoded_catalog.ready
         raise KeyboardInterrupt
 
     callback = tf.keras.callbacks.LambdaCallback()
@@ -222,7 +221,7 @@ def test_nothing_is_kept_after_an_error(method, make_world):
 
 
 def test_nothing_is_kept_after_an_error_of_encoding(make_world, monkeypatch):
-    """As where memory does not suffice for the last part."""
+    """As if memory did not suffice for the last chunk."""
     world = make_world()
     update, updates = tf.raw_ops.InplaceUpdate, []
 
@@ -247,7 +246,7 @@ def test_mixed_bfloat16(make_world):
         randomize(world.model)
         batches = world.impression_batches()
         scores = world.model.predict(batches, verbose=0, callbacks=[watch]).flat_values
-        assert watch.bytes == {world.model._encoded_catalog.size()}
+        assert watch.bytes == {world.model.encoded_catalog.size()}
         np.testing.assert_allclose(scores, plain_scores(world), rtol=0.05, atol=0.05)
         assert np.isfinite(world.evaluate()["loss"])
     finally:

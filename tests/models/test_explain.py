@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.models.explain import explain
-
-import tensorflow as tf  # isort: skip
 
 TITLES = ["rain in the north", "team wins", "", "a b c d e f g h", "rain rain rain", "wins again"]
 # The unknown user, an empty history, the unknown article, repeated clicks, padding in between.

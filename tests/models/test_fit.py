@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 
 def assert_equal_weights(left, right):

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
-
-import tensorflow as tf  # isort: skip
+import tensorflow as tf
 
 NEWS = np.array([4, 2, 7, 2, 1, 6])  # articles 1 and 4 have no words
 

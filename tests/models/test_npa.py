@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.layers.personalized_attention import packed_rows, packed_softmax
+from tfrs_npa.layers.packed import packed_rows, packed_softmax
 from tfrs_npa.layers.sparse_products import inner_products
-
-import tensorflow as tf  # isort: skip
 
 
 def test_predict_is_ragged_and_in_order(trained):

@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 TITLES = [
     "rain in the north",

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
-
-import tensorflow as tf  # isort: skip
+import tensorflow as tf
 
 KINDS = ("personalized", "vanilla", "mean")
 

@@ -4,12 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-
-import tensorflow as tf  # isort: skip
+import tensorflow as tf
 
 
 def is_encoded(world):
-    return bool(world.model._encoded_catalog.ready)
+    return bool(world.model.encoded_catalog.ready)
 
 
 @pytest.mark.parametrize("memory", [2**30, 0], ids=["encoded", "batch by batch"])

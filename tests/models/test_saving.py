@@ -5,10 +5,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 
 def test_config_round_trip(trained):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
-
-import tensorflow as tf  # isort: skip
 
 # As `random_model` has them.
 ARTICLES, UNKNOWN_ARTICLE, WITHOUT_WORDS = 8, 1, 4

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.models.stored_titles import StoredTitles
-
-import tensorflow as tf  # isort: skip
 
 TITLES = ["rain in the north", "wins", "", "a b c d e f g h", "rain rain rain", "the final vote"]
 

@@ -14,12 +14,12 @@ from tfrs_npa.models.title_layout import ROWS, TitleLayout
 @given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 40))
 def test_every_word_has_its_row(lengths, block):
     lengths = np.array(lengths, np.int32)
-    default = tfrs_npa.retrieval.title_layout.BLOCK
-    tfrs_npa.retrieval.title_layout.BLOCK = block
+    default = tfrs_npa.models.title_layout.BLOCK
+    tfrs_npa.models.title_layout.BLOCK = block
     try:
         layout = TitleLayout(lengths)
     finally:
-        tfrs_npa.retrieval.title_layout.BLOCK = default
+        tfrs_npa.models.title_layout.BLOCK = default
     # What a block's product is reshaped to, block after block, in the order of the layout.
     by_block, end = [], 0
     for group, length, titles in layout.blocks:

@@ -6,10 +6,9 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
-
-import tensorflow as tf  # isort: skip
 
 WORDS = "rain sun north team wins final vote poll bank rate".split()
 USERS = ["U1", "U2", "U3"]

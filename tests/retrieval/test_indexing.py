@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 import tfrs_npa.models.title_blocks
-
-import tensorflow as tf  # isort: skip
 
 ARTICLES = 40
 IDS = [f"N{i}" for i in range(ARTICLES)]
@@ -45,6 +44,14 @@ def test_index_from_dataset(make_model, make_news, queries, plain_scores, assert
         assert index.num_articles == ARTICLES + 6
 
 
+@pytest.fixture
+def eagerly():
+    """Functions run as Python, so that a test sees what they are called with."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.parametrize(
     "form, dtype",
     [
@@ -54,19 +61,21 @@ def test_index_from_dataset(make_model, make_news, queries, plain_scores, assert
         ("mean", "float32"),
     ],
 )
-def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monkeypatch, strings):
-    monkeypatch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 5)
+def test_refresh_is_a_rebuild(
+    form, dtype, make_model, make_news, queries, monkeypatch, strings, eagerly
+):
+    monkeypatch.setattr(tfrs_npa.models.title_blocks, "_CHUNK", 5)
     model = make_model(**FORMS[form])
     index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
     other = tfrs_npa.PersonalizedTopK(model, dtype=dtype)
     encoded = []
-    encode = index._own.blocks._here.encode
+    title_features = model.candidate_tower.title_features
 
-    def note(numbers):
-        encoded.extend(numbers.numpy())
-        return encode(numbers)
+    def note(articles, *args):
+        encoded.extend(articles.numpy())
+        return title_features(articles, *args)
 
-    monkeypatch.setattr(index._own.blocks._here, "encode", note)
+    monkeypatch.setattr(model.candidate_tower, "title_features", note)
     there, generator = dict(zip(IDS, model.catalog.titles[2:])), np.random.default_rng(0)
     for step in range(4):
         news = make_news(step, 7, "ABCD"[step])
@@ -80,7 +89,6 @@ def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monke
         assert index.refresh(news, withdraw=leaving) is index
         there = {id: titles[id] for id in titles if id not in leaving or id in news["news_id"]}
         assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
-        encoded.clear()
         other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
         assert index.num_articles == other.num_articles == len(there)
         assert index.bytes_per_article == other.bytes_per_article
@@ -88,6 +96,7 @@ def test_refresh_is_a_rebuild(form, dtype, make_model, make_news, queries, monke
         np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
         if form != "mean":
             assert strings(ours[1]) == strings(theirs[1])
+        encoded.clear()
 
 
 def test_refresh_adds_or_withdraws(make_model, queries, strings):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,6 @@ from hypothesis import strategies as st
 import tfrs_npa
 import tfrs_npa.models.title_blocks
 import tfrs_npa.models.title_layout
-
-import tensorflow as tf  # isort: skip
 
 ARTICLES = 40
 IDS = [f"N{i}" for i in range(ARTICLES)]
@@ -32,8 +32,8 @@ FORMS = {
 def _index_of(model):
     """An index of several blocks of titles of each length, for tests that do not change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 16)
-        patch.setattr(tfrs_npa.retrieval.title_blocks, "_CHUNK", 7)
+        patch.setattr(tfrs_npa.models.title_layout, "BLOCK", 16)
+        patch.setattr(tfrs_npa.models.title_blocks, "_CHUNK", 7)
         return tfrs_npa.PersonalizedTopK(model).index()
 
 
@@ -53,7 +53,7 @@ def test_all_articles(form, model_of, queries, plain_scores, assert_best):
 
 
 def test_blocks_of_one_title(model_of, queries, plain_scores, monkeypatch, assert_best):
-    monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 1)
+    monkeypatch.setattr(tfrs_npa.models.title_layout, "BLOCK", 1)
     model = model_of()
     index = tfrs_npa.PersonalizedTopK(model).index()
     assert_best(index(queries), plain_scores(model, queries), 10)
@@ -101,7 +101,7 @@ def test_any_request(
 @pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean"])
 def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch, strings):
     """Equal titles have equal scores wherever their blocks have put them."""
-    monkeypatch.setattr(tfrs_npa.retrieval.title_layout, "BLOCK", 130)
+    monkeypatch.setattr(tfrs_npa.models.title_layout, "BLOCK", 130)
     model = make_model(1, **FORMS[form])
     titles = ["rain sun", "vote poll bank rate", "", "team wins final", "unheard", "", "rain"]
     ids = [f"M{i}" for i in range(700)]
@@ -136,10 +136,10 @@ def test_forms_of_input(index, queries, strings):
         assert strings(index(queries, k)[1]) == expected
 
 
-def test_nobody_has_clicked(index, plain_scores, assert_best):
+def test_nobody_has_clicked(index, model_of, plain_scores, assert_best):
     for history in ([[], []], [[""], [""]], np.zeros([2, 0], object)):
         queries = {"user_id": ["U1", "new"], "history": history}
-        assert_best(index(queries), plain_scores(index._own.model, queries), 10)
+        assert_best(index(queries), plain_scores(model_of(), queries), 10)
 
 
 def test_padding_and_the_unknown_article_never_come(index, queries, strings):
@@ -162,20 +162,29 @@ def test_few_are_left(index, queries, strings):
     assert strings(names) == [["", ""]] * 6 and np.all(scores == -1e9)
 
 
-def test_no_trace_for_other_widths(make_model, make_news, queries):
-    model = make_model()
+def test_no_trace_for_other_widths(make_model, make_news, queries, monkeypatch):
+    """Python runs while a function is traced, and not again."""
+    model, traces = make_model(), collections.Counter()
+
+    def counted(function):
+        def call(*args, **kwargs):
+            traces[function.__name__] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    tower, module = model.candidate_tower, tfrs_npa.retrieval.personalized_top_k
+    monkeypatch.setattr(tower, "title_features", counted(tower.title_features))
+    monkeypatch.setattr(module, "best", counted(module.best))
     index = tfrs_npa.PersonalizedTopK(model).index()
-    traces = lambda: (  # noqa: E731
-        index._own.embed.experimental_get_tracing_count(),
-        index._own.best.experimental_get_tracing_count(),
-        index._own.blocks._here.encode.experimental_get_tracing_count(),
-    )
     index(queries)
+    # The titles of the catalogue and those of histories.
+    assert traces == {"title_features": 2, "best": 1}
     index.query_with_exclusions({"user_id": ["U1"], "history": [["N1"] * 9]}, [["N1"] * 3], 4)
     index({"user_id": ["U1"] * 9, "history": [[]] * 9}, k=7, candidates=["N1", "N2"])
     index.refresh(make_news(1, 9, "M"), withdraw=["N3"])
     index(queries, k=2)
-    assert traces() == (1, 1, 1)
+    assert traces == {"title_features": 2, "best": 1}
 
 
 def test_index_again_after_training(make_model, queries, plain_scores, assert_best):
@@ -186,13 +195,14 @@ def test_index_again_after_training(make_model, queries, plain_scores, assert_be
 
 
 @pytest.mark.parametrize("form", ["recommenders", "paper"])
-def test_bfloat16(form, model_of, queries, plain_scores, assert_best):
+def test_bfloat16(form, model_of, queries, plain_scores, assert_best, strings):
     model = model_of(**FORMS[form])
     index = tfrs_npa.PersonalizedTopK(model, dtype="bfloat16").index()
     assert not index.is_exact()
     plain = plain_scores(model, queries)
     scores = index(queries, k=ARTICLES)
-    error = np.abs(index._own.blocks.scores(index.query_embeddings(queries)) - plain)
+    columns = [[IDS.index(name) for name in names] for names in strings(scores[1])]
+    error = np.abs(scores[0] - np.take_along_axis(plain, np.array(columns), axis=1))
     assert 0 < error.max() < 0.02 * np.std(plain)
     assert_best(scores, plain, ARTICLES, atol=0.02 * np.std(plain))
 
@@ -203,9 +213,9 @@ def test_bytes_per_article(dtype, size, make_model):
     index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
     words = np.count_nonzero(model.candidate_tower.tokens.numpy())
     width = size * (model.config.num_filters + model.config.attention_dim)
-    held = index._own.blocks
+    held = [v.numpy() for v in index.resources.blocks.variables if v.dtype.is_floating]
     total = 400 * index.bytes_per_article
-    assert total == pytest.approx(held._values.numpy().nbytes + held._keys.numpy().nbytes)
+    assert total == pytest.approx(sum(array.nbytes for array in held))
     # Titles of 1 to 6 words; the block of each length begins with a new group of rows.
     assert words * width <= total <= (words + 6 * 31) * width
 
@@ -255,7 +265,8 @@ def test_inside_a_model(model_of):
     """A model that has the layer has neither the weights of NPA nor the titles for its own."""
     outer = tfrs.Model()
     outer.metric = tfrs.metrics.FactorizedTopK(candidates=_index_of(model_of()), ks=(1, 5))
-    assert outer.metric._candidates.weights == []
+    (layer,) = [m for m in outer.submodules if isinstance(m, tfrs_npa.PersonalizedTopK)]
+    assert layer.weights == []
     assert not [w for w in outer.weights if w.shape.rank > 1]
 
 

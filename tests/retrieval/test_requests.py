@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-import tfrs_npa  # noqa: F401  (first: chooses Keras 2)
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
-
-import tensorflow as tf  # isort: skip
 
 EXPECTED = [[b"a", b"b"], [b"c", b""]]
 

@@ -6,12 +6,11 @@ import functools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 import tfrs_npa
 import tfrs_npa.retrieval.two_stage
-
-import tensorflow as tf  # isort: skip
 
 ARTICLES = 40
 FORMS = {

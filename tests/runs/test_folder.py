@@ -14,10 +14,11 @@ class Letters(ResultFolder):
     settings_name = "settings.yaml"
     settings_type = DataSettings
     other_name = "letter.txt"
+    file_patterns = ("answer-*.txt",)
 
     @classmethod
     def create(cls, path, text, overwrite=False):
-        with cls._appearing(path, SETTINGS, overwrite) as temporary:
+        with cls._created(path, SETTINGS, overwrite) as temporary:
             if text is None:
                 raise RuntimeError("no paper")
             (temporary / "letter.txt").write_text(text)

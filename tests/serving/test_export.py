@@ -6,13 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_npa
 import tfrs_npa.serving.module
-
-import tensorflow as tf  # isort: skip
-from tensorflow.core.protobuf import saved_model_pb2  # isort: skip
 
 SIZES = {"word_embedding_dim": 4, "num_filters": 64, "attention_dim": 32, "user_embedding_dim": 4}
 

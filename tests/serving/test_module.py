@@ -9,12 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.models.explain import explain
 from tfrs_npa.serving.module import ServingModule
-
-import tensorflow as tf  # isort: skip
 
 TITLES = {
     "N1": "rain in the north",

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_npa
 from tfrs_npa.serving.warm_up import example_requests, write_warm_up
-
-import tensorflow as tf  # isort: skip
 
 
 @pytest.fixture(scope="module")

@@ -68,20 +68,20 @@ def run(options: argparse.Namespace) -> None:
     from tfrs_npa.data.catalog import UNKNOWN_ARTICLE
     from tfrs_npa.data.users import UNKNOWN_USER
 
-    data = None
+    data: MindData | None = None
     if options.data is not None or options.history is None:
         data = data_of(options, trained, cache_of(options))
     model = trained.load_model()
-    if options.data is not None:
+    if data is not None and options.data is not None:
         for split in data.splits:
             model.add_articles(data.titles(split))
     user = options.user or ""
-    if options.history is None:
-        source, history = data.name, data.latest_history(user)
-        if history is None:
-            source, history = f"{data.name}, where {user} has no impression", []
-    else:
+    if data is None or options.history is not None:
         source, history = "--history", _ids(options.history)
+    else:
+        found = data.latest_history(user)
+        source = data.name if found is not None else f"{data.name}, where {user} has no impression"
+        history = found or []
     indices = model.catalog.index(history)
     unknown = [id_ for id_, index in zip(history, indices) if index == UNKNOWN_ARTICLE]
     if unknown and unknown == history:

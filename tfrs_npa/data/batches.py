@@ -153,8 +153,8 @@ def _as_impressions(behaviors, catalog, users, features):
     )
     if articles >= len(catalog) or behaviors.user_id.max() >= len(users):
         raise ValueError(
-            "these impressions were converted with another catalogue or user index: the index of an "
-            "article or user is out of range"
+            "these impressions were converted with another catalogue or user index: an article or "
+            "a user is out of range"
         )
     kept = {name: behaviors.features[name] for name in features}
     return dataclasses.replace(behaviors, features=kept)

@@ -183,8 +183,8 @@ def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> 
                     index[name] = {"file": file, "dtype": dtype, "shape": shape, "crc": 0}
                     files[name] = stack.enter_context(open(folder / file, "wb"))
                 data = _bytes_of(np.ascontiguousarray(array, index[name]["dtype"]))
-                files[name].write(data)
-                index[name]["crc"] = zlib.crc32(data, index[name]["crc"])
+                files[name].write(data.data)
+                index[name]["crc"] = zlib.crc32(data.data, index[name]["crc"])
                 index[name]["shape"][0] += len(array)
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
@@ -202,14 +202,16 @@ def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
 
 
 def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: int) -> np.ndarray:
-    path, shape = entry / file, tuple(shape)
-    # There is no memory map of nothing.
-    array = np.zeros(shape, dtype) if 0 in shape else np.memmap(path, dtype, "r", shape=shape)
+    path = entry / file
+    if 0 in shape:  # there is no memory map of nothing
+        array = np.zeros(shape, dtype)
+    else:
+        array = np.memmap(path, np.dtype(dtype), "r", shape=tuple(shape))
     if path.stat().st_size != array.nbytes:
         raise ValueError(f"{path} is not of the size it was written with")
     data, found = _bytes_of(array), 0
     for first in range(0, len(data), _BLOCK):
-        found = zlib.crc32(data[first : first + _BLOCK], found)
+        found = zlib.crc32(data[first : first + _BLOCK].data, found)
     if found != crc:
         raise ValueError(f"{path} is not what was written")
     # Of a plain class, because a small selection from np.memmap takes longer.

@@ -1,4 +1,4 @@
-"""Articles: from ids to numbers, and from numbers to the words of their titles."""
+"""Articles: from ids to indices, and from indices to the words of their titles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.vocabulary import Vocabulary, tokenize
 from tfrs_npa.data.word_vectors import WordVectors, title_word_vectors
 
-# Numbers of articles: padding (as for words), the unknown article, and the first of the others.
+# Indices of padding (of words too), of the unknown article, and of the first other article.
 PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
 _CHUNK = 16384
 _WORDS_FILE = "words.txt"
@@ -32,7 +32,7 @@ class _ArticleIndex(StringIndex):
 
 
 class NewsCatalog:
-    """All articles: 0 is padding, 1 the unknown article, others from 2 on in order of arrival.
+    """All articles: 0 is padding, 1 the unknown article, others from 2 on in order of appearance.
 
     The unknown article has an empty title; it is ranked like any other.
 
@@ -43,17 +43,17 @@ class NewsCatalog:
     [[0, 0], [0, 0], [2, 0], [2, 3]]
 
     Args:
-        word_vectors: pretrained vectors; `adapt` takes up all words that have one, so that titles
-            of later articles find theirs.
-        vocabulary: words to use; with it, `extend` works without `adapt`.
+        word_vectors: Pretrained vectors; `adapt` adds all words that have one to the vocabulary, for
+            the titles of later articles.
+        vocabulary: Words to use; with it, `extend` works without `adapt`.
 
     Attributes:
-        titles: all titles by number; `titles[0]` and `titles[1]` are `""`.
-        vocabulary: the words, or None before `adapt`.
+        titles: All titles by index; `titles[0]` and `titles[1]` are `""`.
+        vocabulary: The words, or None before `adapt`.
         token_values: `int32 [tokens]`, the words of all titles at full length, packed.
         token_splits: `int64 [articles + 1]`; article `i` has
             `token_values[token_splits[i] : token_splits[i + 1]]`.
-        coverage: after `adapt` with word vectors, the shares of distinct title words (`"words"`)
+        coverage: After `adapt` with word vectors, the shares of distinct title words (`"words"`)
             and of title words as they occur (`"tokens"`) that have a vector; None without.
     """
 
@@ -82,19 +82,19 @@ class NewsCatalog:
 
     @property
     def ids(self) -> list[str]:
-        """All article ids by number: `ids[0]` is `""`, `ids[1]` is `"[UNK]"`."""
+        """All article ids by index: `ids[0]` is `""`, `ids[1]` is `"[UNK]"`."""
         return self._index.strings
 
     @property
     def table(self) -> tf.lookup.StaticHashTable:
-        """Article ids to numbers in a graph; see `StringIndex.table`."""
+        """Article ids to indices in a graph; see `StringIndex.table`."""
         return self._index.table
 
     def index(self, ids) -> np.ndarray:
-        """Numbers of articles.
+        """Returns the indices of articles.
 
         Args:
-            ids: a list, array or tensor of article ids of any shape.
+            ids: A list, array or tensor of article ids of any shape.
 
         Returns:
             `int32` array of the same shape; 1 for unknown ids, 0 for `""`.
@@ -102,13 +102,13 @@ class NewsCatalog:
         return self._index.index(ids)
 
     def adapt(self, news) -> NewsCatalog:
-        """Forgets everything, adds the articles of `news` and learns the words of their titles.
+        """Replaces all articles by those of `news`, and learns the words of their titles.
 
         The words are those of the titles in order of appearance, then the other words that have a
         pretrained vector. A vector whose word `tokenize` can never produce is left out.
 
         Args:
-            news: a `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,
+            news: A `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,
                 with the string features `news_id` and `title`.
 
         Returns:
@@ -143,24 +143,32 @@ class NewsCatalog:
         return self
 
     def extend(self, news) -> NewsCatalog:
-        """Adds the articles of `news` that are new; words and the numbers of the others stay.
+        """Adds the new articles of `news`; the words and the indices of the others stay.
 
-        An article that comes again keeps its first title; when the title differs, a warning counts
-        it.
+        A repeated article keeps its first title; a warning counts those whose title differs.
 
         Args, Returns: as `adapt`.
 
         Raises:
             ValueError: as `adapt`, and if there are no words yet.
         """
-        if self.vocabulary is None:
-            raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
+        self.require_vocabulary()
         self._add_articles(news)
         self._encode_titles()
         return self
 
+    def require_vocabulary(self) -> Vocabulary:
+        """Returns the words.
+
+        Raises:
+            ValueError: if there are none yet.
+        """
+        if self.vocabulary is None:
+            raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
+        return self.vocabulary
+
     def tokens(self, title_length: int) -> np.ndarray:
-        """Words of all titles, cut to `title_length` and padded with 0 on the right.
+        """Returns the words of all titles, cut to `title_length` and padded with 0 on the right.
 
         Returns:
             `int32 [articles, title_length]`; rows 0 and 1 are all 0.
@@ -169,13 +177,13 @@ class NewsCatalog:
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
 
     def word_embeddings(self, dim: int, seed: int, from_titles: bool = False) -> np.ndarray | None:
-        """Start values of the word embedding, from the pretrained vectors.
+        """Returns initial values of the word table, from the pretrained vectors.
 
         Args:
-            dim: word dimensions of the model.
-            seed: seed of the draws for words without a vector.
-            from_titles: without pretrained vectors, take those that `title_word_vectors` makes of
-                the titles that `adapt` saw.
+            dim: Word dimensions of the model.
+            seed: Seed of the draws for words without a vector.
+            from_titles: Whether to use the vectors that `title_word_vectors` makes of the titles
+                that `adapt` saw, if there are no pretrained ones.
 
         Returns:
             `float32 [words, dim]` with zeros for padding, or None without word vectors.
@@ -193,26 +201,25 @@ class NewsCatalog:
                 f"the word vectors have {vectors.dim} dimensions, the model {dim}: "
                 f"set word_embedding_dim={vectors.dim} or take other vectors"
             )
-        matrix = vectors.matrix(self.vocabulary.words, seed)
-        matrix[0] = 0.0
+        matrix = vectors.matrix(self.require_vocabulary().words, seed)
+        matrix[PADDING] = 0.0
         return matrix
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes words and articles as text files into `folder`, which is made if missing.
+        """Writes words and articles as text files into `folder`, which is created if missing.
 
         The word vectors are not saved: they are in the weights of the model.
 
         Raises:
             ValueError: if there are no words yet.
         """
-        if self.vocabulary is None:
-            raise ValueError("the catalogue has no words yet: call adapt(training_news) first")
+        vocabulary = self.require_vocabulary()
         folder = pathlib.Path(folder)
         with (
             atomic_file(folder / _WORDS_FILE) as words,
             atomic_file(folder / _ARTICLES_FILE) as articles,
         ):
-            self.vocabulary.save(words)
+            vocabulary.save(words)
             with articles.open("w", encoding="utf-8") as file:
                 for news_id, title in zip(
                     self.ids[FIRST_ARTICLE:], self.titles[FIRST_ARTICLE:], strict=True
@@ -222,7 +229,7 @@ class NewsCatalog:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> NewsCatalog:
-        """Reads what `save` wrote.
+        """Loads a catalogue that `save` wrote.
 
         Raises:
             FileNotFoundError: if a file is missing.
@@ -238,9 +245,9 @@ class NewsCatalog:
         self.token_values = np.zeros(0, np.int32)
         self.token_splits = np.zeros(3, np.int64)
         self.coverage = None
-        # Articles that `adapt` saw; those of `extend` come after them.
+        # How many articles `adapt` saw; those of `extend` come after them.
         self._adapted = 0
-        # By dimension: a search makes many models, and these take seconds.
+        # By dimension: a search makes many models, and these vectors take seconds.
         self._title_vectors = {}
 
     def _add_articles(self, news):
@@ -263,7 +270,7 @@ class NewsCatalog:
         if dim not in self._title_vectors:
             splits = self.token_splits[: self._adapted + 1]
             self._title_vectors[dim] = title_word_vectors(
-                self.vocabulary.words, self.token_values, splits, dim
+                self.require_vocabulary().words, self.token_values, splits, dim
             )
         return self._title_vectors[dim]
 
@@ -271,7 +278,7 @@ class NewsCatalog:
         first = len(self.token_splits) - 1
         values, lengths = [self.token_values], [np.diff(self.token_splits)]
         for start in range(first, len(self.titles), _CHUNK):
-            encoded = self.vocabulary.encode(self.titles[start : start + _CHUNK])
+            encoded = self.require_vocabulary().encode(self.titles[start : start + _CHUNK])
             values.append(encoded.values.numpy())
             lengths.append(encoded.row_lengths().numpy())
         self.token_values = np.concatenate(values)
@@ -279,7 +286,7 @@ class NewsCatalog:
 
 
 def _producible(words: list[str]) -> list[str]:
-    """The words that a title can produce: those that `tokenize` leaves as they are."""
+    """Returns the words that a title can produce: those that `tokenize` leaves unchanged."""
     if not words:
         return []
     tokens = tokenize(words)

@@ -1,9 +1,10 @@
-"""Reading text columns out of whatever the user holds them in."""
+"""Reads text columns from data sets, rows, or columns."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -19,10 +20,10 @@ def text_columns(
     """Yields the columns `names` of `source`, a chunk of rows at a time.
 
     Args:
-        source: a `tf.data.Dataset` of dicts (batched or not), an iterable of dicts, or a dict of
+        source: A `tf.data.Dataset` of dicts (batched or not), an iterable of dicts, or a dict of
             columns (a pandas data frame too).
-        names: the features to read; each must be a string.
-        what: what the source is called in error messages.
+        names: The features to read; each must be a string.
+        what: Name of the source in error messages.
 
     Yields:
         One list of `str` for each name, all of the same length.
@@ -34,18 +35,19 @@ def text_columns(
         chunks = _dataset_chunks(source, names, what)
     elif isinstance(source, Mapping) or hasattr(source, "columns"):
         _require(names, source, what)
-        chunks = iter([tuple(list(source[name]) for name in names)])
+        columns: Any = source
+        chunks = iter([tuple(list(columns[name]) for name in names)])
     else:
         chunks = _row_chunks(source, names, what)
     for chunk in chunks:
-        columns = tuple(
+        texts = tuple(
             [_text(value, name, what) for value in column]
             for name, column in zip(names, chunk, strict=True)
         )
-        lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
+        lengths = {name: len(column) for name, column in zip(names, texts, strict=True)}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"the columns of {what} differ in length: {lengths}")
-        yield columns
+        yield texts
 
 
 def _dataset_chunks(dataset, names, what):
@@ -61,7 +63,7 @@ def _dataset_chunks(dataset, names, what):
     if spec[names[0]].shape.rank == 0:
         selected = selected.batch(_CHUNK)
     else:
-        total = None  # the cardinality counts batches of a size we do not know
+        total = None  # the cardinality counts batches of unknown size
     with tqdm(total=total, desc=f"Reading {what}", unit=" rows", delay=2, disable=None) as bar:
         for chunk in without_autotuning(selected.prefetch(1)).as_numpy_iterator():
             yield chunk

@@ -44,7 +44,7 @@ def convert(
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, or an iterable of dicts of the same features.
+        behaviors: A data set that passed `check_spec`, or rows of the same features.
         catalog: The articles and their indices.
         features: Names of other features to keep.
 
@@ -60,7 +60,7 @@ def convert(
     """
     user_codes: dict[str, int] = {}
     for chunk in chunks(behaviors, features):
-        piece = {
+        piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
             "user_id": np.array(
                 [user_codes.setdefault(user, len(user_codes)) for user in chunk.user_id], np.int32
@@ -79,6 +79,13 @@ def convert(
     if not user_codes:
         raise ValueError("behaviors holds no impressions")
     yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
+
+
+def num_rows(behaviors: tf.data.Dataset | Collection[Mapping]) -> int:
+    """Returns how many impressions there are; 0 if that is not known."""
+    if isinstance(behaviors, tf.data.Dataset):
+        return max(0, int(behaviors.cardinality()))
+    return len(behaviors)
 
 
 def user_ids_of(columns: dict[str, np.ndarray]) -> list[str]:
@@ -131,13 +138,17 @@ def chunks(
     """Reads impressions a chunk at a time, with a progress bar.
 
     Args:
-        behaviors, features: As in `convert`.
+        behaviors: As in `convert`.
+        features: As in `convert`.
     """
     is_dataset = isinstance(behaviors, tf.data.Dataset)
-    rows = int(behaviors.cardinality()) if is_dataset else len(behaviors)
     found = (_dataset_chunks if is_dataset else _row_chunks)(behaviors, features)
     with tqdm(
-        total=max(0, rows) or None, desc="Reading impressions", unit=" rows", delay=2, disable=None
+        total=num_rows(behaviors) or None,
+        desc="Reading impressions",
+        unit=" rows",
+        delay=2,
+        disable=None,
     ) as bar:
         for chunk in found:
             yield chunk

@@ -16,7 +16,14 @@ import tensorflow as tf
 from tfrs_npa.data import ragged
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
-from tfrs_npa.data.conversion import FEATURE, USER_IDS, check_spec, convert, user_ids_of
+from tfrs_npa.data.conversion import (
+    FEATURE,
+    USER_IDS,
+    check_spec,
+    convert,
+    num_rows,
+    user_ids_of,
+)
 from tfrs_npa.data.users import UserIndex
 
 _CHUNK = 65536
@@ -199,7 +206,11 @@ def read_impressions(
 
     Args:
         behaviors: As `tfrs_npa.data.conversion.convert` takes them.
-        catalog, features, cache, files, part: As in `Impressions.from_dataset`.
+        catalog: Indices of the articles.
+        features: Names of other features to keep.
+        cache: Keeps the arrays.
+        files: With a cache, all files that `behaviors` is read from.
+        part: With a cache, what tells `behaviors` from other data sets of the same files.
 
     Returns:
         The impressions, and the index of the users in them, in order of appearance.
@@ -213,9 +224,7 @@ def read_impressions(
     else:
         if not files:
             raise ValueError("files is empty: name those that behaviors is read from")
-        is_dataset = isinstance(behaviors, tf.data.Dataset)
-        rows = int(behaviors.cardinality()) if is_dataset else len(behaviors)
-        content = [_fingerprint(catalog.ids), list(features), part, rows]
+        content = [_fingerprint(catalog.ids), list(features), part, num_rows(behaviors)]
         columns = cache.arrays(["impressions", state_of(files), *content], make)
     user_ids = user_ids_of(columns)
     users = UserIndex().adapt({"user_id": user_ids})
@@ -261,6 +270,6 @@ def _warn_of_unknown_articles(impressions: Impressions) -> None:
 
 def _count_unknown(values: np.ndarray) -> int:
     return sum(
-        np.count_nonzero(values[first : first + _CHUNK] == UNKNOWN_ARTICLE)
+        int(np.count_nonzero(values[first : first + _CHUNK] == UNKNOWN_ARTICLE))
         for first in range(0, len(values), _CHUNK)
     )

@@ -7,7 +7,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -68,7 +68,7 @@ class TsvTable:
         return dataset.apply(tf.data.experimental.assert_cardinality(self._rows))
 
 
-Table = tf.data.Dataset | TsvTable
+Table: TypeAlias = "tf.data.Dataset | TsvTable"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,7 +163,8 @@ class MindData:
 
     def categories(self, news_ids: Collection[str]) -> dict[str, str]:
         """Returns the categories of articles by id, of those that are in any split."""
-        wanted, found = set(news_ids), {}
+        wanted = set(news_ids)
+        found: dict[str, str] = {}
         for table in self.tables["news"].values():
             for chunk in text_columns(table, ["news_id", "category"], "news"):
                 found.update((news_id, name) for news_id, name in zip(*chunk) if news_id in wanted)

@@ -1,4 +1,4 @@
-"""How our data sets run."""
+"""Options of `tf.data` pipelines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import tensorflow as tf
 def without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the data set without TensorFlow's tuning of its parallelism and buffers.
 
-    The thread that tunes an iterator sleeps for ever longer, 5 seconds after the first 5 and so on,
-    and an iterator cannot be given up before it wakes (TensorFlow 2.21): an epoch of 6 seconds
-    takes 10. Here there is nothing to tune.
+    The thread that tunes an iterator sleeps for longer and longer, in steps of 5 seconds, and an
+    iterator cannot be deleted before it wakes (TensorFlow 2.21): an epoch of 6 seconds takes 10.
+    These pipelines have nothing to tune.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,7 +1,7 @@
 """Packed rows of different lengths: one array of values, and where each row starts and ends in it.
 
-Row `i` is `values[splits[i] : splits[i + 1]]`, as in `tf.RaggedTensor`. Where rows are a selection of
-others, splits are `[rows, 2]` instead: row `i` is `values[splits[i, 0] : splits[i, 1]]`.
+Row `i` is `values[splits[i] : splits[i + 1]]`, as in `tf.RaggedTensor`. If rows are a selection of
+others, splits are `[rows, 2]`: row `i` is `values[splits[i, 0] : splits[i, 1]]`.
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ class Splits:
     test: Impressions
     names: dict[str, str | None]
 
+    @property
+    def test_split(self) -> str:
+        """The split of the data set that `test` is."""
+        return str(self.names["report"])
+
     def fingerprint(self, catalog: NewsCatalog) -> dict[str, Any]:
         """Returns a summary by which other data is told from this.
 

@@ -1,4 +1,4 @@
-"""Strings numbered in order of arrival."""
+"""Distinct strings and their indices, in order of appearance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ UNKNOWN = "[UNK]"
 
 
 class StringIndex:
-    """Distinct strings, numbered in order of arrival after the special ones of the class.
+    """Distinct strings and their indices, in order of appearance after the class's special ones.
 
-    The last special string is `"[UNK]"`: its number stands for every string that was never added.
+    The last special string is `"[UNK]"`: its index stands for every string that was never added.
+    Unlike `tf.keras.layers.StringLookup`, it can grow.
     """
 
     specials: ClassVar[tuple[str, ...]] = (UNKNOWN,)
@@ -39,7 +40,7 @@ class StringIndex:
         return f"{type(self).__name__}({len(self) - len(self.specials):,} strings)"
 
     def clear(self) -> None:
-        """Forgets all strings but the special ones."""
+        """Removes all strings but the special ones."""
         self.strings = list(self.specials)
         self._positions = {string: position for position, string in enumerate(self.strings)}
         self._table = None
@@ -48,7 +49,7 @@ class StringIndex:
         """Adds `string` if it is new.
 
         Returns:
-            The number of `string`.
+            The index of `string`.
 
         Raises:
             ValueError: if `string` is one of the special strings.
@@ -65,18 +66,18 @@ class StringIndex:
         """Looks up many strings at once, eagerly.
 
         Args:
-            strings: a list, array or tensor of strings of any shape.
+            strings: A list, array or tensor of strings of any shape.
 
         Returns:
-            `int32` array of the same shape; the number of `"[UNK]"` for strings never added.
+            `int32` array of the same shape; the index of `"[UNK]"` for strings never added.
         """
         return self.table.lookup(tf.convert_to_tensor(strings, tf.string)).numpy()
 
     @property
     def table(self) -> tf.lookup.StaticHashTable:
-        """The same lookup for use in a graph: `table.lookup(strings)` gives `int32`.
+        """The lookup in a graph: `table.lookup(strings)` returns `int32` indices.
 
-        It holds the strings added so far; ask for it again after adding more.
+        It holds the strings added so far; get it again after adding more.
         """
         if self._table is None:
             with tf.init_scope():
@@ -103,7 +104,7 @@ class StringIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike):
-        """Reads what `save` wrote.
+        """Loads an index that `save` wrote.
 
         Raises:
             FileNotFoundError: if there is no such file.

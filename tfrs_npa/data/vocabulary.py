@@ -1,4 +1,4 @@
-"""Titles to words, and words to numbers."""
+"""Titles to words, and words to indices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tokenize(titles) -> tf.RaggedTensor:
     [[b'breaking', b'news', b',', b'again', b'?']]
 
     Args:
-        titles: strings `[...]` in UTF-8, of rank 1 or more.
+        titles: Strings `[...]` in UTF-8, of rank 1 or more.
 
     Returns:
         Words as a ragged string tensor `[..., (words)]`.
@@ -37,7 +37,7 @@ def tokenize(titles) -> tf.RaggedTensor:
 
 
 class Vocabulary(StringIndex):
-    """Words and their numbers: 0 is padding, 1 the unknown word, others from 2 on in order.
+    """Words and their indices: 0 is padding, 1 the unknown word, others from 2 on in order.
 
     >>> vocabulary = Vocabulary.from_words(["breaking", "news"])
     >>> vocabulary.encode(["Breaking news today", ""]).to_list()
@@ -62,16 +62,16 @@ class Vocabulary(StringIndex):
 
     @property
     def words(self) -> list[str]:
-        """All words by number: `words[0]` is `""`, `words[1]` is `"[UNK]"`."""
+        """All words by index: `words[0]` is `""`, `words[1]` is `"[UNK]"`."""
         return self.strings
 
     def encode(self, titles) -> tf.RaggedTensor:
-        """Turns titles into word numbers, eagerly or in a graph.
+        """Turns titles into word indices, eagerly or in a graph.
 
         Args:
-            titles: strings `[...]` in UTF-8, of rank 1 or more.
+            titles: Strings `[...]` in UTF-8, of rank 1 or more.
 
         Returns:
-            Word numbers as a ragged `int32` tensor `[..., (words)]`.
+            Word indices as a ragged `int32` tensor `[..., (words)]`.
         """
         return self.table.lookup(tokenize(titles))

@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class WordVectors:
-    """Words and their vectors, as read from a file.
+    """Words and their vectors.
 
     >>> vectors = WordVectors(["cat", "dog"], np.eye(2, dtype=np.float32))
     >>> vectors.coverage(["cat", "cat", "cow", "dog"])
     0.75
 
     Args:
-        words: distinct words.
+        words: Distinct words.
         vectors: `float32 [words, dim]`, one row for each word.
 
     Raises:
@@ -62,7 +62,7 @@ class WordVectors:
         return list(self._rows)
 
     def coverage(self, words: Iterable[str]) -> float:
-        """Share of `words` that have a vector; a repeated word counts each time.
+        """Returns the share of `words` that have a vector; a repeated word counts each time.
 
         Returns:
             A number from 0 to 1; 0 if there are no words.
@@ -71,14 +71,14 @@ class WordVectors:
         return sum(known) / len(known) if known else 0.0
 
     def matrix(self, words: Iterable[str], seed: int) -> np.ndarray:
-        """Vectors of `words`, with draws for those that have none.
+        """Returns vectors of `words`, with draws for those that have none.
 
         Missing words are drawn from a normal distribution with the mean and the standard deviation,
         dimension by dimension, of the words that are known.
 
         Args:
-            words: the words wanted, in order.
-            seed: seed of the draws.
+            words: The words, in order.
+            seed: Seed of the draws.
 
         Returns:
             `float32 [len(words), dim]`.
@@ -107,8 +107,8 @@ class WordVectors:
         """Reads a text file, or with a word list an `.npy` file, as the command line names them.
 
         Args:
-            path: the vectors; None: there are none.
-            words_path: the word list of `from_npy`.
+            path: The vectors; None: there are none.
+            words_path: The word list of `from_npy`.
 
         Returns:
             The vectors; None without a `path`.
@@ -127,8 +127,8 @@ class WordVectors:
         blanks itself (glove.840B has some). Of a repeated word, the first vector counts.
 
         Args:
-            path: the file, in UTF-8.
-            words: keep only these words, to save memory.
+            path: The file, in UTF-8.
+            words: The only words to keep, to save memory; None: all.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -174,23 +174,23 @@ class WordVectors:
         """Reads a NumPy array of vectors and the text file with its words, one a line.
 
         Args:
-            path: an `.npy` file of floats `[words, dim]`.
-            words_path: the words in the order of the rows, in UTF-8.
+            path: An `.npy` file of floats `[words, dim]`.
+            words_path: The words in the order of the rows, in UTF-8.
 
         Raises:
             FileNotFoundError: if a file does not exist.
-            ValueError: if the array is not `[words, dim]`, the numbers of words and rows differ, or
+            ValueError: if the array is not `[words, dim]`, there are more or fewer words than rows, or
                 a word is repeated.
         """
         vectors = np.load(path, allow_pickle=False)
-        words = pathlib.Path(words_path).read_text(encoding="utf-8-sig").removesuffix("\n")
-        words = words.split("\n")
+        text = pathlib.Path(words_path).read_text(encoding="utf-8-sig")
+        words = text.removesuffix("\n").split("\n")
         if vectors.ndim != 2 or len(vectors) != len(words):
             raise ValueError(
                 f"{words_path} has {len(words):,} words, so {path} should be an array of shape "
                 f"({len(words)}, dim), but it is {vectors.shape}"
             )
-        first_line = {}
+        first_line: dict[str, int] = {}
         for number, word in enumerate(words, start=1):
             if first_line.setdefault(word, number) != number:
                 raise ValueError(
@@ -227,21 +227,21 @@ def _progress(path: pathlib.Path) -> tqdm:
 def title_word_vectors(
     words: Sequence[str], token_values: np.ndarray, token_splits: np.ndarray, dim: int
 ) -> WordVectors | None:
-    """Makes vectors in which words that stand in the same titles are alike.
+    """Makes vectors in which words of the same titles are alike, for use without pretrained ones.
 
     The vectors factorise the positive pointwise mutual information of words in titles, `max(0, log
-    p(v, w) / (p(v) p(w)))`, by its largest eigenvalues: what word2vec does implicitly (Levy &
+    p(v, w) / (p(v) p(w)))`, by its largest eigenvalues: as word2vec does implicitly (Levy &
     Goldberg, NIPS 2014, sections 4 and 5.2), without a random draw. The mean is taken out, and the
     standard deviation is about that of GloVe's vectors.
 
     Args:
-        words: words by number, 0 and 1 for padding and the unknown word.
+        words: Words by index, 0 and 1 for padding and the unknown word.
         token_values: `int32 [tokens]`, the words of all titles, packed.
         token_splits: `int64 [titles + 1]`, where each title starts and ends.
-        dim: length of a vector. Where there are fewer distinct words, the rest is 0.
+        dim: Length of a vector. If there are fewer distinct words, the rest is 0.
 
     Returns:
-        Vectors of the words that stand in a title with another word; None if there are none.
+        Vectors of the words that share a title with another word; None if there are none.
     """
     together = _cooccurrences(token_values, token_splits, len(words))
     totals = np.asarray(together.sum(axis=1)).ravel()
@@ -254,7 +254,7 @@ def title_word_vectors(
     information = np.log(pairs.data * share.sum() / (share[pairs.row] * share[pairs.col]))
     pairs.data = np.maximum(information, 0)
     if len(known) > dim + 1:
-        # A start of our own: the usual one is random.
+        # A fixed start: the default one is random.
         start = np.ones(len(known))
         values, vectors = eigsh(pairs.tocsr(), dim, which="LA", v0=start, tol=1e-4)
     else:
@@ -265,11 +265,11 @@ def title_word_vectors(
     table = np.zeros((len(known), dim), np.float32)
     # The largest eigenvalues are the last.
     table[:, : vectors.shape[1]] = vectors[:, -dim:]
-    return WordVectors([words[number] for number in known], table)
+    return WordVectors([words[index] for index in known.tolist()], table)
 
 
 def _cooccurrences(token_values, token_splits, num_words):
-    """How many titles two different words share, `[num_words, num_words]`."""
+    """Returns how many titles two different words share, `[num_words, num_words]`."""
     together = sparse.csr_array((num_words, num_words), dtype=np.float64)
     for first in range(0, len(token_splits) - 1, _CHUNK):
         splits = token_splits[first : first + _CHUNK + 1]

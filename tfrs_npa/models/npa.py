@@ -49,6 +49,7 @@ class NPA(tfrs.Model):
         users: The users of the user table.
 
     Attributes:
+        encoded_catalog: The `EncodedCatalog`, filled while `evaluate` and `predict` run.
         encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, by
             default 4 GiB: 150,000 articles with 11 words each, at the dimensions of `NPAConfig()`.
             A catalogue that needs more is encoded batch by batch, with the same result and, unless
@@ -91,14 +92,14 @@ class NPA(tfrs.Model):
         self.candidate_tower = NewsEncoder(
             config,
             catalog.tokens(config.title_length),
-            len(catalog.vocabulary),
+            len(catalog.require_vocabulary()),
             self.user_embedding,
             catalog.word_embeddings(
                 config.word_embedding_dim, config.seed, config.word_initializer == "titles"
             ),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
-        self._encoded_catalog = EncodedCatalog(self.candidate_tower)
+        self.encoded_catalog = EncodedCatalog(self.candidate_tower)
         self.encoding_memory = ENCODING_MEMORY
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(
@@ -169,8 +170,8 @@ class NPA(tfrs.Model):
         if training:
             return self.candidate_tower.distinct_features(articles, training)
         return tf.cond(
-            self._encoded_catalog.ready,
-            lambda: (self._encoded_catalog.features(), articles),
+            self.encoded_catalog.ready,
+            lambda: (self.encoded_catalog.features(), articles),
             lambda: self.candidate_tower.distinct_features(articles),
         )
 
@@ -204,12 +205,12 @@ class NPA(tfrs.Model):
 
     def evaluate(self, *args, **kwargs):
         """Evaluates the model, as `tf.keras.Model.evaluate`; encodes each title once."""
-        with self._encoded_catalog.encoded(self.encoding_memory):
+        with self.encoded_catalog.encoded(self.encoding_memory):
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """Scores candidates, as `tf.keras.Model.predict`; encodes each title once."""
-        with self._encoded_catalog.encoded(self.encoding_memory):
+        with self.encoded_catalog.encoded(self.encoding_memory):
             return super().predict(*args, **kwargs)
 
     def predict_batches(self, batches: tf.data.Dataset) -> Iterator[tf.RaggedTensor]:
@@ -225,7 +226,7 @@ class NPA(tfrs.Model):
             For each batch, ragged `[batch, (candidates)]` float32 logits, without padding.
         """
         step = tf.function(self.predict_step, input_signature=[batches.element_spec])
-        with self._encoded_catalog.encoded(self.encoding_memory):
+        with self.encoded_catalog.encoded(self.encoding_memory):
             yield from map(step, batches)
 
     def train_step(self, features):

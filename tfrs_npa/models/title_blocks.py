@@ -101,9 +101,9 @@ class TitleBlocks(tf.Module):
             for name, part in self._parts().items()
         }
         for first in range(0, len(kept), _CHUNK):
-            chunk = slice(first, first + _CHUNK)
-            rows = own.layout.words(source[chunk])
-            write(layout.words(target[chunk]), {n: tf.gather(p, rows) for n, p in held.items()})
+            moved = slice(first, first + _CHUNK)
+            rows = own.layout.words(source[moved])
+            write(layout.words(target[moved]), {n: tf.gather(p, rows) for n, p in held.items()})
         del held
         for first in range(0, len(added), _CHUNK):
             chunk = added[first : first + _CHUNK]

@@ -116,8 +116,9 @@ class PersonalizedTopK(ArticleTopK):
             The layer itself.
 
         Raises:
-            ValueError: if nothing is indexed yet, the model has been given another catalogue since, an article
-                to withdraw is not there, or as `index_from_dataset`. Nothing is changed then.
+            ValueError: if nothing is indexed yet, the model has got another catalogue since, an
+                article to withdraw is not indexed, or as `index_from_dataset`. Nothing changes
+                then.
         """
         self._require_index()
         own, withdraw = self._untracked, list(withdraw)

@@ -100,7 +100,7 @@ def evaluate_model(
     """
     config = model.config
     rates = np.zeros(len(model.catalog), np.float32)
-    articles = model.catalog.index(list(popularity)) if popularity else []
+    articles = model.catalog.index(list(popularity))
     for article, (clicked, shown) in zip(articles, popularity.values(), strict=True):
         rates[article] = clicked / shown
     rates[UNKNOWN_ARTICLE] = 0

@@ -1,79 +1,159 @@
-"""Trainings with several settings and seeds: what the scripts share that compare them.
+"""Trainings with several configurations and seeds: what the scripts share that compare them.
 
-A comparison takes hours on real data. Its rows are kept in a CSV file as they come, and a row that
-is there with the same settings is not made again.
+A comparison takes hours on real data. Its rows are stored in a CSV file as they come, and a
+training whose settings are already in the file is skipped.
+
+Importing this needs no TensorFlow, so that the options of a script can be checked first.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
+import dataclasses
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from tabulate import tabulate
 
 from tfrs_npa._files import atomic_file
-from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.splits import Parts, read_data
-from tfrs_npa.settings import DataSettings
+from tfrs_npa.config import NPAConfig
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.catalog import NewsCatalog
+    from tfrs_npa.data.splits import Splits
+    from tfrs_npa.models.npa import NPA
 
 Row = dict[str, str]
+"""Settings and metrics of a training, as text."""
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Returns a parser with the options of every comparison: `--data`, `--seeds` and `--output`."""
-    options = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    options.add_argument("--data", default="mind/synthetic", help="mind/small, ..., or a folder")
-    options.add_argument(
-        "--seeds", type=_seed, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)"
-    )
-    options.add_argument(
-        "--output",
-        type=pathlib.Path,
-        metavar="CSV",
-        help="a row per training; one of the same settings that is there is not trained again (it "
-        "cannot know of changes in the code or in the files of a folder)",
-    )
-    return options
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A training that has ended.
+
+    Attributes:
+        model: The trained model.
+        steps: Number of steps.
+        rows_seen: Number of training rows in those steps.
+        epochs: The same in passes over the training rows.
+        seconds: Duration, from the end of the first step, which traces the graph.
+    """
+
+    model: NPA
+    steps: int
+    rows_seen: int
+    epochs: float
+    seconds: float
 
 
-def begin(
-    options: argparse.ArgumentParser, column: str
-) -> tuple[argparse.Namespace, NewsCatalog, Parts]:
-    """Reads the command line and the data; ends the process with a message if one of them is bad.
+def train(
+    config: NPAConfig,
+    catalog: NewsCatalog,
+    splits: Splits,
+    *,
+    epochs: int | None = None,
+    seconds: float = float("inf"),
+    total_steps: int | None = None,
+    model_type: type[NPA] | None = None,
+) -> Training:
+    """Trains a model from scratch, in a fresh Keras session.
 
     Args:
-        options: what `parser` returned, with options of the script's own added.
-        column: a figure that only this comparison has, see `read_rows`.
+        config: Hyper-parameters.
+        catalog: The articles.
+        splits: The impressions.
+        epochs: The most passes over the training impressions; each is reported on standard error.
+        seconds: Ends the training when this time has passed since the end of its first step.
+        total_steps: Steps after which the learning rate is zero, if it decays; None: those of all
+            `epochs`.
+        model_type: The class of the model; None: `NPA`.
+    """
+    import tensorflow as tf
+
+    from tfrs_npa.data.batches import row_batches
+    from tfrs_npa.data.sampling import TrainingRows
+    from tfrs_npa.models.npa import NPA
+    from tfrs_npa.optimizers import default_optimizer
+
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(config.seed)
+    rows = TrainingRows(splits.train, config)
+    if total_steps is None and epochs is not None:
+        total_steps = rows.steps * epochs
+    model = (model_type or NPA)(config, catalog, splits.users)
+    model.compile(optimizer=default_optimizer(config, total_steps))
+    ends = []
+
+    def note_step(batch, logs):
+        ends.append(time.perf_counter())
+        if ends[-1] - ends[0] >= seconds:
+            model.stop_training = True
+
+    def report_epoch(epoch, logs):
+        if epochs is not None:
+            print(f"  epoch {epoch + 1} of {epochs}: loss {logs['loss']:.4f}", file=sys.stderr)
+
+    model.fit(
+        row_batches(rows),
+        epochs=epochs or sys.maxsize,
+        verbose=0,
+        callbacks=[
+            tf.keras.callbacks.LambdaCallback(
+                on_train_batch_end=note_step, on_epoch_end=report_epoch
+            )
+        ],
+    )
+    passes, rest = divmod(len(ends), rows.steps)
+    rows_seen = passes * len(rows) + rest * config.batch_size
+    return Training(model, len(ends), rows_seen, rows_seen / len(rows), ends[-1] - ends[0])
+
+
+def train_and_evaluate(
+    config: NPAConfig, catalog: NewsCatalog, splits: Splits, **options
+) -> dict[str, float]:
+    """Trains a model from scratch and evaluates it on the test impressions.
+
+    Args:
+        config, catalog, splits: As in `train`.
+        **options: Other arguments of `train`.
 
     Returns:
-        The options, the catalogue, and data of which nothing is held out to stop on.
+        The metrics of `NPA.evaluate` by name, NaN where there is nothing to measure, and `steps`,
+        `rows_seen`, `epochs` and `seconds` of the `Training`.
     """
-    args = options.parse_args()
-    args.seeds = list(dict.fromkeys(args.seeds))
-    try:
-        read_rows(args.output, column)
-        return args, *read_data(DataSettings(args.data, holdout="none"))
-    except (ValueError, OSError) as error:
-        options.error(str(error))
+    from tfrs_npa.data.batches import impression_batches
+
+    training = train(config, catalog, splits, **options)
+    test = impression_batches(splits.test, catalog, splits.users, config)
+    metrics = training.model.evaluate(test, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in metrics.items()} | {
+        "steps": training.steps,
+        "rows_seen": training.rows_seen,
+        "epochs": training.epochs,
+        "seconds": training.seconds,
+    }
 
 
 def read_rows(path: pathlib.Path | None, column: str) -> list[Row]:
-    """Returns the rows of a file, none if there is no file.
+    """Returns the rows of a file; none if there is no file.
+
+    Args:
+        path: The file.
+        column: A column that only the files of this comparison have.
 
     Raises:
-        ValueError: if the file has no such column, and so is another comparison's or none.
+        ValueError: if the file has no such column, so is not of this comparison.
     """
     if path is None or not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         if column not in (rows.fieldnames or ()):
-            raise ValueError(f"{path} holds something else than results; name another file")
+            raise ValueError(f"{path} holds no results of this comparison; name another file")
         return list(rows)
 
 
@@ -82,25 +162,25 @@ def train_each(
     path: pathlib.Path | None,
     column: str,
 ) -> list[Row]:
-    """Trains what a file does not hold yet, and tells on the standard error stream how it goes.
+    """Runs the trainings that a file does not hold yet, reporting progress on standard error.
 
     Args:
-        trainings: what each is called, its settings, and what trains it and returns figures,
-            `auc` among them.
-        path: the file; None: keep nothing.
-        column: a figure that only this comparison has, see `read_rows`.
+        trainings: Title, settings, and a function that trains and returns metrics, `auc` among
+            them.
+        path: The file; None: results are not stored.
+        column: A column that only the files of this comparison have.
 
     Returns:
-        Settings and figures of the trainings, as text.
+        Settings and metrics of all trainings.
     """
     rows, chosen = read_rows(path, column), []
-    for number, (title, settings, train) in enumerate(trainings, start=1):
+    for number, (title, settings, run) in enumerate(trainings, start=1):
         wanted = {name: str(value) for name, value in settings.items()}
         row = next((row for row in rows if wanted.items() <= row.items()), None)
         known = " (done before)" if row else ""
         print(f"{number} of {len(trainings)}: {title}{known}", file=sys.stderr)
         if row is None:
-            row = wanted | {name: str(value) for name, value in train().items()}
+            row = wanted | {name: str(value) for name, value in run().items()}
             rows.append(row)
             if path is not None:
                 _write_rows(path, rows)
@@ -109,10 +189,10 @@ def train_each(
     return chosen
 
 
-def values(rows: Sequence[Row], figure: str, **settings: str) -> np.ndarray:
-    """Returns a figure of the rows that have these settings, `[rows]`."""
+def values(rows: Sequence[Row], metric: str, **settings: str) -> np.ndarray:
+    """Returns a metric of the rows that have these settings, `[rows]`."""
     chosen = [row for row in rows if settings.items() <= row.items()]
-    return np.array([float(row[figure]) for row in chosen])
+    return np.array([float(row[metric]) for row in chosen])
 
 
 def mean_and_deviation(numbers: np.ndarray, digits: int = 4) -> str:
@@ -121,17 +201,43 @@ def mean_and_deviation(numbers: np.ndarray, digits: int = 4) -> str:
     return f"{numbers.mean():,.{digits}f}{deviation}"
 
 
-def at_least_one(text: str) -> int:
-    """Returns the number, for `add_argument(type=...)`."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return int(text)
+def means(
+    rows: Sequence[Row], setting: str, names: Sequence[str], digits: Mapping[str, int]
+) -> list[list[str]]:
+    """Formats the mean ± standard deviation of metrics, for each value of a setting.
+
+    Args:
+        rows: The rows.
+        setting: The setting that tells the rows apart.
+        names: Its values.
+        digits: Decimals by name of the metric.
+
+    Returns:
+        For each of `names`, a list with a string for each metric.
+    """
+    return [
+        [
+            mean_and_deviation(values(rows, metric, **{setting: name}), number)
+            for metric, number in digits.items()
+        ]
+        for name in names
+    ]
 
 
-def _seed(text: str) -> int:
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return int(text)
+def means_table(
+    rows: Sequence[Row], setting: str, titles: Mapping[str, str], metrics: Mapping[str, str]
+) -> str:
+    """Formats the means of `means` as a table, with a line for each metric.
+
+    Args:
+        rows: The rows.
+        setting: The setting that tells the columns apart.
+        titles: Titles of the columns by value of the setting.
+        metrics: Titles of the lines by name of the metric.
+    """
+    columns = means(rows, setting, list(titles), dict.fromkeys(metrics, 4))
+    lines = zip(metrics.values(), *columns, strict=True)
+    return tabulate(lines, headers=["", *titles.values()], disable_numparse=True)
 
 
 def _write_rows(path: pathlib.Path, rows: Sequence[Row]) -> None:

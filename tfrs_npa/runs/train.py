@@ -145,7 +145,7 @@ def _train(
     run.load_checkpoint(model, "best")
     started = time.monotonic()
     evaluation = evaluate_model(
-        model, splits.data, splits.names["report"], splits.test, run.popularity, verbose
+        model, splits.data, splits.test_split, splits.test, run.popularity, verbose
     )
     seconds = time.monotonic() - started
     history = run.history

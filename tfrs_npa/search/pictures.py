@@ -17,17 +17,18 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
     """Draws the objective of each trial, and the best so far, as PNG.
 
     Args:
-        path: the file.
-        trials: in the order in which they were begun; one of them is completed.
+        path: The file.
+        trials: The trials, in the order in which they were started; one of them is completed.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     numbered = list(enumerate(trials, start=1))
-    completed = [(number, trial) for number, trial in numbered if trial.status == COMPLETED]
+    completed = [(number, trial) for number, trial in numbered if trial.score is not None]
     numbers = [number for number, _ in completed]
-    scores = [trial.score for _, trial in completed]
+    scores = [float(trial.score) for _, trial in completed if trial.score is not None]
     so_far = [max(scores[: end + 1]) for end in range(len(scores))]
     axes.step(numbers, so_far, where="post", color="grey", label="best so far")
     _scatter(axes, numbers, [trial for _, trial in completed])
@@ -36,7 +37,7 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
         axes.plot(failed, [min(scores)] * len(failed), "rx", label="failed")
     axes.set_xlabel("trial")
     axes.set_ylabel(OBJECTIVE)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
     _save(figure, path, trials)
 
@@ -47,11 +48,12 @@ def plot_hyperparameters(
     """Draws the objective against each hyper-parameter that was searched, as PNG.
 
     Args:
-        path: the file.
-        trials: one of them is completed.
-        logarithmic: the hyper-parameters that get a logarithmic axis.
+        path: The file.
+        trials: The trials, one of which is completed.
+        logarithmic: The hyper-parameters that get a logarithmic axis.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     completed = [trial for trial in trials if trial.status == COMPLETED]
     names = searched(completed)
@@ -74,7 +76,7 @@ def plot_hyperparameters(
         elif name in logarithmic:
             axes.set_xscale("log")
         elif all(isinstance(value, int) for value in values):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _scatter(axes, values, chosen)
         axes.set_xlabel(name)
     for row in range(rows):

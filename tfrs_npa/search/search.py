@@ -150,7 +150,7 @@ def _results(
     evaluation = evaluate_model(
         tuner.load_model(trial),
         splits.data,
-        splits.names["report"],
+        splits.test_split,
         splits.test,
         popularity_counts(splits.train, tuner.hypermodel.catalog),
         verbose,

@@ -89,7 +89,7 @@ class SearchSpace:
         wanted = dict(DEFAULT_SPACE if others == "searched" else {}) | dict(fields or {})
         # Raises for a name that is not a field.
         NPAConfig.from_dict({name: None for name in wanted if name not in FIELD_TYPES})
-        self.fields = {}
+        self.fields: dict[str, Any] = {}
         for name in FIELD_TYPES:
             if name not in wanted:
                 continue
@@ -179,7 +179,7 @@ class SearchSpace:
             for name, value in values.items()
             if name not in self.fields and value != getattr(starts[preset], name)
         }
-        sections = {} if preset is None else {"preset": preset}
+        sections: dict[str, Any] = {} if preset is None else {"preset": preset}
         sections |= {"others": "pinned", "space": pinned | self.fields}
         return yaml.safe_dump(sections, sort_keys=False)
 

@@ -85,8 +85,8 @@ def records(oracle: kt.Oracle, folder: SearchFolder) -> list[TrialRecord]:
 
 def best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """Returns the completed trial with the best score; None if there is none."""
-    completed = [trial for trial in trials if trial.status == COMPLETED]
-    return max(completed, key=lambda trial: trial.score, default=None)
+    scored = [(trial.score, trial) for trial in trials if trial.score is not None]
+    return max(scored, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def describe(
@@ -115,7 +115,9 @@ def describe(
     took = "" if trial.seconds is None else f"; {trial.seconds:.0f} s"
     if trial.status == FAILED:
         return f"trial {trial.trial} ({count}) failed: {trial.reason}; {details}{took}"
-    so_far = "the best so far" if trial == top else f"best {top.score:.4f}"
+    so_far = "the best so far"
+    if top is not None and trial != top:
+        so_far = f"best {top.score:.4f}"
     return (
         f"trial {trial.trial} ({count}): {OBJECTIVE} {trial.score:.4f}, {so_far}; {details}{took}"
     )

@@ -39,7 +39,7 @@ def export(
     Args:
         model: The model, with the articles that are to be served in its catalogue.
         folder: Folder of the versions, created if missing.
-        version: Number of the version; None: one more than the highest there is, or 1.
+        version: The version; None: one more than the highest existing one, or 1.
         dtype: Type of the encoded titles, `"float32"` or `"bfloat16"`; the second takes half the
             space and rounds them to 8 significant bits.
 

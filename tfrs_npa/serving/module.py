@@ -67,7 +67,7 @@ class ServingModule(tf.Module):
         self._untracked = Untracked(model=model)
         # The variables and tables of the signatures have to be found in attributes.
         self._weights = [*model.weights, tower.tokens]
-        self._tables = [model.users.table, catalog.table, catalog.vocabulary.table]
+        self._tables = [model.users.table, catalog.table, catalog.require_vocabulary().table]
         self._news_ids = _constant(catalog.ids)
         self._titles = _constant(catalog.titles)
         self.encoded = StoredTitles(tower, dtype)

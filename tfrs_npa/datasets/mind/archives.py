@@ -8,7 +8,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from etils import epath
 
@@ -70,7 +70,7 @@ class Archive:
         else:
             with self._opened_zip() as archive, archive.open(self._members[table]) as member:
                 # The members of a zip look for line ends in Python, a buffer does so in C.
-                yield io.BufferedReader(member, buffer_size=1 << 20)
+                yield io.BufferedReader(cast(io.RawIOBase, member), buffer_size=1 << 20)
 
     @contextlib.contextmanager
     def _opened_zip(self) -> Iterator[zipfile.ZipFile]:
@@ -79,7 +79,8 @@ class Archive:
                 yield archive
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise MindFileError(
-                f"the zip is truncated or damaged ({error}); delete it and get it anew", self._path
+                f"the zip is truncated or damaged ({error}); delete it and download it again",
+                self._path,
             ) from error
 
     def _find(self, name: str, members: list[str]) -> str:
@@ -88,7 +89,7 @@ class Archive:
         if len(found) != 1:
             raise MindFileError(
                 f"expected one {name}, at the top or in a folder; found {len(found)} among "
-                f"{', '.join(members) or 'no files'}; get it anew",
+                f"{', '.join(members) or 'no files'}; download it again",
                 self._path,
             )
         return str(found[0])

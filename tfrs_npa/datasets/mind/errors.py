@@ -1,4 +1,4 @@
-"""What is raised when a file is not as it should be."""
+"""The error for files that are not in MIND's format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class MindFileError(ValueError):
-    """A file is not what MIND's format says: where, what is wrong, and what to do.
+    """A file is not in MIND's format: says where, what is wrong, and what to do.
 
     Attributes:
         file: Path of the file; for a member of a zip, the path of the zip and the member's name.

@@ -53,7 +53,7 @@ def read_predictions(path: str | os.PathLike) -> Iterator[tuple[int, list[int]]]
     path = pathlib.Path(path)
     if not path.is_file():
         raise MindFileError("no such file; `tfrs-npa predict` writes one", path)
-    lines = {}
+    lines: dict[int, int] = {}
     # Any byte is a character of latin-1, so that a wrong one has a line as any other error.
     with path.open(encoding="latin-1", newline="\n") as file:
         for number, line in enumerate(file, start=1):

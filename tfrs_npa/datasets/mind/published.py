@@ -1,9 +1,9 @@
-"""What is publicly known of MIND's files, and where they come from."""
+"""The published files of MIND: where they come from, and their known sizes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -31,7 +31,7 @@ _NAMES = {"train": "train", "validation": "dev", "test": "test"}  # of splits: o
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """What is publicly known of one file of MIND; None where nothing is.
+    """The published sizes of one file of MIND; None where unknown.
 
     Attributes:
         size: Bytes of the file. Several zips of the same files circulate, so their sizes tell less.
@@ -92,7 +92,7 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
             what = str(error).partition("\n")[0].rstrip(":")
             raise MindFileError(
                 f"{what}: it is damaged, or no longer what it was when this package was made."
-                f" Delete it and start again, which downloads it anew. {_instructions()}"
+                f" Delete it and start again, which downloads it again. {_instructions()}"
             ) from None
     return {split: Archive(paths[split]) for split in names}
 
@@ -113,8 +113,9 @@ def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[s
     name = archive.name(table)
     _compare(name, "bytes", archive.size(table), published.size)
     rows = candidates = 0
+    reader: Callable[..., Iterator[dict]] = read_news if table == "news" else read_behaviors
     with archive.open(table) as file:
-        for example in (read_news if table == "news" else read_behaviors)(file, name=name):
+        for example in reader(file, name=name):
             rows += 1
             if table == "behaviors":
                 candidates += len(example["candidates"]["news_id"])
@@ -142,7 +143,7 @@ def _find(
 def _compare(name: str, what: str, found: int, expected: int | None) -> None:
     if expected not in (None, found):
         logging.warning(
-            "%s has %d %s, the published file has %d; figures from it may differ from published"
+            "%s has %d %s, the published file has %d; metrics on it may differ from published"
             " ones.",
             name,
             found,
@@ -156,7 +157,7 @@ def _instructions() -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Returns what it all began with: "Name or service not known" beneath three layers."""
+    """Returns the first error of a chain: "Name or service not known" beneath three layers."""
     while error.__context__:
         error = error.__context__
     return error

@@ -201,7 +201,7 @@ class SyntheticWorld:
             )
         lengths = rng.lognormal(np.log(CANDIDATES_MEDIAN), CANDIDATES_SIGMA, number).astype(int)
         lengths = np.clip(lengths, CANDIDATES_MIN, CANDIDATES_MAX)
-        candidates: list[np.ndarray] = [None] * number
+        candidates: list[Any] = [None] * number
         for today in np.unique(day):
             rows = np.flatnonzero(day == today)
             age = today - self._born
@@ -253,7 +253,11 @@ class SyntheticWorld:
             chances = odds / odds.sum(axis=1, keepdims=True)
             best.append(_auc(posterior[user] @ chances, clicked))
         is_known = np.isin(impressions["user"], known)
-        groups = {"all": slice(None), "known_users": is_known, "new_users": ~is_known}
+        groups: dict[str, Any] = {
+            "all": slice(None),
+            "known_users": is_known,
+            "new_users": ~is_known,
+        }
         return {
             name: {group: float(np.mean(np.array(values)[rows])) for group, rows in groups.items()}
             for name, values in (("true_preferences", true), ("history_only", best))

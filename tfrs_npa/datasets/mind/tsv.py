@@ -202,7 +202,7 @@ def _read_rows(source: Any, name: str, columns: tuple[str, ...]) -> Iterator[tup
             rows += 1
             yield number, fields
     if not rows:
-        raise MindFileError("the file is empty; get it anew", name)
+        raise MindFileError("the file is empty; download it again", name)
 
 
 def _parse_impression(fields: list[str]) -> dict[str, Any]:

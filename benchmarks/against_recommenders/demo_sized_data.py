@@ -1,8 +1,8 @@
-"""Generated data of MINDdemo's size, with the files that Microsoft Recommenders wants beside it.
+"""Generated data of MINDdemo's size, with the extra files that Microsoft Recommenders needs.
 
-Users, histories and impressions are those of `SyntheticWorld`. Its titles use 600 words only, which
-would flatter whoever encodes each word once, so titles keep their lengths but draw their words from
-a vocabulary as large as MIND's, by Zipf's law.
+Users, histories and impressions are those of `SyntheticWorld`. Its titles use only 600 words, which
+would favour whichever side encodes each word once, so titles keep their lengths but their words are
+drawn from a vocabulary as large as MIND's, by Zipf's law.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import json
 import pathlib
 import pickle
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import made_up_data
 import numpy as np
 import yaml
 
+import tfrs_npa
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 
-# What Recommenders ships for NPA as npa.yaml, without the names of files.
+# The npa.yaml that Recommenders ships, without file names.
 NPA_YAML = {
     "data": {
         "title_size": 10,
@@ -52,17 +54,17 @@ TITLE_LENGTH = NPA_YAML["data"]["title_size"]
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much data there is.
+    """Size of the data.
 
     Attributes:
         users: Users of all splits.
         articles: Articles of the site.
         training_impressions: Impressions of `train`.
         impressions: Impressions of `valid`.
-        words: Words that titles draw from.
+        words: Words that titles are drawn from.
         scored_candidates: `scored` holds the first impressions of `valid` that have at least as
             many candidates.
-        seed: Seed of everything.
+        seed: Seed of all draws.
     """
 
     users: int = 5_000
@@ -74,7 +76,7 @@ class Size:
     seed: int = 0
 
 
-def write(folder: pathlib.Path, size: Size, title_lengths: Iterable[int]) -> None:
+def write(folder: pathlib.Path, size: Size, title_lengths: Sequence[int]) -> None:
     """Writes the data, unless the folder holds the same from an earlier call.
 
     The folder then has `train/` and `valid/` in MIND's format; `scored/behaviors.tsv`, some of
@@ -83,7 +85,7 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Iterable[int]) -> Non
     `NPAModel.model.get_weights()`.
 
     Raises:
-        ValueError: if the folder holds something else.
+        ValueError: if the folder holds data of another size.
     """
     for length in title_lengths:
         settings = {**NPA_YAML, "data": {**NPA_YAML["data"], "title_size": length}}
@@ -92,7 +94,7 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Iterable[int]) -> Non
     complete = folder / "size.json"
     if complete.exists():
         if json.loads(complete.read_text(encoding="utf-8")) != dataclasses.asdict(size):
-            raise ValueError(f"{folder} holds data of another size: remove it or name another")
+            raise ValueError(f"{folder} holds data of another size: remove it or name another folder")
         return
     world = SyntheticWorld(
         size.seed,
@@ -115,7 +117,8 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Iterable[int]) -> Non
     # entry for the unknown user keeps the last one inside the table.
     uid2index = {"": 0} | {user_id: row for row, user_id in enumerate(user_ids, 1)}
     _pickle(folder / "uid2index.pkl", uid2index)
-    weights = made_up_weights(len(words), len(user_ids), size.seed)
+    config = tfrs_npa.NPAConfig.from_yaml(folder / f"npa_{title_lengths[0]}.yaml")
+    weights = made_up_data.recommenders_weights(config, len(words), len(user_ids), size.seed)
     np.save(folder / "embedding.npy", weights[0])
     np.savez(folder / "weights.npz", *weights)
     complete.write_text(json.dumps(dataclasses.asdict(size)), encoding="utf-8")
@@ -127,38 +130,8 @@ def read_weights(folder: pathlib.Path) -> list[np.ndarray]:
         return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
 
 
-def made_up_weights(words: int, users: int, seed: int) -> list[np.ndarray]:
-    """Draws weights with which scores differ from user to user and from article to article.
-
-    The initial weights would not do: all users start at zero.
-
-    Returns:
-        Word table `[1 + words, E]`, user table `[1 + users, U]`, kernel `[window, E, F]` and bias
-        `[F]` of the convolution; then, for words and for articles, kernel `[U, A]` and bias `[A]`
-        of the query, kernel `[F, A]` and bias `[A]` of the keys.
-    """
-    rng = np.random.default_rng(seed)
-    word_dim, user_dim = NPA_YAML["data"]["word_emb_dim"], NPA_YAML["model"]["user_emb_dim"]
-    filters, attention = (NPA_YAML["model"][k] for k in ("filter_num", "attention_hidden_dim"))
-    window = NPA_YAML["model"]["window_size"]
-
-    def normal(deviation: float, *shape: int) -> np.ndarray:
-        return rng.normal(scale=deviation, size=shape).astype(np.float32)
-
-    weights = [
-        normal(0.2, 1 + words, word_dim),
-        normal(0.3, 1 + users, user_dim),
-        normal(0.03, window, word_dim, filters),
-        normal(0.05, filters) - 0.1,
-    ]
-    for _ in ("words", "articles"):
-        weights += [normal(0.2, user_dim, attention), normal(0.1, attention)]
-        weights += [normal(0.2, filters, attention), normal(0.1, attention)]
-    return weights
-
-
 class _Titles:
-    """Replaces titles by others of the same length; an article has one title in all splits."""
+    """Replaces titles with others of the same length, the same one for an article in all splits."""
 
     def __init__(self, words: list[str], seed: int):
         self._words = np.array(words)

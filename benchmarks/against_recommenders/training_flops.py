@@ -1,9 +1,8 @@
 """Floating-point operations of a training step of NPA, by formula.
 
-A product of `[m, k]` and `[k, n]` counts `2 m k n`; what costs no product (dropout, softmax, relu,
-tanh, gathers, the optimizer) counts nothing. The backward pass makes two products for each of the
-forward pass, one for the inputs and one for the weights, so a step counts three times its forward
-pass.
+A product of `[m, k]` and `[k, n]` counts `2 m k n`; everything else (dropout, softmax, relu, tanh,
+gathers, the optimizer) counts nothing. The backward pass has two products for each one of the
+forward pass, for the inputs and for the weights, so a step counts three times its forward pass.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def padded(config: NPAConfig, batch_size: int) -> float:
 
 
 def packed(config: NPAConfig, batch: dict[str, np.ndarray], tokens: np.ndarray) -> float:
-    """The work that is left if nothing is done twice, nor for padding that is masked.
+    """The work that remains if nothing is computed twice and masked padding is skipped.
 
     The convolution is counted as three projections of each distinct word of the batch, the keys for
     each word of each distinct title, the pooling for each title of each row.

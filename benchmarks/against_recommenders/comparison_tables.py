@@ -1,4 +1,4 @@
-"""Tables of a comparison with Microsoft Recommenders, in the form that `report.py` reads."""
+"""Results of a comparison with Microsoft Recommenders: tables and measurements."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 import math
 from typing import Any
 
-import machine
 import numpy as np
-import training_flops
-from comparison import (
+from against_recommenders import training_flops
+from against_recommenders.comparison import (
     EVALUATION,
     PEAK,
     PRESET,
@@ -19,27 +18,23 @@ from comparison import (
     Case,
     Comparison,
 )
-from demo_sized_data import TITLE_LENGTH
+from against_recommenders.demo_sized_data import TITLE_LENGTH
+from results_file import measurement, table
 
 import tfrs_npa
 
-import tensorflow as tf  # isort: skip
-
-# Times what Recommenders does.
-EVALUATION_AIM, TRAINING_AIMS = 200, {32: 4, 256: 6}
+# Ratios to the rates of Recommenders.
+EVALUATION_TARGET, TRAINING_TARGETS = 200, {32: 4, 256: 6}
 MOST_DIFFERENCE = 1e-5  # of scores, probabilities of a click
 # Their names of metrics, and ours.
 METRICS = {"group_auc": "auc", "mean_mrr": "mrr", "ndcg@5": "ndcg_5", "ndcg@10": "ndcg_10"}
 
 
-def describe(
-    comparison: Comparison, environment: dict[str, Any], evaluation_batch_size: int
-) -> dict[str, Any]:
-    """Returns what is written to JSON: tables, figures and everything that was measured.
+def describe(comparison: Comparison, evaluation_batch_size: int) -> dict[str, Any]:
+    """Returns the arguments of `results_file.write`: tables, measurements and all rates.
 
     Args:
-        comparison: What was measured.
-        environment: What `machine.describe` returned; versions are added here.
+        comparison: The results.
         evaluation_batch_size: Impressions in a batch of ours.
     """
     impressions, candidates = _counts(comparison.data.valid)
@@ -47,7 +42,7 @@ def describe(
     articles, users = len(comparison.data.catalog), len(comparison.data.users)
     words = len(comparison.data.catalog.vocabulary)
     return {
-        "title": "Beside Microsoft Recommenders",
+        "title": "Against Microsoft Recommenders",
         "about": (
             f"Generated data in MIND's format ({articles:,} articles, {words:,} words, "
             f"{users:,} users), the dimensions of Recommenders' npa.yaml. Ours evaluates "
@@ -58,11 +53,8 @@ def describe(
             f"Medians of {len(comparison.cases[0].rates)} rounds in turn. Preset: the same model "
             "as theirs; recipe: `NPAConfig()` at the same dimensions."
         ),
-        "command": machine.command(),
-        "environment": environment
-        | {
+        "versions": {
             "tfrs_npa": tfrs_npa.__version__,
-            "tensorflow": tf.__version__,
             "recommenders": comparison.versions,
         },
         "tables": [
@@ -71,7 +63,7 @@ def describe(
             _scores(comparison),
             _share_of_peak(comparison),
         ],
-        "figures": _figures(comparison),
+        "measurements": _measurements(comparison),
         "cases": [_measured(case) for case in comparison.cases],
         "metrics": comparison.metrics,
         "reading_seconds": comparison.data.reading_seconds,
@@ -86,8 +78,8 @@ def _of_task(comparison: Comparison, task: str, system: str) -> list[Case]:
     return [case for case in comparison.cases if (case.task, case.system) == (task, system)]
 
 
-def _beside(comparison: Comparison, case: Case, system: str) -> Case:
-    """Returns the case of another system that `case` is compared with."""
+def _counterpart(comparison: Comparison, case: Case, system: str) -> Case:
+    """Returns the same case of another system."""
     return comparison.case(case.task, system, case.title_length, case.batch_size)
 
 
@@ -96,11 +88,11 @@ def _training(comparison: Comparison) -> dict[str, Any]:
     for theirs in _of_task(comparison, TRAINING, THEIRS):
         row = [str(theirs.title_length), str(theirs.batch_size), f"{theirs.rate:,.0f}"]
         for system in (PRESET, RECIPE):
-            rate = _beside(comparison, theirs, system).rate
+            rate = _counterpart(comparison, theirs, system).rate
             row += [f"{rate:,.0f}", _times(rate / theirs.rate)]
         rows.append(row)
     headers = ["title length", "batch", THEIRS, PRESET, "times", RECIPE, "times"]
-    return {"title": "Training, rows/s", "headers": headers, "rows": rows}
+    return table("Training, rows/s", headers, rows)
 
 
 def _evaluation(comparison: Comparison) -> dict[str, Any]:
@@ -115,8 +107,7 @@ def _evaluation(comparison: Comparison) -> dict[str, Any]:
         row = [system, f"{candidates:,}", f"{case.rate:,.0f}", times, f"{seconds:.2f}"]
         rows.append([*row, f"{first:.2f}"])
     headers = ["", "candidates", "candidates/s", "times", "s", "first call, s"]
-    title = f"Evaluation, title length {TITLE_LENGTH}"
-    return {"title": title, "headers": headers, "rows": rows}
+    return table(f"Evaluation, title length {TITLE_LENGTH}", headers, rows)
 
 
 def _scores(comparison: Comparison) -> dict[str, Any]:
@@ -131,8 +122,7 @@ def _scores(comparison: Comparison) -> dict[str, Any]:
     for their_name, our_name in METRICS.items():
         values = comparison.metrics[THEIRS][their_name], comparison.metrics[PRESET][our_name]
         rows.append([f"{our_name}, theirs and ours", "{:.4f}, {:.4f}".format(*values)])
-    title = "Scores (probabilities of a click) with the same weights"
-    return {"title": title, "headers": ["", ""], "rows": rows}
+    return table("Scores (probabilities of a click) with the same weights", ["", ""], rows)
 
 
 def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
@@ -140,7 +130,7 @@ def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
     rows = []
     for theirs in _of_task(comparison, TRAINING, THEIRS):
         for system in (THEIRS, PRESET, RECIPE):
-            case = _beside(comparison, theirs, system)
+            case = _counterpart(comparison, theirs, system)
             model = comparison.ours[PRESET if system == THEIRS else system, case.title_length]
             steps = case.rate / case.batch_size
             padded = 1e-9 * training_flops.padded(model.config, case.batch_size)
@@ -153,44 +143,44 @@ def _share_of_peak(comparison: Comparison) -> dict[str, Any]:
     headers = ["title length", "batch", ""]
     headers += ["as published, GFLOP a step", "of the peak", "packed, GFLOP a step", "of the peak"]
     title = f"Training, share of the measured float32 peak of {peak:,.0f} GFLOPS"
-    return {"title": title, "headers": headers, "rows": rows}
+    return table(title, headers, rows)
 
 
 def _packed_share(comparison: Comparison, case: Case, system: str) -> tuple[float, float]:
-    """Returns the GFLOP of a step without work done twice, and the share of the peak they are."""
+    """Returns the GFLOP of a step without work done twice, and their share of the peak."""
     model = comparison.ours[system, case.title_length]
     packed = 1e-9 * model.packed_flops(case.batch_size)
     return packed, packed * case.rate / case.batch_size / comparison.case(PEAK).rate
 
 
-def _figures(comparison: Comparison) -> list[dict[str, Any]]:
-    figures = []
+def _measurements(comparison: Comparison) -> list[dict[str, Any]]:
+    measurements = []
     for task in (EVALUATION, TRAINING):
         for theirs in _of_task(comparison, task, THEIRS):
             for system in (PRESET, RECIPE):
-                case = _beside(comparison, theirs, system)
+                case = _counterpart(comparison, theirs, system)
                 name = f"{task}, times Recommenders, title length {case.title_length}"
-                aim = EVALUATION_AIM
+                target = EVALUATION_TARGET
                 if task == TRAINING:
                     name += f", batch {case.batch_size}"
-                    aim = TRAINING_AIMS.get(case.batch_size)
+                    target = TRAINING_TARGETS.get(case.batch_size)
                 name += f" ({system.split()[-1]})"
                 times = case.rate / theirs.rate
-                figures.append({"name": name, "value": times, "aim": aim, "compared": True})
+                measurements.append(measurement(name, times, target=target, compared=True))
     for system in (THEIRS, PRESET, RECIPE):
         first = comparison.case(EVALUATION, system, TITLE_LENGTH).first_call_seconds
         impressions = comparison.data.scored if system == THEIRS else comparison.data.valid
         name = f"evaluation of {_counts(impressions)[1]:,} candidates, first call, tracing included"
         name += f", seconds ({system.split()[-1]})"
-        figures.append({"name": name, "value": first})
+        measurements.append(measurement(name, first))
     difference = np.abs(comparison.scores[PRESET] - comparison.scores[THEIRS]).max()
     name = "scores, largest difference from Recommenders' (preset)"
-    figures.append({"name": name, "value": float(difference), "at_most": MOST_DIFFERENCE})
+    measurements.append(measurement(name, float(difference), at_most=MOST_DIFFERENCE))
     for case in _of_task(comparison, TRAINING, RECIPE):
         name = f"training, share of the peak, title length {case.title_length}"
         name += f", batch {case.batch_size} (recipe)"
-        figures.append({"name": name, "value": _packed_share(comparison, case, RECIPE)[1]})
-    return figures
+        measurements.append(measurement(name, _packed_share(comparison, case, RECIPE)[1]))
+    return measurements
 
 
 def _measured(case: Case) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `against_recommenders.py` measures."""
+"""What the comparison with Microsoft Recommenders measures."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-import demo_sized_data
-import machine
 import numpy as np
-import training_flops
-from recommenders_environment import Worker
+import tensorflow as tf
+from against_recommenders import demo_sized_data, matrix_product, training_flops
+from against_recommenders.recommenders_environment import Worker
 from tqdm import tqdm
 
 import tfrs_npa
-from tfrs_npa.data.loading import load_mind
-
-import tensorflow as tf  # isort: skip
 
 THEIRS, PRESET, RECIPE = "Recommenders", "ours, preset", "ours, recipe"
 TRAINING, EVALUATION, PEAK = "training", "evaluation", "matrix product"
@@ -41,19 +37,19 @@ DIMENSIONS = (
 
 @dataclasses.dataclass
 class Case:
-    """One thing that is measured in every round.
+    """A task of a system, measured in every round.
 
     Attributes:
         task: `TRAINING`, `EVALUATION` or `PEAK`.
         system: `THEIRS`, `PRESET`, `RECIPE`, or `""` for the machine itself.
-        run: Does the task with a number of steps; returns seconds, and the rows, candidates or 10^9
-            operations that it did.
+        run: Does the task with a number of steps; returns seconds, and the number of rows,
+            candidates or 10^9 operations.
         title_length: Words of a title.
         batch_size: Training rows of a step.
         most_steps: Upper bound of `steps`.
-        steps: What `run` is given in each round.
-        first_call_seconds: The first call, of one step: tracing included.
-        rates: What it did per second, by round.
+        steps: Steps of `run` in each round.
+        first_call_seconds: Duration of the first call, of one step, tracing included.
+        rates: Rows, candidates or 10^9 operations per second, by round.
     """
 
     task: str
@@ -70,7 +66,7 @@ class Case:
         self.first_call_seconds = self.run(1)[0]
 
     def warm_up(self, seconds: float) -> None:
-        """Chooses the number of steps, and does them once."""
+        """Chooses the number of steps, and runs them once."""
         if self.most_steps > 1:
             one_step = self.run(2)[0] / 2
             self.steps = min(self.most_steps, max(1, round(seconds / one_step)))
@@ -87,17 +83,17 @@ class Case:
 
 
 class Data:
-    """The folder of `demo_sized_data` as numbers of ours.
+    """The folder of `demo_sized_data`, loaded by tfrs_npa.
 
     Attributes:
         catalog, users: Words and users in the order of Recommenders' dictionaries.
         train, valid, scored: `tfrs_npa.Impressions`.
-        reading_seconds: What reading the files and turning them into numbers took.
+        reading_seconds: Duration of loading.
     """
 
     def __init__(self, folder: pathlib.Path):
         start = time.perf_counter()
-        data = load_mind(folder)
+        data = tfrs_npa.load_mind(folder)
         words = pickle.loads((folder / "word_dict.pkl").read_bytes())
         vocabulary = tfrs_npa.Vocabulary.from_words(sorted(words, key=words.get))
         self.catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary)
@@ -169,16 +165,16 @@ class Ours:
 
 @dataclasses.dataclass
 class Comparison:
-    """What was measured.
+    """Results of all measurements.
 
     Attributes:
-        data: What it was measured on.
+        data: The data that both systems got.
         ours: Models of tfrs_npa by system and title length.
-        cases: Everything that was timed.
+        cases: All timed cases.
         scores: Probabilities of a click on each candidate of `data.scored`, before any training, by
             system (`THEIRS` and `PRESET`), `[candidates]`.
         metrics: AUC, MRR and nDCG of these scores, by system and name.
-        versions: Of their environment, by package.
+        versions: Versions of their environment, by package.
     """
 
     data: Data
@@ -189,7 +185,7 @@ class Comparison:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def case(self, task: str, system: str = "", title_length: int = 0, batch_size: int = 0) -> Case:
-        """Returns the case of this description."""
+        """Returns the case with this description."""
         wanted = (task, system, title_length, batch_size)
         return next(
             case
@@ -204,7 +200,7 @@ def compare(
     """Measures everything.
 
     Args:
-        folder: What `demo_sized_data.write` wrote.
+        folder: The folder that `demo_sized_data.write` wrote.
         theirs: Workers of Recommenders by title length.
         args: `rounds`, `seconds`, `title_lengths`, `batch_sizes` and `evaluation_batch_size`.
     """
@@ -222,11 +218,11 @@ def compare(
         case.call_first()
     # Before anything is trained: both still have the weights of the file.
     _compare_scores(comparison, folder, theirs[demo_sized_data.TITLE_LENGTH])
-    product = Case(PEAK, "", machine.MatrixProduct().run, most_steps=10_000)
+    product = Case(PEAK, "", matrix_product.MatrixProduct().run, most_steps=10_000)
     others = [*training_cases(theirs, ours, args), product]
     for case in _watched(others, "first training steps"):
         case.call_first()
-    # Evaluation comes after training, so that it always meets weights that it has not seen.
+    # Evaluation comes after training, so that it never sees the same weights twice.
     comparison.cases = [*others, *evaluation]
     for case in _watched(comparison.cases, "warm-up"):
         case.warm_up(args.seconds)
@@ -292,7 +288,7 @@ def _compare_scores(comparison: Comparison, folder: pathlib.Path, worker: Worker
 
 
 def _watched(cases: list[Case], name: str) -> Iterator[Case]:
-    """Yields the cases, telling on standard error which one is at work."""
+    """Yields the cases, showing on standard error which one is running."""
     with tqdm(cases, name, file=sys.stderr) as progress:
         for case in progress:
             progress.set_postfix_str(f"{case.task} {case.system}")

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 RECOMMENDERS = "recommenders==1.2.1"
-# What its NPA needs; all of its declared requirements do not install together any more.
+# Requirements of its NPA; its declared requirements no longer install together.
 REQUIREMENTS = (
     "tensorflow-cpu==2.15.1",
     "numpy<2",
@@ -30,17 +30,17 @@ _VERSIONS = "from importlib.metadata import version as v; print(v('recommenders'
 
 
 def prepare(directory: pathlib.Path, python: str) -> pathlib.Path:
-    """Makes the environment if it is not there.
+    """Creates the environment if it does not exist.
 
     Args:
-        directory: Where it is or shall be.
-        python: The interpreter to make it with, 3.9 to 3.11, by name or path.
+        directory: Where it is, or is to be.
+        python: The interpreter to create it with, 3.9 to 3.11, by name or path.
 
     Returns:
         The interpreter of the environment.
 
     Raises:
-        RuntimeError: if there is no such interpreter, or it is of another version.
+        RuntimeError: if there is no such interpreter, or it has another version.
         subprocess.CalledProcessError: if something could not be installed.
     """
     interpreter = directory.absolute() / "bin" / "python"
@@ -70,19 +70,19 @@ def _output(interpreter: str | os.PathLike, code: str) -> str:
 
 
 class RecommendersError(RuntimeError):
-    """A worker ended where it should have answered."""
+    """A worker exited instead of answering."""
 
 
 class Worker:
-    """A process with one model of Recommenders; idle, it waits for a line and takes no time.
+    """A process with one model of Recommenders; idle, it blocks and uses no processor.
 
     A process for each model, because a second model breaks the first one of a process.
 
     Args:
-        interpreter: What `prepare` returned.
-        data: Folder that `demo_sized_data.write` wrote.
+        interpreter: The result of `prepare`.
+        data: The folder that `demo_sized_data.write` wrote.
         title_length: Words of a title.
-        script: What to run; by default, `recommenders_worker.py`.
+        script: The script to run; by default, `recommenders_worker.py`.
 
     Example:
         >>> with Worker(prepare(directory, "python3.10"), data, title_length=10) as worker:
@@ -111,10 +111,10 @@ class Worker:
             )
 
     def __call__(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Has a command done and returns the answer.
+        """Runs a command in the process and returns the answer.
 
         Raises:
-            RecommendersError: if the process ended instead; the end of its log is in the message.
+            RecommendersError: if the process exits instead; its message has the end of its log.
         """
         answer = ""
         try:
@@ -126,7 +126,7 @@ class Worker:
         if not answer:
             status = self._process.wait()
             log = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise RecommendersError(f"Recommenders ended with {status} at {command!r}:\n{log}")
+            raise RecommendersError(f"Recommenders exited with {status} at {command!r}:\n{log}")
         return json.loads(answer)
 
     def __enter__(self) -> Worker:

@@ -1,37 +1,35 @@
 """Compares tfrs_npa with Microsoft Recommenders 1.2.1: training, evaluation, scores.
 
 Both get the same generated data of MINDdemo's size, the same npa.yaml and the same weights, and are
-measured in turn, one of theirs and then ours, in each of several rounds; figures are medians over
-the rounds. Recommenders runs in a virtual environment of its own, which is made if it is missing.
+measured in turn, theirs and then ours, in each of several rounds; results are medians over the
+rounds. Recommenders runs in a virtual environment of its own, which is created if it is missing.
 
-"preset" is `NPAConfig.preset("recommenders")`, the same model as theirs, padding and all; "recipe"
+"preset" is `NPAConfig.preset("recommenders")`, the same model as theirs, padding included; "recipe"
 is `NPAConfig()` at the same dimensions.
 
 Example:
-    python benchmarks/against_recommenders.py --rounds 5
+    python benchmarks/against_recommenders --rounds 5
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-RESULTS = pathlib.Path(__file__).with_name("results")
+BENCHMARKS = pathlib.Path(__file__).parents[1]
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    import results_file
+
+    parser = results_file.result_parser(__doc__)
     parser.add_argument("--rounds", type=int, help="rounds (default: 5; --quick: 2)")
     parser.add_argument(
-        "--seconds", type=float, help="of training in each round and case (default: 5)"
+        "--seconds", type=float, help="training time per round and case (default: 5)"
     )
     parser.add_argument(
         "--title-lengths", type=int, nargs="+", help="training (default: 10 30; --quick: 10)"
@@ -46,18 +44,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="impressions in a batch of ours (default: %(default)s); theirs evaluates 32 "
         "candidates at a time, as npa.yaml says",
     )
-    parser.add_argument("--quick", action="store_true", help="a minute, to see that it works")
     parser.add_argument(
-        "--json",
-        type=pathlib.Path,
-        help=f"where to write (default: {RESULTS.name}/against_recommenders.json beside this file; "
-        "--quick: nowhere)",
+        "--quick", action="store_true", help="a run of a minute, to check that it works"
     )
     parser.add_argument(
         "--data",
         type=pathlib.Path,
-        help="folder to keep the generated data in, and to take it from if it is there (default: "
-        "made anew and removed)",
+        help="folder to keep the generated data in and reuse it from (default: a temporary folder)",
     )
     parser.add_argument(
         "--recommenders-venv",
@@ -68,7 +61,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--recommenders-python",
         default="python3.10",
-        help="interpreter to make it with, 3.9 to 3.11 (default: %(default)s)",
+        help="interpreter to create it with, 3.9 to 3.11 (default: %(default)s)",
     )
     args = parser.parse_args(argv)
     usual = (2, 0.5, [10], [32]) if args.quick else (5, 5.0, [10, 30], [32, 256])
@@ -79,34 +72,29 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     if args.rounds < 1 or args.seconds <= 0:
         parser.error("--rounds has to be at least 1, and --seconds positive")
     if args.json is None and not args.quick:
-        args.json = RESULTS / "against_recommenders.json"
+        args.json = BENCHMARKS / "results" / "against_recommenders.json"
     return args
 
 
 def main() -> None:
     args = parse_arguments()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import results_file
+    from against_recommenders import recommenders_environment
 
-    # After the arguments, so that --help answers at once.
-    import comparison
-    import comparison_tables
-    import demo_sized_data
-    import machine
-    import recommenders_environment
-    from tabulate import tabulate
+    from tfrs_npa.cli.messages import import_tensorflow
 
-    from tfrs_npa._files import atomic_file
-
-    size = demo_sized_data.Size()
-    if args.quick:
-        size = demo_sized_data.Size(300, 1_000, 2_000, 300, 2_000, scored_candidates=300)
-    environment = machine.describe()
     try:
         interpreter = recommenders_environment.prepare(
             args.recommenders_venv, args.recommenders_python
         )
     except (RuntimeError, subprocess.CalledProcessError) as error:
         sys.exit(str(error))
+    import_tensorflow()
+    from against_recommenders import comparison, comparison_tables, demo_sized_data
+
+    size = demo_sized_data.Size()
+    if args.quick:
+        size = demo_sized_data.Size(300, 1_000, 2_000, 300, 2_000, scored_candidates=300)
     with contextlib.ExitStack() as stack:
         data = args.data or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Evaluation and scores are compared at npa.yaml's own title length.
@@ -118,16 +106,14 @@ def main() -> None:
             for length in lengths
         }
         result = comparison_tables.describe(
-            comparison.compare(data, theirs, args), environment, args.evaluation_batch_size
+            comparison.compare(data, theirs, args), args.evaluation_batch_size
         )
-
     for table in result["tables"]:
-        print(f"\n{table['title']}\n")
-        print(tabulate(table["rows"], table["headers"], "github", disable_numparse=True))
-    if args.json:
-        with atomic_file(args.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        results_file.show(table)
+    results_file.write(args.json, **result)
 
 
 if __name__ == "__main__":
+    # Python puts this folder on the path; its modules are found from the one above.
+    sys.path[0] = str(BENCHMARKS)
     main()

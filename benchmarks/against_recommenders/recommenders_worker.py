@@ -1,9 +1,9 @@
 """Trains and evaluates NPA with Microsoft Recommenders, on command.
 
-Runs in the environment of Recommenders, which cannot hold tfrs_npa; `recommenders_environment.py`
-makes that environment and talks to this. Commands come as lines of JSON on standard input,
-`{"command": "train", "steps": 3, "batch_size": 32}`, and each is answered by a line of JSON on
-standard output. The end of the input ends it.
+Runs in the environment of Recommenders, where tfrs_npa cannot be installed;
+`recommenders_environment.py` creates that environment and starts this script. Commands come as
+lines of JSON on standard input, `{"command": "train", "steps": 3, "batch_size": 32}`, and each is
+answered with a line of JSON on standard output. It exits at the end of the input.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="what was written")
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of `demo_sized_data`")
     parser.add_argument("--title-length", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    # Whatever a library prints must not land among the answers.
+    # Keeps what libraries print out of the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     model = Recommenders(args.data, args.title_length, args.seed)
