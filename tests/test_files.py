@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from tfrs_npa._files import atomic_file
+from tfrs_npa._files import atomic_file, atomic_folder, require_replaceable
 
 
 def test_moves_a_complete_file_into_place(tmp_path):
@@ -29,3 +31,61 @@ def test_no_file_is_moved_before_all_are_written(tmp_path):
         two.write_text("b")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_the_temporary_name_ends_like_the_file(tmp_path):
+    with atomic_file(tmp_path / "last.weights.h5") as temporary:
+        assert temporary.name.endswith("last.weights.h5") and temporary.parent == tmp_path
+        temporary.touch()
+
+
+def test_a_link_is_written_through(tmp_path):
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    with atomic_file(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_only_regular_files_are_replaced(tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(os.devnull)
+    for write in (require_replaceable, lambda path: atomic_file(path).__enter__()):
+        with pytest.raises(ValueError, match=f"{path} exists and is not a regular file"):
+            write(path)
+    assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize("before", ["nothing", "folder", "file"])
+def test_a_folder_appears_whole(tmp_path, before):
+    path = tmp_path / "new" / "folder"
+    if before != "nothing":
+        path.parent.mkdir()
+    if before == "folder":
+        path.mkdir()
+        (path / "old.txt").touch()
+    elif before == "file":
+        path.touch()
+    with atomic_folder(path) as temporary:
+        (temporary / "new.txt").write_text("whole")
+        assert not (path / "new.txt").exists()
+    assert [file.name for file in path.iterdir()] == ["new.txt"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old.txt").touch()
+    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
+        (temporary / "new.txt").touch()
+        raise RuntimeError
+    assert [file.name for file in path.rglob("*")] == ["old.txt"]
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Our `recommenders` form against numbers of Microsoft Recommenders (see data/README.md)."""
+"""Our `recommenders` form against numbers of Microsoft Recommenders (see oracle/README.md)."""
 
 from __future__ import annotations
 
@@ -151,15 +151,14 @@ def test_queries_and_attention(model, batch):
     users = model.user_embedding(batch["user_id"])
     assert_close(model.candidate_tower.attention.query(users), THEIRS["news_query"])
     assert_close(model.query_tower.attention.query(users), THEIRS["user_query"])
-    clicks, lengths, slots = model.query_tower.clicks(batch["history"])
-    pairs = {"user_id": tf.repeat(batch["user_id"], lengths), "news_id": clicks}
-    vectors = model.candidate_tower(pairs)
-    attention = model.query_tower.encode(vectors, lengths, slots, users)["attention"]
-    # Padded slots, which are alike, share what they have together.
-    each = attention / tf.cast(attention.with_values(slots), tf.float32)
+    clicks = model.query_tower.clicks(batch["history"])
+    features, titles = model.candidate_tower.distinct_features(clicks.news_id)
+    attention = model.query_tower.encode(clicks, features, titles, users)["attention"]
+    # Padded slots, which are alike, share their weight.
+    each = attention / tf.cast(attention.with_values(clicks.slots), tf.float32)
     theirs = tf.RaggedTensor.from_tensor(THEIRS["user_attention"])
     for ids, history, weights, expected in zip(
-        attention.with_values(clicks), batch["history"], each, theirs, strict=True
+        attention.with_values(clicks.news_id), batch["history"], each, theirs, strict=True
     ):
         weight_of = dict(zip(ids.numpy(), weights.numpy(), strict=True))
         assert_close([weight_of[article] for article in history.numpy()], expected)

@@ -11,6 +11,7 @@ Raises:
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from importlib.machinery import PathFinder
@@ -102,7 +103,7 @@ def _refuse_keras_tuner_with_keras_3() -> None:
 
 
 def _register_mind(_) -> None:
-    import tfrs_npa.datasets.mind  # noqa: F401  registers the builder
+    importlib.import_module("tfrs_npa.datasets.mind")  # registers the builder
 
 
 # The checks come before what changes the process.

@@ -107,7 +107,7 @@ def flip(file):
 
 @pytest.mark.parametrize("damage", [cut, lengthen, flip, pathlib.Path.unlink])
 @pytest.mark.parametrize("name", ["0.bin", "1.bin"])
-def test_a_damaged_entry_is_made_anew(tmp_path, damage, name):
+def test_a_damaged_entry_is_made_again(tmp_path, damage, name):
     make = Maker(NUMBERS)
     Cache(tmp_path).arrays("key", make)
     (entry,) = entries(tmp_path)
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
     cache, make = Cache(tmp_path / "file" / "cache"), Maker(NUMBERS, NUMBERS)
     with caplog.at_level(logging.WARNING):
         assert_same(cache.arrays("key", make), joined([NUMBERS, NUMBERS]))
-    assert "cannot be kept" in caplog.text and str(tmp_path / "file") in caplog.text
+    assert "cannot be cached" in caplog.text and str(tmp_path / "file") in caplog.text
     assert cache.json("other", lambda: 7) == 7
 
 

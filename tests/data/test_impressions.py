@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
 from tfrs_npa.data.users import UserIndex
 
 CATALOG = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})  # 2, 3, 4
@@ -67,7 +67,7 @@ def check(impressions):
         assert array.tolist() == values, name
 
 
-def test_strings_become_numbers():
+def test_strings_become_indices():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
@@ -272,7 +272,7 @@ def test_read_once_with_a_cache(kept):
     assert impressions.take([2]).history_values.tolist() == [3]
 
 
-def test_what_the_numbers_mean_is_part_of_it(kept):
+def test_other_articles_are_read_again_and_other_users_are_not(kept):
     kept()
     ids = {"news_id": ["B", "A", "C"], "title": ["b", "a", "c"]}
     other = NewsCatalog().adapt(ids)
@@ -281,12 +281,13 @@ def test_what_the_numbers_mean_is_part_of_it(kept):
     more = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})
     assert not kept(catalog=more)[1]
     assert kept(catalog=more.extend({"news_id": ["D"], "title": ["d"]}))[1]
+    # Users are looked up afterwards.
     impressions, read = kept(users=UserIndex().adapt({"user_id": ["U2", "U1"]}))
-    assert read and impressions.user_id.tolist() == [1, 0, 2]
+    assert not read and impressions.user_id.tolist() == [1, 0, 2]
     assert not kept()[1]
 
 
-def test_what_it_was_read_from_is_part_of_it(kept, tmp_path):
+def test_other_sources_are_read_again(kept, tmp_path):
     kept()
     found = kept.file.stat()
     kept.file.write_text("MADE UP")
@@ -337,20 +338,41 @@ def test_more_than_one_piece_with_a_cache(kept):
     np.testing.assert_array_equal(found.features["time"], expected.features["time"])
 
 
-@pytest.mark.parametrize("chosen", [[], [1], [2, 0], [0, 1, 2, 0, 2]])
-def test_pieces_of_chosen_impressions(monkeypatch, chosen):
-    monkeypatch.setattr("tfrs_npa.data.impressions._CHUNK", 2)
+@pytest.mark.parametrize("chosen", [[], [1], [2, 0], [0, 1, 2, 0, 2], [False, True, True]])
+def test_a_view_copies_nothing_and_is_as_good(chosen):
     impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS, ["time"])
-    pieces = list(impressions.pieces(np.array(chosen, int)))
-    assert len(pieces) == max(1, -(-len(chosen) // 2))
-    found, expected = Impressions.from_pieces(lambda: pieces), impressions.take(chosen)
-    for field in dataclasses.fields(Impressions)[:-1]:
-        values = getattr(expected, field.name)
-        np.testing.assert_array_equal(getattr(found, field.name), values)
-    np.testing.assert_array_equal(found.features["time"], expected.features["time"])
+    rows = np.array(chosen, bool if chosen and isinstance(chosen[0], bool) else int)
+    view, expected = impressions.view(rows), impressions.take(rows)
+    assert view.candidate_values is impressions.candidate_values
+    assert view.history_values is impressions.history_values
+    for found in (view.take(slice(None)), view.view(slice(None)).take(slice(None))):
+        for field in dataclasses.fields(Impressions)[:-1]:
+            values = getattr(expected, field.name)
+            np.testing.assert_array_equal(getattr(found, field.name), values)
+        np.testing.assert_array_equal(found.features["time"], expected.features["time"])
+
+
+def test_rows_are_as_good_as_a_dataset():
+    """Of a file that is read without TensorFlow."""
+    rows = [
+        {
+            "impression_id": impression_id,
+            "user_id": user_id,
+            "time": time,
+            "history": history,
+            "candidates": {
+                "news_id": [news_id for news_id, _ in candidates],
+                "clicked": [label for _, label in candidates],
+            },
+        }
+        for impression_id, user_id, time, history, candidates in ROWS
+    ]
+    impressions, users = read_impressions(rows, CATALOG, ["time"])
+    check(with_users(impressions, users, USERS))
+    assert impressions.features["time"].tolist() == [row[2] for row in ROWS]
 
 
 def test_text_features_are_not_kept(kept):
     words = dataset(ROWS, word=(["a", "b", "c"], tf.TensorSpec([], tf.string)))
-    with pytest.raises(TypeError, match="features/word is of object; a cache keeps numbers only"):
+    with pytest.raises(TypeError, match="features/word is of object; a cache holds numbers only"):
         kept(features=["word"], behaviors=words)

@@ -46,6 +46,57 @@ def test_lists_are_accepted(trained):
     assert trained.model.candidate_tower({"user_id": [1], "news_id": [2]}).shape == (1, 9)
 
 
+@pytest.mark.parametrize("mask_padding", [True, False])
+@pytest.mark.parametrize(
+    "widths",
+    [
+        ("int32", "int32", "int64", "int64"),
+        ("int64", "int64", "int32", "int32"),
+        ("int64", "int32", "int64", "int32"),
+        ("int32", "int64", "int32", "int64"),
+    ],
+)
+def test_integers_of_any_width(random_model, odd_batch, widths, mask_padding):
+    """As NumPy and a data set give them: int64 here, int32 there."""
+    model = random_model(mask_padding=mask_padding)
+    names = ("user_id", "history", "candidates", "clicked")
+    batch = {name: odd_batch[name].astype(width) for name, width in zip(names, widths)}
+    expected = {name: odd_batch[name].astype("int32") for name in names}
+    np.testing.assert_array_equal(model(batch), model(expected))
+    np.testing.assert_array_equal(model(batch, training=True), model(expected))
+    np.testing.assert_array_equal(model.query_tower(batch), model.query_tower(expected))
+    pairs, expected_pairs = (
+        {"user_id": b["user_id"], "news_id": b["candidates"][:, 0]} for b in (batch, expected)
+    )
+    towers = model.candidate_tower(pairs), model.candidate_tower(expected_pairs)
+    np.testing.assert_array_equal(*towers)
+    for found, part in zip(
+        tfrs_npa.explain(model, *(batch[name] for name in names[:3])),
+        tfrs_npa.explain(model, *(expected[name] for name in names[:3])),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, part)
+    model.reset_metrics()
+    assert np.isfinite(model.compute_loss(batch))
+
+
+def test_integers_of_mixed_width_in_every_step(make_world):
+    world = make_world()
+
+    def widened(batch, names):
+        return batch | {name: tf.cast(batch[name], tf.int64) for name in names}
+
+    for names in (["history", "clicked"], ["candidates", "user_id"]):
+        train, valid = (
+            batches.map(lambda batch: widened(batch, names))  # noqa: B023
+            for batches in (world.training_batches(), world.impression_batches())
+        )
+        history = world.model.fit(train, validation_data=valid, verbose=0).history
+        assert np.isfinite(history["val_auc"][-1])
+        scores = world.model.predict(valid, verbose=0)
+        np.testing.assert_allclose(scores.flat_values, world.predict().flat_values, atol=1e-6)
+
+
 def test_every_user_has_a_row(trained):
     """The last one too: the reference's table is one row short."""
     table = trained.model.user_embedding.table
@@ -101,6 +152,26 @@ def test_set_catalog_scores_new_articles(trained, behaviors_of):
     assert scores[0] != scores[1]
     assert model.predict_function is function
     assert function.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("directly", [False, True])
+def test_add_articles(trained, directly):
+    """Through the model, or first to its catalogue."""
+    catalog = tfrs_npa.NewsCatalog(vocabulary=trained.catalog.vocabulary).extend(trained.news)
+    model = tfrs_npa.NPA(trained.config, catalog, trained.users)
+    news = {"news_id": ["M1", "N1"], "title": ["rain wins", trained.catalog.titles[3]]}
+    if directly:
+        catalog.extend(news)
+        model.add_articles()
+    else:
+        model.add_articles(news)
+    assert model.catalog is catalog and catalog.ids[-1] == "M1"
+    tokens = model.candidate_tower.tokens.numpy()
+    assert len(tokens) == len(catalog) == len(trained.catalog) + 1
+    words = [catalog.vocabulary.words[word] for word in tokens[-1]]
+    assert [word for word in words if word] == ["rain", "wins"]
+    model.add_articles()
+    assert len(model.candidate_tower.tokens.numpy()) == len(catalog)
 
 
 def test_set_catalog_with_another_vocabulary(trained):

@@ -12,14 +12,15 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UserIndex
+from tfrs_npa.metrics.table import evaluation_table
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.runs.evaluation import evaluate_model, evaluate_scores, popularity_counts, report
+from tfrs_npa.runs.evaluation import evaluate_model, evaluate_scores, popularity_counts
 
 CONFIG = NPAConfig(
     word_embedding_dim=4, user_embedding_dim=3, num_filters=5, attention_dim=3, title_length=4
 )
-# Numbers of articles from 2 on; 1 is unknown.
+# Indices of articles from 2 on; 1 is unknown.
 CANDIDATES = [[2, 3, 4], [4, 1, 3], [2, 3], [5, 3, 2, 4]]
 CLICKED = [[1, 0, 0], [0, 1, 1], [0, 0], [0, 1, 0, 0]]
 USERS = [1, 0, 2, 2]
@@ -89,22 +90,22 @@ def test_all_rows_and_what_json_holds(model, impressions):
         "history_only": {"all": 0.7, "known_users": 0.75, "new_users": 0.6},
         "true_preferences": {"all": 0.9, "known_users": 0.9, "new_users": 0.9},
     }
-    data = MindData("mind/synthetic", {}, {}, {"test": optima})
-    figures = evaluate_model(model, data, "test", impressions, popularity)
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert figures["impressions"] == {"all": 4, "known_users": 3, "new_users": 1, "skipped": 1}
+    data = MindData("mind/synthetic", {}, {"test": optima})
+    result = evaluate_model(model, data, "test", impressions, popularity)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["impressions"] == {"all": 4, "known_users": 3, "new_users": 1, "skipped": 1}
 
     by_rate = auc_by_hand([rates[candidates] for candidates in CANDIDATES])
-    assert figures["metrics"]["popularity"]["auc"] == pytest.approx(by_rate)
+    assert result["metrics"]["popularity"]["auc"] == pytest.approx(by_rate)
     batches = impression_batches(impressions, model.catalog, model.users, CONFIG)
     logits = model.predict(batches, verbose=0).to_list()
-    npa = figures["metrics"]["npa"]
+    npa = result["metrics"]["npa"]
     assert npa["auc"] == pytest.approx(auc_by_hand(logits))
-    share = figures["share_of_optimum"]
+    share = result["share_of_optimum"]
     assert share["known_users"] == pytest.approx((npa["auc_known_users"] - 0.5) / 0.25)
     assert share["new_users"] == pytest.approx((npa["auc_new_users"] - 0.5) / 0.1)
 
-    lines = report(figures).splitlines()
+    lines = evaluation_table(result).splitlines()
     assert [line.split("  ")[0] for line in lines[2:7]] == [
         "random",
         "popularity",
@@ -121,14 +122,14 @@ def test_all_rows_and_what_json_holds(model, impressions):
 def test_random_scores_are_about_one_half_and_the_same_again(model):
     rows = 3_000
     impressions = pack([[2, 3, 4, 5]] * rows, [[0, 1, 0, 0]] * rows, [1] * rows)
-    figures = [
-        evaluate_model(model, MindData("folder", {}, {}), "test", impressions, {}) for _ in range(2)
+    results = [
+        evaluate_model(model, MindData("folder", {}), "test", impressions, {}) for _ in range(2)
     ]
-    random = figures[0]["metrics"]["random"]
+    random = results[0]["metrics"]["random"]
     assert random["auc"] == pytest.approx(0.5, abs=0.03)
-    assert random == figures[1]["metrics"]["random"]
+    assert random == results[1]["metrics"]["random"]
     # Nothing was ever clicked: ties, and no new users.
-    assert figures[0]["metrics"]["popularity"]["auc"] == 0.5
-    assert figures[0]["metrics"]["popularity"]["auc_new_users"] is None
-    assert figures[0]["share_of_optimum"] == {}
-    assert len(report(figures[0]).splitlines()) == 7
+    assert results[0]["metrics"]["popularity"]["auc"] == 0.5
+    assert results[0]["metrics"]["popularity"]["auc_new_users"] is None
+    assert results[0]["share_of_optimum"] == {}
+    assert len(evaluation_table(results[0]).splitlines()) == 7

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
+
 import pytest
 
+from tfrs_npa._files import atomic_file
 from tfrs_npa.runs.folder import ResultFolder
 from tfrs_npa.settings import DataSettings
 
@@ -31,19 +36,62 @@ def test_it_gives_back_its_settings(tmp_path):
     assert [path.name for path in made.path.parent.iterdir()] == ["folder"]
 
 
-def test_only_its_like_is_replaced(tmp_path):
+def test_only_a_folder_of_its_kind_is_replaced(tmp_path):
     (tmp_path / "empty").mkdir()
     path = Letters.create(tmp_path / "empty", "dear").path
     with pytest.raises(ValueError, match="holds a letter already; use --resume"):
         Letters.create(path, "other")
     assert (path / "letter.txt").read_text() == "dear"
-    (path / "answer.txt").touch()
+    (path / "answer-1.txt").touch()
     Letters.create(path, "other", overwrite=True)
     assert sorted(file.name for file in path.iterdir()) == ["letter.txt", "settings.yaml"]
     (path / "letter.txt").unlink()  # what is left is something else's
-    with pytest.raises(ValueError, match="is there already and is not the folder of a letter"):
+    with pytest.raises(ValueError, match="exists and is not the folder of a letter"):
         Letters.create(path, "dear", overwrite=True)
     assert (path / "settings.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "answers/answer-1.txt", "answer-1.md", "link"])
+def test_a_folder_with_a_file_of_someone_elses_is_not_overwritten(tmp_path, name):
+    path = Letters.create(tmp_path / "folder", "dear").path
+    (path / name).parent.mkdir(exist_ok=True)
+    if name == "link":
+        (path / name).symlink_to(tmp_path)
+    else:
+        (path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} is not a file of a letter; move it"):
+        Letters.create(path, "other", overwrite=True)
+    assert (path / "letter.txt").read_text() == "dear" and (path / name).exists()
+
+
+def test_leftovers_of_an_interrupted_write_are_no_ones(tmp_path):
+    path = Letters.create(tmp_path / "folder", "dear").path
+    with contextlib.suppress(KeyboardInterrupt), atomic_file(path / "letter.txt") as temporary:
+        temporary.write_text("half")
+        shutil.copy(temporary, tmp_path / "left")
+        name = temporary.name
+        raise KeyboardInterrupt
+    shutil.copy(tmp_path / "left", path / name)
+    Letters.create(path, "other", overwrite=True)
+    assert (path / "letter.txt").read_text() == "other"
+
+
+def test_data_that_changed(tmp_path):
+    folder = Letters.create(tmp_path / "folder", "dear")
+    before = {
+        "articles": {"count": 3, "ids": "a", "titles": "b"},
+        "users": {"count": 1, "ids": "c"},
+    }
+    folder.require_same_data("mind/small", before)  # nothing to compare with
+    folder.save_data_fingerprint(before)
+    folder.require_same_data("mind/small", json.loads(json.dumps(before)))
+    now = {"articles": {"count": 3, "ids": "a", "titles": "x"}, "users": {"count": 9, "ids": "d"}}
+    with pytest.raises(
+        ValueError,
+        match="mind/small has changed since .*folder was started: 9 users, not 1; other titles in "
+        "the articles",
+    ):
+        folder.require_same_data("mind/small", now)
 
 
 def test_nothing_is_lost_where_making_it_fails(tmp_path):

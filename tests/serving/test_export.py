@@ -12,6 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import tfrs_npa
 import tfrs_npa.serving.module
+from tfrs_npa.serving.module import ServingModule
 
 SIZES = {"word_embedding_dim": 4, "num_filters": 64, "attention_dim": 32, "user_embedding_dim": 4}
 
@@ -34,11 +35,11 @@ def quick(monkeypatch):
     """Has an export take no time: what is saved is tested elsewhere."""
 
     def save(module, path, signatures):
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         (path / "saved_model.pb").touch()
 
     monkeypatch.setattr(tf.saved_model, "save", save)
-    monkeypatch.setattr(tfrs_npa.serving.ServingModule, "signatures", lambda self: {})
+    monkeypatch.setattr(ServingModule, "signatures", lambda self: {})
 
 
 def names_in(folder):

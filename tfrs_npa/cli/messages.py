@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import logging.config
 import os
 import sys
 import tempfile
@@ -41,28 +40,15 @@ class _Once(logging.Filter):
 @contextlib.contextmanager
 def plain_messages() -> Iterator[None]:
     """Shows warnings and logs as single lines on standard error, each of them once."""
+    # Not by `logging.config`, which closes every other handler of the process.
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())
+    handler.addFilter(_Once())
     loggers = [logging.getLogger(name) for name in _LEVELS]
     before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "incremental": False,
-            "disable_existing_loggers": False,
-            "formatters": {"plain": {"()": _Formatter}},
-            "filters": {"once": {"()": _Once}},
-            "handlers": {
-                "stderr": {
-                    "class": "logging.StreamHandler",
-                    "formatter": "plain",
-                    "filters": ["once"],
-                }
-            },
-            "loggers": {
-                name: {"handlers": ["stderr"], "level": level, "propagate": False}
-                for name, level in _LEVELS.items()
-            },
-        }
-    )
+    for logger, level in zip(loggers, _LEVELS.values(), strict=True):
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
 
     def show(message, category, filename, lineno, file=None, line=None):
         loggers[0].warning(" ".join(str(message).split()))
@@ -83,11 +69,14 @@ def import_tensorflow() -> None:
     Progress bars are for terminals. Whoever wants TensorFlow's log sets `TF_CPP_MIN_LOG_LEVEL` to
     0, 1 or 2.
     """
+    logger = logging.getLogger("tensorflow")
+    handlers = [*logger.handlers]
     with _quiet_import():
         import tensorflow  # noqa: F401
         import tensorflow_datasets as tfds
-    # Importing TensorFlow resets the level of its logger.
-    logging.getLogger("tensorflow").setLevel(_LEVELS["tensorflow"])
+    # Importing TensorFlow resets the level of its logger, and adds a handler.
+    logger.handlers = handlers
+    logger.setLevel(_LEVELS["tensorflow"])
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
 

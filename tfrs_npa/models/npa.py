@@ -229,6 +229,13 @@ class NPA(tfrs.Model):
         with self.encoded_catalog.encoded(self.encoding_memory):
             yield from map(step, batches)
 
+    def make_train_function(self, force=False):
+        """Makes the function of a training step, as `tf.keras.Model.make_train_function`."""
+        if isinstance(self.optimizer, tf.keras.optimizers.Optimizer):
+            # TensorFlow traces a function that creates variables twice, which takes seconds.
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, features):
         """Takes one optimizer step; returns the epoch's mean loss so far."""
         super().train_step(_unpacked(features))

@@ -118,7 +118,9 @@ def train_and_evaluate(
     """Trains a model from scratch and evaluates it on the test impressions.
 
     Args:
-        config, catalog, splits: As in `train`.
+        config: Hyper-parameters.
+        catalog: The articles.
+        splits: The impressions.
         **options: Other arguments of `train`.
 
     Returns:
@@ -225,19 +227,32 @@ def means(
 
 
 def means_table(
-    rows: Sequence[Row], setting: str, titles: Mapping[str, str], metrics: Mapping[str, str]
+    rows: Sequence[Row],
+    setting: str,
+    columns: Mapping[str, str],
+    metrics: Sequence[str],
+    titles: Mapping[str, str] | None = None,
 ) -> str:
-    """Formats the means of `means` as a table, with a line for each metric.
+    """Formats `means` as a table with a line for each metric.
 
     Args:
         rows: The rows.
         setting: The setting that tells the columns apart.
-        titles: Titles of the columns by value of the setting.
-        metrics: Titles of the lines by name of the metric.
+        columns: Titles of the columns by value of the setting.
+        metrics: Names of the metrics.
+        titles: Titles of the metrics that `metric_titles` does not know.
     """
-    columns = means(rows, setting, list(titles), dict.fromkeys(metrics, 4))
-    lines = zip(metrics.values(), *columns, strict=True)
-    return tabulate(lines, headers=["", *titles.values()], disable_numparse=True)
+    cells = means(rows, setting, list(columns), dict.fromkeys(metrics, 4))
+    shown = [(titles or {}).get(name) or metric_titles([name])[0] for name in metrics]
+    lines = zip(shown, *cells, strict=True)
+    return tabulate(lines, headers=["", *columns.values()], disable_numparse=True)
+
+
+def metric_titles(names: Sequence[str]) -> list[str]:
+    """Returns the titles of metrics; of anything else, its name with spaces."""
+    from tfrs_npa.metrics.table import TITLES
+
+    return [TITLES.get(name, name.replace("_", " ")) for name in names]
 
 
 def _write_rows(path: pathlib.Path, rows: Sequence[Row]) -> None:
