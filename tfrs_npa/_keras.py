@@ -11,13 +11,13 @@ Raises:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
-
-import wrapt
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -61,35 +61,55 @@ def _choose_for_tensorflow() -> None:
         tf.__path__.insert(0, keras_2)
 
 
-class _KerasTunerFinder:
-    """Imports KerasTuner, whenever the program does, with `keras` meaning Keras 2 meanwhile.
+@contextlib.contextmanager
+def _keras_means_keras_2() -> Iterator[None]:
+    """Around the import of KerasTuner, which reads `sys.modules["keras"]` only meanwhile.
 
-    KerasTuner reads `sys.modules["keras"]` only while it is imported, and refuses every
-    `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be simpler, but costs
-    seconds at every start, and a KerasTuner that cannot be imported would then stop tfrs_npa too.
+    It refuses every `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be
+    simpler, but costs seconds at every start, and a KerasTuner that cannot be imported would then
+    stop tfrs_npa too.
     """
+    import tf_keras
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name != "keras_tuner":
+    keras = sys.modules.get("keras")
+    sys.modules["keras"] = tf_keras
+    try:
+        yield
+    finally:
+        del sys.modules["keras"]
+        if keras is not None:
+            sys.modules["keras"] = keras
+
+
+@contextlib.contextmanager
+def _mind_registered() -> Iterator[None]:
+    """Around the import of TensorFlow Datasets, which then knows the data set `mind`."""
+    yield
+    _register_mind()
+
+
+def _register_mind() -> None:
+    importlib.import_module("tfrs_npa.datasets.mind")
+
+
+class _Finder:
+    """Imports some modules, whenever the program does, in a context."""
+
+    contexts = {"keras_tuner": _keras_means_keras_2, "tensorflow_datasets": _mind_registered}
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name not in cls.contexts:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None:
             exec_module = spec.loader.exec_module
 
-            def exec_module_with_keras_2(module):
-                import tf_keras
-
-                keras = sys.modules.get("keras")
-                sys.modules["keras"] = tf_keras
-                try:
+            def exec_module_in_context(module):
+                with cls.contexts[name]():
                     exec_module(module)
-                finally:
-                    del sys.modules["keras"]
-                    if keras is not None:
-                        sys.modules["keras"] = keras
 
-            spec.loader.exec_module = exec_module_with_keras_2
+            spec.loader.exec_module = exec_module_in_context
         return spec
 
 
@@ -102,12 +122,9 @@ def _refuse_keras_tuner_with_keras_3() -> None:
         )
 
 
-def _register_mind(_) -> None:
-    importlib.import_module("tfrs_npa.datasets.mind")  # registers the builder
-
-
 # The checks come before what changes the process.
 _refuse_keras_tuner_with_keras_3()
 _choose_for_tensorflow()
-sys.meta_path.insert(0, _KerasTunerFinder)
-wrapt.register_post_import_hook(_register_mind, "tensorflow_datasets")
+sys.meta_path.insert(0, _Finder)
+if "tensorflow_datasets" in sys.modules:
+    _register_mind()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+# Reading a configuration needs no NumPy.
+if TYPE_CHECKING:
+    import numpy as np
 
 # Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
 _NAMES = {
@@ -108,6 +110,8 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
         ValueError: If the model has another form of attention, or there are not 12 arrays of these
             shapes. The model keeps its weights then.
     """
+    import numpy as np
+
     config = model.config
     form = (config.attention, config.word_attention, config.news_attention)
     if form != ("recommenders", "personalized", "personalized"):

@@ -150,12 +150,20 @@ class NewsCatalog:
         Args, Returns: as `adapt`.
 
         Raises:
-            ValueError: as `adapt`, and if there are no words yet.
+            ValueError: as `adapt`, and if there are no words yet. No article is added then.
+        """
+        self.add(news)
+        return self
+
+    def add(self, news) -> np.ndarray:
+        """Adds articles as `extend`, and returns their indices, `int32 [articles]`.
+
+        Args, Raises: as `extend`.
         """
         self.require_vocabulary()
-        self._add_articles(news)
+        indices = self._add_articles(news)
         self._encode_titles()
-        return self
+        return indices
 
     def require_vocabulary(self) -> Vocabulary:
         """Returns the words.
@@ -250,21 +258,25 @@ class NewsCatalog:
         # By dimension: a search makes many models, and these vectors take seconds.
         self._title_vectors = {}
 
-    def _add_articles(self, news):
-        retitled = {}
-        for news_ids, titles in text_columns(news, ["news_id", "title"], "news"):
-            for news_id, title in zip(news_ids, titles, strict=True):
-                position = self._index.add(news_id)
-                if position == len(self.titles):
-                    self.titles.append(title)
-                elif self.titles[position] != title:
-                    retitled[news_id] = title
+    def _add_articles(self, news) -> np.ndarray:
+        chunks = text_columns(news, ["news_id", "title"], "news")
+        articles = [article for chunk in chunks for article in zip(*chunk, strict=True)]
+        for news_id, _ in articles:
+            self._index.require_allowed(news_id)
+        indices, retitled = np.zeros(len(articles), np.int32), {}
+        for row, (news_id, title) in enumerate(articles):
+            indices[row] = index = self._index.add(news_id)
+            if index == len(self.titles):
+                self.titles.append(title)
+            elif self.titles[index] != title:
+                retitled[news_id] = title
         if retitled:
             warnings.warn(
                 f"{len(retitled):,} articles came again with another title and keep the first one "
                 f"(for example {next(iter(retitled))})",
-                stacklevel=3,
+                stacklevel=4,
             )
+        return indices
 
     def _vectors_of_titles(self, dim):
         if dim not in self._title_vectors:

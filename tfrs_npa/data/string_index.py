@@ -31,7 +31,7 @@ class StringIndex:
         return len(self.strings)
 
     def __contains__(self, string: str) -> bool:
-        return string in self._positions
+        return string in self._indices
 
     def __eq__(self, other) -> bool:
         return type(self) is type(other) and self.strings == other.strings
@@ -42,7 +42,7 @@ class StringIndex:
     def clear(self) -> None:
         """Removes all strings but the special ones."""
         self.strings = list(self.specials)
-        self._positions = {string: position for position, string in enumerate(self.strings)}
+        self._indices = {string: index for index, string in enumerate(self.strings)}
         self._table = None
 
     def add(self, string: str) -> int:
@@ -54,13 +54,17 @@ class StringIndex:
         Raises:
             ValueError: if `string` is one of the special strings.
         """
-        position = self._positions.setdefault(string, len(self.strings))
-        if position < len(self.specials):
-            raise ValueError(f"{string!r} is reserved: give it another name")
-        if position == len(self.strings):
+        self.require_allowed(string)
+        index = self._indices.setdefault(string, len(self.strings))
+        if index == len(self.strings):
             self.strings.append(string)
             self._table = None
-        return position
+        return index
+
+    def require_allowed(self, string: str) -> None:
+        """Raises a ValueError if `string` is one of the special strings."""
+        if string in self.specials:
+            raise ValueError(f"{string!r} is reserved: give it another name")
 
     def index(self, strings) -> np.ndarray:
         """Looks up many strings at once, eagerly.

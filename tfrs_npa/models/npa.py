@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -116,20 +117,23 @@ class NPA(tfrs.Model):
         """The mean loss and the ranking metrics, reset by Keras at every epoch."""
         return [self._loss_mean, *self._ranking.metrics]
 
-    def add_articles(self, news=None) -> None:
+    def add_articles(self, news=None) -> np.ndarray:
         """Adds articles to the catalogue, which can be scored from then on; no weight changes.
 
         Args:
             news: The articles, as `NewsCatalog.extend` takes them. None: those by which the model's
                 catalogue was extended directly.
 
+        Returns:
+            `int32 [articles]`, the indices of `news` in the catalogue.
+
         Raises:
             ValueError: as `NewsCatalog.extend`.
         """
-        if news is not None:
-            self.catalog.extend(news)
+        indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
         if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
             self.set_catalog(self.catalog)
+        return indices
 
     def set_catalog(self, catalog: NewsCatalog) -> None:
         """Replaces the articles that can be scored; no weight changes.

@@ -135,7 +135,7 @@ class PersonalizedTopK(ArticleTopK):
                 f"{missing[0]!r}."
             )
         staying = np.setdiff1d(own.indices, leaving)
-        added = [] if news is None else self._indices_of(news)
+        added = [] if news is None else own.model.add_articles(news)
         return self._index(np.union1d(staying, added).astype(np.int64), from_scratch=False)
 
     def query_embeddings(self, queries) -> tf.Tensor:

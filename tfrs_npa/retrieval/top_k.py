@@ -11,7 +11,6 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_npa.data.catalog import FIRST_ARTICLE
-from tfrs_npa.data.columns import text_columns
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.npa import NPA
@@ -79,7 +78,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             ValueError: if a feature is missing or not a string, an id is empty or reserved, or
                 there are no articles.
         """
-        indices = self._indices_of(news)
+        indices = np.unique(self._untracked.model.add_articles(news))
         if not len(indices):
             raise ValueError("news holds no articles.")
         return self._index(indices)
@@ -95,15 +94,6 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
     @abc.abstractmethod
     def _encode(self, indices, from_scratch):
         """Encodes the articles `indices` of the catalogue."""
-
-    def _indices_of(self, news):
-        """Returns the ascending indices of articles, which the catalogue has afterwards."""
-        model, columns = self._untracked.model, {"news_id": [], "title": []}
-        for chunk in text_columns(news, list(columns), "news"):
-            for column, part in zip(columns.values(), chunk, strict=True):
-                column.extend(part)
-        model.add_articles(columns)
-        return np.unique(model.catalog.index(columns["news_id"]))
 
     def call(self, queries, k=None, candidates=None, exclude_history=False):
         """Returns the best articles of each user.
