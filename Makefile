@@ -35,8 +35,8 @@ format: $(INSTALLED) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## run the benchmarks and write their figures into README.md
-	$(BIN)/python benchmarks/against_recommenders.py --json $(RESULTS)/against_recommenders.json \
+bench: $(INSTALLED) ## run the benchmarks and write their results into README.md and docs
+	$(BIN)/python benchmarks/against_recommenders --json $(RESULTS)/against_recommenders.json \
 	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
 	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
 	$(BIN)/python benchmarks/metrics.py --json $(RESULTS)/metrics.json
@@ -48,7 +48,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their figures into README.md
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/report.py
 
-# These two go on where they stopped. To train anew, remove the CSV.
+# Both resume after an interruption. To train from scratch, remove the CSV.
 ablation: $(INSTALLED) ## compare personalised attention with vanilla and none
 	$(BIN)/python examples/ablation.py --output $(RESULTS)/ablation.csv \
 	  --plot $(RESULTS)/ablation.png

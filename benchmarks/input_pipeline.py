@@ -187,7 +187,8 @@ def write_sources(root: pathlib.Path, impressions: int) -> None:
     absl.logging.set_verbosity("error")  # it warns that these are not the published files
     tfds.disable_progress_bar()
     filler = {"abstract": "A made-up summary of an article. " * 4, "url": "https://example.org/n"}
-    filler |= {"category": "c", "subcategory": "s", "title_entities": "[]", "abstract_entities": "[]"}
+    filler |= {"category": "c", "subcategory": "s"}
+    filler |= {"title_entities": "[]", "abstract_entities": "[]"}
     for split, size in (("train", impressions), ("dev", impressions // 10)):
         path = root / "folder" / split
         news = made_up_data.news_columns(made_up_data.ARTICLES - 2)
@@ -196,9 +197,7 @@ def write_sources(root: pathlib.Path, impressions: int) -> None:
             path / "news.tsv",
             (filler | {"news_id": news_id, "title": title} for news_id, title in rows),
         )
-        write_behaviors(
-            path / "behaviors.tsv", as_strings(made_up_data.impression_pieces(size))
-        )
+        write_behaviors(path / "behaviors.tsv", as_strings(made_up_data.impression_pieces(size)))
         archive = root / "zips" / f"MINDsmall_{split}.zip"
         archive.parent.mkdir(exist_ok=True)
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:

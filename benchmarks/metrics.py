@@ -22,7 +22,7 @@ MOST_SECONDS = 3
 
 
 def generate(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Returns clicked, scores and mask `[73152, 300]`, and known_user `[73152]`, of MIND's shape."""
+    """Returns clicked, scores, mask `[73152, 300]`, and known_user `[73152]`, of MIND's shape."""
     lengths = rng.gamma(1.2, (CANDIDATES_MEAN - 2) / 1.2, IMPRESSIONS).round() + 2
     mask = np.arange(CANDIDATES_MAX) < lengths[:, None]
     clicked = (rng.random(mask.shape) < CLICK_RATE) & mask

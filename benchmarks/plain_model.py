@@ -10,7 +10,7 @@ from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 
 
 class PlainNPA(tfrs_npa.NPA):
-    """NPA that encodes every article of every impression separately, for its user, padding included.
+    """NPA that encodes every article of every impression separately, padding included.
 
     The weights, and the way to train, to evaluate and to save them, are those of `NPA`; so are the
     scores. Nothing is shared between equal titles or words, not even a dropout mask, and nothing is

@@ -16,8 +16,14 @@ from results_file import measurement, show, table
 
 import tfrs_npa
 from tfrs_npa.cli.scripts import at_least_one, begin, comparison_parser
-from tfrs_npa.metrics.table import TITLES
-from tfrs_npa.runs.repeated import Row, means, train_and_evaluate, train_each, values
+from tfrs_npa.runs.repeated import (
+    Row,
+    means,
+    metric_titles,
+    train_and_evaluate,
+    train_each,
+    values,
+)
 
 if TYPE_CHECKING:
     from tfrs_npa.data.splits import Splits
@@ -68,14 +74,12 @@ def difference(rows: list[Row], metric: str) -> float:
 
 def means_and_differences(rows: list[Row]) -> dict:
     """Returns a table: mean ± standard deviation of the sample, and the difference of the means."""
-    lines = [
-        [path, *cells] for path, cells in zip(PATHS, means(rows, "path", PATHS, DIGITS))
-    ]
+    lines = [[path, *cells] for path, cells in zip(PATHS, means(rows, "path", PATHS, DIGITS))]
     differences = [f"{difference(rows, name):+.{digits}f}" for name, digits in DIGITS.items()]
     lines.append(["fast minus plain", *differences])
     seeds = ", ".join(dict.fromkeys(row["seed"] for row in rows))
     given = f"{rows[0]['data']}, epochs: {rows[0]['epochs']}, seeds: {seeds}"
-    headers = ["", *(TITLES[name] for name in AUCS), "training, s"]
+    headers = ["", *metric_titles(AUCS), "training, s"]
     return table(f"Preset small, {given}; mean ± standard deviation", headers, lines)
 
 
@@ -101,9 +105,7 @@ def measurements(rows: list[Row]) -> list[dict]:
     times = values(rows, SECONDS, path="plain").mean() / values(rows, SECONDS, path="fast").mean()
     seeds = f"mean of {len(plain)} seeds"
     return [
-        measurement(
-            f"AUC, fast minus plain path, {seeds}", difference(rows, "auc"), target=target
-        ),
+        measurement(f"AUC, fast minus plain path, {seeds}", difference(rows, "auc"), target=target),
         measurement(f"training, times the plain path, {seeds}", float(times)),
     ]
 

@@ -22,7 +22,6 @@ from tabulate import tabulate
 import tfrs_npa
 from tfrs_npa._files import atomic_file
 from tfrs_npa.cli.scripts import begin, comparison_parser
-from tfrs_npa.metrics.table import TITLES
 from tfrs_npa.runs import repeated
 from tfrs_npa.runs.repeated import Row, train_each, values
 
@@ -88,7 +87,7 @@ def show(rows: list[Row]) -> None:
     for name, cells in zip(RECIPES, aucs):
         counts = [values(rows, count, recipe=name).mean() for count in COUNTS]
         table.append([name, *cells, *("-" if np.isnan(n) else f"{n:,.1f}" for n in counts)])
-    titles = [TITLES[name] for name in AUCS] + [name.replace("_", " ") for name in COUNTS]
+    titles = repeated.metric_titles([*AUCS, *COUNTS])
     print(tabulate(table, ["", *titles], disable_numparse=True))
 
 

@@ -1,13 +1,13 @@
 """In-batch negatives in the manner of `tfrs.tasks.Retrieval`, for a personal candidate tower.
 
-Stock retrieval scores every query of a batch against every clicked candidate of it by one product,
-which a candidate vector that depends on the user rules out: 64 users and 64 articles need 4,096
-article vectors. But all that is expensive in them is the same for every user: the titles are
-encoded once, and each further user costs two inner products a word. The scores then go through the
-stock task, which removes accidental hits and corrects for popular articles.
+Stock retrieval scores every query of a batch against every clicked candidate of it with a single
+product, which is impossible if a candidate vector depends on the user: 64 users and 64 articles
+need 4,096 article vectors. But the expensive work is the same for every user: the titles are
+encoded once, and each further user costs two inner products per word. The scores then go through
+the stock task, which removes accidental hits and corrects for popular articles.
 
-Trained with negatives of the whole batch, the model is for retrieval: what it is measured by is how
-often the clicked article is among the first ten of the catalogue's articles.
+Trained with negatives from the whole batch, the model is for retrieval: its metric is how often the
+clicked article is among the first ten of the catalogue's articles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 
 import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
-from tfrs_npa.data.loading import load_mind
 
 import tensorflow_recommenders as tfrs  # isort: skip
 
@@ -27,9 +26,9 @@ class InBatchNegatives(tfrs.Model):
     """Trains NPA with the other clicks of a batch as negatives.
 
     Args:
-        npa: the model.
-        sampling_probability: `[articles]` how often an article is clicked, by index of the
-            catalogue: with what probability it becomes a negative.
+        npa: The model.
+        sampling_probability: `[articles]` share of the clicks, by index of the catalogue: the
+            probability that an article becomes a negative.
     """
 
     def __init__(self, npa: tfrs_npa.NPA, sampling_probability: np.ndarray):
@@ -94,32 +93,33 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
     args = parser.parse_args()
 
-    data = load_mind(args.data)
-    # No other negatives are needed. The rate is lower: a batch holds as many as it has rows.
+    data = tfrs_npa.load_mind(args.data)
+    # A batch has as many negatives as rows, so none are drawn, and the learning rate is lower.
     config = tfrs_npa.NPAConfig.preset("small").replace(
         negatives_per_positive=1, batch_size=args.batch_size, learning_rate=1e-3
     )
     catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"]).extend(data.news["validation"])
     users = tfrs_npa.UserIndex().adapt(data.behaviors["train"])
-    parts = {split: data.impressions(split, catalog, users) for split in ("train", "validation")}
-    train = tfrs_npa.training_batches(parts["train"], catalog, users, config)
-    valid = tfrs_npa.training_batches(parts["validation"], catalog, users, config)
+    training = data.impressions("train", catalog, users)
+    validation = data.impressions("validation", catalog, users)
+    train = tfrs_npa.training_batches(training, catalog, users, config)
+    valid = tfrs_npa.training_batches(validation, catalog, users, config)
 
-    clicks = parts["train"].candidate_values[parts["train"].clicked == 1]
+    clicks = training.candidate_values[training.clicked == 1]
     counts = np.bincount(clicks, minlength=len(catalog)) + 1
     tf.keras.utils.set_random_seed(config.seed)
     npa = tfrs_npa.NPA(config, catalog, users)
     model = InBatchNegatives(npa, counts / counts.sum())
     model.compile(optimizer=tfrs_npa.default_optimizer(config, len(train) * args.epochs))
 
-    # What was shown is what could be recommended on those days.
-    shown = np.array(catalog.ids)[np.unique(parts["validation"].candidate_values)]
-    before = recall_at_10(npa, valid, shown)
+    # Articles that were shown on those days are those that could be recommended.
+    candidates = np.array(catalog.ids)[np.unique(validation.candidate_values)]
+    before = recall_at_10(npa, valid, candidates)
     model.fit(train, epochs=args.epochs, verbose=2)
-    after = recall_at_10(npa, valid, shown)
+    after = recall_at_10(npa, valid, candidates)
     print(
-        f"recall@10 of {len(shown):,} articles: {before:.4f} before, {after:.4f} after, "
-        f"{10 / len(shown):.4f} by chance"
+        f"recall@10 of {len(candidates):,} articles: {before:.4f} before, {after:.4f} after, "
+        f"{10 / len(candidates):.4f} by chance"
     )
 
 

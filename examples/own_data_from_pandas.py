@@ -1,10 +1,10 @@
-"""Data of one's own, from pandas data frames.
+"""Data of your own, from pandas data frames.
 
 A news site has a table of articles and a log with a line for each article that was shown. The
-history of an impression is not in the log: it is what the user clicked before. `behaviors_of`
-makes of the log the data set that NPA reads.
+history of an impression is not in the log: it consists of the user's earlier clicks. `behaviors_of`
+turns the log into the data set that NPA reads.
 
-Run without files, it takes articles and log from `--data` as a stand-in.
+Without files, the articles and the log are taken from `--data` as a stand-in.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ import pandas as pd
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.data.loading import MindData, load_mind
 
 LOG = ["impression_id", "user_id", "time", "news_id", "clicked"]
 
 
 def behaviors_of(log: pd.DataFrame) -> tf.data.Dataset:
-    """Makes the data set of impressions that NPA reads.
+    """Turns a log into the data set of impressions that NPA reads.
 
     Args:
-        log: the columns `impression_id`, `user_id`, `time`, `news_id` and `clicked` (1 or 0), a
+        log: The columns `impression_id`, `user_id`, `time`, `news_id` and `clicked` (1 or 0), a
             line for each article that was shown.
 
     Returns:
@@ -34,9 +33,9 @@ def behaviors_of(log: pd.DataFrame) -> tf.data.Dataset:
     """
     impressions = []
     clicks = collections.defaultdict(list)
-    # Lines of an impression may have a time of their own, such as that of the click.
-    begin = log.groupby("impression_id")["time"].transform("min")
-    ordered = log.assign(begin=begin).sort_values(["begin", "impression_id"], kind="stable")
+    # Each line of an impression may have its own time, such as that of the click.
+    start = log.groupby("impression_id")["time"].transform("min")
+    ordered = log.assign(start=start).sort_values(["start", "impression_id"], kind="stable")
     for impression_id, shown in ordered.groupby("impression_id", sort=False):
         user = shown["user_id"].iloc[0]
         impressions.append(
@@ -69,8 +68,9 @@ def split_by_time(log: pd.DataFrame, share: float) -> tuple[pd.Timestamp, pd.Ser
     return end, log["time"] <= end
 
 
-def stand_in(data: MindData) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns articles and log of a data set in MIND's format, as a site would have them."""
+def stand_in(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the articles and the log of a data set, as a news site would have them."""
+    data = tfrs_npa.load_mind(name)
     articles, lines = [], []
     for split in ("train", "validation"):
         for row in data.news[split].as_numpy_iterator():
@@ -78,9 +78,9 @@ def stand_in(data: MindData) -> tuple[pd.DataFrame, pd.DataFrame]:
         for row in data.behaviors[split].as_numpy_iterator():
             shown = row["candidates"]
             for news_id, clicked in zip(shown["news_id"], shown["clicked"], strict=True):
-                # Numbers of impressions begin anew in each split.
-                number = int(row["impression_id"]) + (split == "validation") * 10**9
-                line = (number, row["user_id"].decode(), int(row["time"]), news_id.decode())
+                # Ids of impressions start over in each split.
+                impression_id = int(row["impression_id"]) + (split == "validation") * 10**9
+                line = (impression_id, row["user_id"].decode(), int(row["time"]), news_id.decode())
                 lines.append((*line, int(clicked)))
     articles = pd.DataFrame(articles, columns=["news_id", "title"]).drop_duplicates("news_id")
     log = pd.DataFrame(lines, columns=LOG)
@@ -98,18 +98,18 @@ def main() -> None:
         parser.error("--articles and --log go together")
 
     if args.log is None:
-        articles, log = stand_in(load_mind(args.data))
+        articles, log = stand_in(args.data)
     else:
         articles = pd.read_csv(args.articles, dtype=str, keep_default_na=False)
         log = pd.read_csv(args.log, dtype={"user_id": str, "news_id": str}, parse_dates=["time"])
 
     end, early = split_by_time(log, 0.8)
     config = tfrs_npa.NPAConfig.preset("small")
-    # Words are those of the titles that were shown in training; other articles need no training.
+    # The words are those of the titles shown in training; the other articles need no training.
     seen = articles["news_id"].isin(log.loc[early, "news_id"])
     catalog = tfrs_npa.NewsCatalog().adapt(articles[seen]).extend(articles)
     users = tfrs_npa.UserIndex().adapt(log[early])
-    # Histories are made of the whole log, and then the impressions are split.
+    # Histories come from the whole log; then the impressions are split.
     behaviors = tfrs_npa.Impressions.from_dataset(behaviors_of(log), catalog, users)
     last = set(log.loc[~early, "impression_id"])
     later = pd.Series(behaviors.impression_id).isin(last).to_numpy()

@@ -1,8 +1,8 @@
-"""One's own features beside NPA's in a ranking head: the hour of the day, and popularity.
+"""Features of your own next to NPA in a ranking head: the hour of the day, and popularity.
 
-The head adds to NPA's logit what a small network makes of an article's click-through rate in
-training and of the hour. Both are trained together, from the same batches: `features=["time"]`
-passes the time of an impression through to the model.
+The head adds the output of a small network to NPA's logit; its inputs are the click-through rate of
+an article in training, and the hour. Both are trained together, from the same batches:
+`features=["time"]` passes the time of an impression through to the model.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
-from tfrs_npa.data.loading import load_mind
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
-from tfrs_npa.metrics import ImpressionMetrics
 
 import tensorflow_recommenders as tfrs  # isort: skip
 
@@ -27,7 +25,7 @@ class RankingHead(tfrs.Model):
     """NPA's logit, corrected by popularity and the hour.
 
     Args:
-        npa: the personal part of the score.
+        npa: The personal part of the score.
         click_rate: `[articles]` smoothed click-through rate by index of the catalogue.
     """
 
@@ -36,7 +34,7 @@ class RankingHead(tfrs.Model):
         self.npa = npa
         logit = np.log(click_rate / (1 - click_rate))
         self.popularity = tf.constant((logit - logit.mean()) / logit.std(), tf.float32)
-        # The last layer starts at zero: training begins with NPA alone.
+        # The last layer starts at zero: training starts with NPA alone.
         self.head = tf.keras.Sequential(
             [
                 tf.keras.layers.Dense(16, activation="relu"),
@@ -46,7 +44,7 @@ class RankingHead(tfrs.Model):
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(from_logits=True)
         )
-        self.ranking = ImpressionMetrics()
+        self.ranking = tfrs_npa.ImpressionMetrics()
         self.ranking_metrics = self.ranking.metrics  # where Keras finds them
 
     def call(self, features, training=False):
@@ -54,10 +52,10 @@ class RankingHead(tfrs.Model):
         candidates = features["candidates"]
         seconds = tf.cast(features["time"] % _SECONDS_PER_DAY, tf.float32)
         angle = (2 * math.pi / _SECONDS_PER_DAY * seconds)[:, tf.newaxis]
-        own = [tf.gather(self.popularity, candidates)]
-        own += [wave(angle) * tf.ones_like(own[0]) for wave in (tf.sin, tf.cos)]
+        inputs = [tf.gather(self.popularity, candidates)]
+        inputs += [wave(angle) * tf.ones_like(inputs[0]) for wave in (tf.sin, tf.cos)]
         logits = self.npa(features, training=training)
-        logits += tf.squeeze(self.head(tf.stack(own, axis=-1)), axis=-1)
+        logits += tf.squeeze(self.head(tf.stack(inputs, axis=-1)), axis=-1)
         return tf.where(candidates != 0, logits, MASKED_LOGIT)
 
     def compute_loss(self, features, training=False):
@@ -82,7 +80,7 @@ def click_rates(impressions: tfrs_npa.Impressions, articles: int) -> np.ndarray:
     clicks = impressions.candidate_values[impressions.clicked == 1]
     clicked = np.bincount(clicks, minlength=articles)
     mean = clicked.sum() / shown.sum()
-    # As if each article had been shown twenty times more, and clicked as often as the average.
+    # As if each article had been shown twenty more times, and clicked as often as the average.
     return (clicked + 20 * mean) / (shown + 20)
 
 
@@ -92,22 +90,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
     args = parser.parse_args()
 
-    data = load_mind(args.data)
+    data = tfrs_npa.load_mind(args.data)
     config = tfrs_npa.NPAConfig.preset("small")
     catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"]).extend(data.news["validation"])
     users = tfrs_npa.UserIndex().adapt(data.behaviors["train"])
-    parts = {
-        split: data.impressions(split, catalog, users, ["time"])
-        for split in ("train", "validation")
-    }
-    train = tfrs_npa.training_batches(parts["train"], catalog, users, config, features=["time"])
-    valid = tfrs_npa.impression_batches(
-        parts["validation"], catalog, users, config, features=["time"]
+    training, validation = (
+        data.impressions(split, catalog, users, ["time"]) for split in ("train", "validation")
     )
+    train = tfrs_npa.training_batches(training, catalog, users, config, features=["time"])
+    valid = tfrs_npa.impression_batches(validation, catalog, users, config, features=["time"])
 
     tf.keras.utils.set_random_seed(config.seed)
     npa = tfrs_npa.NPA(config, catalog, users)
-    model = RankingHead(npa, click_rates(parts["train"], len(catalog)))
+    model = RankingHead(npa, click_rates(training, len(catalog)))
     model.compile(optimizer=tfrs_npa.default_optimizer(config, len(train) * args.epochs))
     model.fit(train, epochs=args.epochs, verbose=2)
     metrics = model.evaluate(valid, verbose=0, return_dict=True)

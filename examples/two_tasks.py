@@ -1,20 +1,19 @@
-"""NPA's towers inside a `tfrs.Model` of one's own, with a second task beside the clicks.
+"""NPA's towers inside a `tfrs.Model` of your own, with a second task next to the clicks.
 
-The article vectors that a user's clicks are ranked by also have to tell the category of the
+The article vectors that rank the clicks of a user are also used to predict the category of the
 article. Both tasks train the same towers; `--category-weight 0` leaves the second one out.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 import tfrs_npa  # before TensorFlow Recommenders: it chooses the Keras that both need
-from tfrs_npa.data.loading import MindData, load_mind
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
-from tfrs_npa.metrics import ImpressionMetrics
 
 import tensorflow_recommenders as tfrs  # isort: skip
 
@@ -23,10 +22,10 @@ class ClicksAndCategories(tfrs.Model):
     """Ranks candidates by NPA's towers and classifies them by the same vectors.
 
     Args:
-        npa: whose towers are used.
-        categories: `[articles]` the number of each article's category, by index of the catalogue;
-            -1 where it is not known.
-        weight: weight of the loss of the categories.
+        npa: The model with the towers.
+        categories: `[articles]` the index of each article's category, by index of the catalogue; -1
+            if it is unknown.
+        weight: Weight of the loss of the categories.
     """
 
     def __init__(self, npa: tfrs_npa.NPA, categories: np.ndarray, weight: float):
@@ -42,7 +41,7 @@ class ClicksAndCategories(tfrs.Model):
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[tf.keras.metrics.SparseCategoricalAccuracy("category_accuracy")],
         )
-        self.ranking = ImpressionMetrics()
+        self.ranking = tfrs_npa.ImpressionMetrics()
         self.ranking_metrics = self.ranking.metrics  # where Keras finds them
 
     def compute_loss(self, features, training=False):
@@ -70,21 +69,23 @@ class ClicksAndCategories(tfrs.Model):
 
         category = tf.gather(self.categories, candidates)
         known = real & (category >= 0)
-        described = tf.boolean_mask(vectors, tf.reshape(known, [-1]))
+        classified = tf.boolean_mask(vectors, tf.reshape(known, [-1]))
         loss += self.weight * self.category(
-            tf.boolean_mask(category, known), self.classifier(described)
+            tf.boolean_mask(category, known), self.classifier(classified)
         )
         return loss
 
 
-def category_numbers(data: MindData, catalog: tfrs_npa.NewsCatalog) -> np.ndarray:
-    """Returns the category of each article of the catalogue as a number, -1 if it has none."""
-    name_of = {}
-    for news in data.news.values():
-        for row in news.as_numpy_iterator():
-            name_of[row["news_id"].decode()] = row["category"].decode()
-    number_of = {name: number for number, name in enumerate(sorted(set(name_of.values())))}
-    return np.array([number_of.get(name_of.get(news_id), -1) for news_id in catalog.ids])
+def category_indices(
+    news: Mapping[str, tf.data.Dataset], catalog: tfrs_npa.NewsCatalog
+) -> np.ndarray:
+    """Returns the index of the category of each article of the catalogue, -1 if it has none."""
+    category_of = {}
+    for articles in news.values():
+        for row in articles.as_numpy_iterator():
+            category_of[row["news_id"].decode()] = row["category"].decode()
+    index_of = {name: index for index, name in enumerate(sorted(set(category_of.values())))}
+    return np.array([index_of.get(category_of.get(news_id), -1) for news_id in catalog.ids])
 
 
 def main() -> None:
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--category-weight", type=float, default=0.1, help="default: %(default)s")
     args = parser.parse_args()
 
-    data = load_mind(args.data)
+    data = tfrs_npa.load_mind(args.data)
     config = tfrs_npa.NPAConfig.preset("small")
     catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"]).extend(data.news["validation"])
     users = tfrs_npa.UserIndex().adapt(data.behaviors["train"])
@@ -103,7 +104,7 @@ def main() -> None:
 
     tf.keras.utils.set_random_seed(config.seed)
     npa = tfrs_npa.NPA(config, catalog, users)
-    model = ClicksAndCategories(npa, category_numbers(data, catalog), args.category_weight)
+    model = ClicksAndCategories(npa, category_indices(data.news, catalog), args.category_weight)
     model.compile(optimizer=tfrs_npa.default_optimizer(config, len(train) * args.epochs))
     model.fit(train, epochs=args.epochs, verbose=2)
     metrics = model.evaluate(valid, verbose=0, return_dict=True)

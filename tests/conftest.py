@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
 import pathlib
 import runpy
@@ -73,3 +75,35 @@ class Script:
 def make_script():
     """Makes a `Script` from its path in the project and the options it always gets."""
     return Script
+
+
+@pytest.fixture(scope="session")
+def run_here():
+    """Runs the `main` of a module as a command; returns what it wrote to the two streams."""
+
+    def run(module, *options):
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with (
+                pytest.MonkeyPatch.context() as patch,
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
+                patch.setattr(sys, "argv", [module.__file__, *map(str, options)])
+                module.main()
+        except BaseException:
+            sys.stderr.write(err.getvalue())
+            raise
+        return out.getvalue(), err.getvalue()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def eager_functions():
+    """Saves the tracing, which takes longer than everything else on little data."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

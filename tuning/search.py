@@ -5,7 +5,7 @@ python tuning/search.py --data mind/synthetic --space tuning/spaces/demo.yaml --
 
 import sys
 
-from tfrs_npa_cli import main
+from tfrs_npa.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["tune", *sys.argv[1:]]))

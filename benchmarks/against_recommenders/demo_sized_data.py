@@ -94,7 +94,7 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Sequence[int]) -> Non
     complete = folder / "size.json"
     if complete.exists():
         if json.loads(complete.read_text(encoding="utf-8")) != dataclasses.asdict(size):
-            raise ValueError(f"{folder} holds data of another size: remove it or name another folder")
+            raise ValueError(f"{folder} holds data of another size: remove it or name another")
         return
     world = SyntheticWorld(
         size.seed,

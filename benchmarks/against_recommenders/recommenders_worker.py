@@ -92,7 +92,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of `demo_sized_data`")
+    parser.add_argument(
+        "--data", type=pathlib.Path, required=True, help="folder of `demo_sized_data`"
+    )
     parser.add_argument("--title-length", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,11 +1,14 @@
-"""The comparison of quality, as the process that a user starts."""
+"""The comparison of quality, on little data."""
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 
 import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 PATHS = ["plain", "fast"]
 AUCS = ["auc", "auc_known_users", "auc_new_users"]
@@ -13,24 +16,29 @@ COLUMNS = {**dict.fromkeys(AUCS, 4), "training_seconds": 1}
 
 
 @pytest.fixture(scope="module")
-def script(make_script, mind_folder):
-    return make_script("benchmarks/quality.py", "--data", mind_folder, "--epochs", 1)
+def quality(benchmark):
+    return benchmark("quality")
 
 
 @pytest.fixture(scope="module")
-def first(script, tmp_path_factory):
-    """The results of one seed as CSV and as JSON, and what the process wrote to the two streams."""
+def script(make_script):
+    return make_script("benchmarks/quality.py")
+
+
+@pytest.fixture(scope="module")
+def run(run_here, quality, mind_folder, tiny_preset, eager_functions):
+    """Runs it on a small folder, for one epoch."""
+    return functools.partial(run_here, quality, "--data", mind_folder, "--epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def first(run, tmp_path_factory):
+    """The results of one seed as CSV and as JSON, and what was written to the two streams."""
     path = tmp_path_factory.mktemp("quality")
     options = ["--seeds", 1, "--output", path / "results.csv", "--json", path / "quality.json"]
-    shown, messages = script.run(*options)
+    shown, messages = run(*options)
     result = json.loads((path / "quality.json").read_text(encoding="utf-8"))
     return path / "results.csv", result, shown, messages
-
-
-@pytest.fixture
-def quality(script):
-    """The names of the script."""
-    return script.names()
 
 
 def test_one_seed(script, mind_folder, first):
@@ -40,7 +48,7 @@ def test_one_seed(script, mind_folder, first):
     plain, fast = rows
     for row in rows:
         assert (row["data"], row["epochs"], row["seed"]) == (str(mind_folder), "1", "1")
-        assert row["num_filters"] == "128"
+        assert row["num_filters"] == "8"
         assert float(row["training_seconds"]) > 0
     assert {k: v for k, v in plain.items() if k not in ("path", *COLUMNS)} == {
         k: v for k, v in fast.items() if k not in ("path", *COLUMNS)
@@ -62,29 +70,29 @@ def test_one_seed(script, mind_folder, first):
     ]
     for row in table["rows"]:
         assert any(line.split() == " ".join(row).split() for line in shown.splitlines())
-    assert "with one seed there is no telling" in shown
+    assert "with one seed it cannot be told from noise" in shown
     assert result["trainings"] == rows
-    change, times = result["figures"]
+    change, times = result["measurements"]
     assert change["value"] == pytest.approx(float(fast["auc"]) - float(plain["auc"]))
-    assert "aim" not in change  # one seed tells nothing of noise
+    assert "target" not in change  # one seed says nothing about noise
     seconds = [float(row["training_seconds"]) for row in rows]
     assert times["value"] == pytest.approx(seconds[0] / seconds[1])
 
 
-def test_report_takes_the_json(first, make_script):
-    text = make_script("benchmarks/report.py").names()["tables"]([first[1]])
+def test_report_takes_the_json(first, benchmark):
+    text = benchmark("report").tables([first[1]])
     assert "\n## Quality is not traded\n" in text and "\n| plain" in text
 
 
-def test_second_run_trains_nothing_again(script, first, tmp_path):
-    """Of seed 2, the results of another number of epochs come first, and are passed over."""
+def test_second_run_trains_nothing_again(script, run, first, tmp_path):
+    """Of seed 2, the results of another number of epochs come first, and are skipped."""
     rows = script.read(first[0])
     changed = [row | {"seed": "2", "auc": "0.75", "training_seconds": "1001"} for row in rows]
     other = [row | {"epochs": "9", "auc": "0.99"} for row in changed]
     results = tmp_path / "results.csv"
     script.write(results, rows + other + changed)
     before = results.read_bytes()
-    shown, messages = script.run("--seeds", 1, 2, "--output", results)
+    shown, messages = run("--seeds", 1, 2, "--output", results)
     assert results.read_bytes() == before
     assert "loss" not in messages and messages.count("(done before)") == 4
     for row, again in zip(rows, changed):
@@ -115,15 +123,15 @@ def made_up_rows(plain, fast):
 )
 def test_verdict(quality, fast, expected):
     rows = made_up_rows([0.61, 0.62, 0.63], fast)
-    change, noise, answer = quality["verdict"](rows).split("; ")
+    change, noise, answer = quality.verdict(rows).split("; ")
     assert change == f"AUC, fast minus plain: {expected[0]}"
     assert noise == f"standard deviation over the seeds: {expected[1]} of the difference"
     assert answer.startswith(expected[2])
-    figure, _ = quality["figures"](rows)
-    assert f"{figure['value']:+.4f}" == expected[0] and f"{figure['aim']:.4f}" == "-0.0100"
+    measured, _ = quality.measurements(rows)
+    assert f"{measured['value']:+.4f}" == expected[0] and f"{measured['target']:.4f}" == "-0.0100"
 
 
 def test_difference(quality):
-    table = quality["table"](made_up_rows([0.61, 0.62], [0.64, 0.65]))
+    table = quality.means_and_differences(made_up_rows([0.61, 0.62], [0.64, 0.65]))
     assert table["rows"][-1] == ["fast minus plain", "+0.0300", "+0.0300", "+0.0300", "+0.0"]
     assert table["title"] == "Preset small, d, epochs: 3, seeds: 1, 2; mean ± standard deviation"

@@ -1,10 +1,12 @@
-"""The ablation, as the process that a user starts."""
+"""The ablation, on little data, and its second run as the process that a user starts."""
 
 from __future__ import annotations
 
 import statistics
 
 import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 KINDS = ["personalized", "vanilla", "mean"]
 TITLES = {
@@ -22,11 +24,17 @@ def script(make_script, mind_folder):
 
 
 @pytest.fixture(scope="module")
-def first(script, tmp_path_factory):
-    """The results of one seed, the plot, and what the process wrote to the two streams."""
+def ablation(example):
+    return example("ablation")
+
+
+@pytest.fixture(scope="module")
+def first(script, ablation, run_here, tmp_path_factory, eager_functions):
+    """The results of one seed, the plot, and what was written to the two streams."""
     path = tmp_path_factory.mktemp("ablation")
     options = ["--seeds", 1, "--output", path / "results.csv", "--plot", path / "plot.png"]
-    return path / "results.csv", path / "plot.png", *script.run(*options)
+    streams = run_here(ablation, *script.always, *options)
+    return path / "results.csv", path / "plot.png", *streams
 
 
 def cells(shown):
@@ -63,7 +71,7 @@ def test_one_seed(script, mind_folder, first):
 
 
 def test_second_run_trains_nothing_again(script, first, tmp_path):
-    """Of seed 2, the results of another number of epochs come first, and are passed over."""
+    """Of seed 2, the results of another number of epochs come first, and are skipped."""
     rows = script.read(first[0])
     aucs = {"personalized": "0.7", "vanilla": "0.65", "mean": "0.6"}
     changed = [row | {"seed": "2", "auc": aucs[row["word_attention"]]} for row in rows]
@@ -87,11 +95,12 @@ def test_second_run_trains_nothing_again(script, first, tmp_path):
     assert "seed 2: personalized > vanilla > mean: yes (AUC 0.7000, 0.6500, 0.6000)" in shown
 
 
-def test_order_and_shares(script, capsys):
-    show = script.names()["show"]
-    figures = dict.fromkeys(TITLES, "0.5") | {"share_all": "0.75", "share_new_users": "0.25"}
+def test_order_and_shares(ablation, capsys):
+    metrics = dict.fromkeys(TITLES, "0.5") | {"share_all": "0.75", "share_new_users": "0.25"}
     aucs = zip(KINDS, ("0.7", "0.6", "0.65"))
-    show([{"word_attention": kind, "seed": "7"} | figures | {"auc": auc} for kind, auc in aucs])
+    ablation.show(
+        [{"word_attention": kind, "seed": "7"} | metrics | {"auc": auc} for kind, auc in aucs]
+    )
     shown = capsys.readouterr().out
     assert "seed 7: personalized > vanilla > mean: no (AUC 0.7000, 0.6000, 0.6500)" in shown
     table = cells(shown)
@@ -100,11 +109,10 @@ def test_order_and_shares(script, capsys):
     assert "share of optimum, known users" not in table
 
 
-def test_share_of_optimum(script):
-    """How far it is from 0.5 to the model, by how far it is from 0.5 to the optimum."""
-    figures = script.names()["figures"]
+def test_share_of_optimum(ablation):
+    """The distance from 0.5 to the model, divided by that from 0.5 to the optimum."""
     metrics = dict.fromkeys(TITLES, 0.25) | {"auc": 0.6, "auc_new_users": 0.55, "loss": 1.5}
     shares = {"share_all": 0.5, "share_new_users": 0.25}
     expected = {name: metrics[name] for name in TITLES} | shares
-    assert figures(metrics, {"all": 0.7, "new_users": 0.7}) == pytest.approx(expected)
-    assert figures(metrics, {}).keys() == TITLES.keys()
+    assert ablation.with_shares(metrics, {"all": 0.7, "new_users": 0.7}) == pytest.approx(expected)
+    assert ablation.with_shares(metrics, {}).keys() == TITLES.keys()

@@ -1,4 +1,4 @@
-"""NPA in pipelines of one's own: the examples as processes, and what their parts promise."""
+"""NPA in your own pipelines: the examples as commands, and what their parts promise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 CONFIG = tfrs_npa.NPAConfig.preset("small").replace(
     user_dropout=0.0, word_initializer="normal", filter_bias=0.0
@@ -36,30 +38,37 @@ def npa():
     return tfrs_npa.NPA(CONFIG, CATALOG, USERS)
 
 
+@pytest.mark.parametrize("name", ["two_tasks", "ranking_head", "in_batch_negatives"])
+def test_keras_2_is_chosen(make_script, name):
+    """In a process of its own, where TensorFlow Recommenders is imported, too."""
+    shown, _ = make_script(f"examples/{name}.py").run("--help")
+    assert shown.startswith(f"usage: {name}.py")
+
+
 @pytest.mark.parametrize(
-    ("name", "figures"),
+    ("name", "metrics"),
     [
         ("two_tasks", ["AUC", "category accuracy"]),
         ("ranking_head", ["AUC", "nDCG@10"]),
         ("own_data_from_pandas", ["AUC"]),
     ],
 )
-def test_example_runs(make_script, mind_folder, name, figures):
-    shown, _ = make_script(f"examples/{name}.py", "--data", mind_folder, "--epochs", 1).run()
-    for figure in figures:
-        assert 0 <= float(re.search(rf"{figure} ([\d.]+)", shown)[1]) <= 1
+def test_example_runs(run_here, example, mind_folder, name, metrics, eager_functions):
+    shown, _ = run_here(example(name), "--data", mind_folder, "--epochs", 1)
+    for metric in metrics:
+        assert 0 <= float(re.search(rf"{metric} ([\d.]+)", shown)[1]) <= 1
 
 
-def test_in_batch_negatives_run(make_script, mind_folder):
-    script = make_script("examples/in_batch_negatives.py", "--data", mind_folder, "--epochs", 3)
-    shown, _ = script.run("--batch-size", 16)
+def test_in_batch_negatives_run(run_here, example, mind_folder, eager_functions):
+    options = ["--data", mind_folder, "--epochs", 3, "--batch-size", 32]
+    shown, _ = run_here(example("in_batch_negatives"), *options)
     losses = [float(loss) for loss in re.findall(r"- loss: ([\d.]+)", shown)]
     assert len(losses) == 3 and losses[-1] < losses[0]
     assert re.search(r"recall@10 of \d+ articles: 0\.\d+ before, 0\.\d+ after", shown)
 
 
-def test_in_batch_logits_are_those_of_the_towers(make_script, npa):
-    model_class = make_script("examples/in_batch_negatives.py").names()["InBatchNegatives"]
+def test_in_batch_logits_are_those_of_the_towers(example, npa):
+    model_class = example("in_batch_negatives").InBatchNegatives
     model = model_class(npa, np.full(len(CATALOG), 1 / len(CATALOG)))
     articles = tf.constant([2, 4, 3])
     logits = model.logits(BATCH["user_id"], BATCH["history"], articles)
@@ -70,25 +79,23 @@ def test_in_batch_logits_are_those_of_the_towers(make_script, npa):
         np.testing.assert_allclose(logits[row], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_equal_clicks_of_a_batch_are_no_negatives(make_script, npa):
-    model_class = make_script("examples/in_batch_negatives.py").names()["InBatchNegatives"]
+def test_equal_clicks_of_a_batch_are_no_negatives(example, npa):
+    model_class = example("in_batch_negatives").InBatchNegatives
     model = model_class(npa, np.full(len(CATALOG), 1 / len(CATALOG)))
     same = BATCH | {"candidates": tf.constant([[4, 2], [4, 0]])}
     assert float(model.compute_loss(same)) == pytest.approx(0, abs=1e-6)
     assert float(model.compute_loss(BATCH)) > 0.1
 
 
-def test_the_head_begins_with_the_logits_of_npa(make_script, npa):
-    names = make_script("examples/ranking_head.py").names()
-    model = names["RankingHead"](npa, np.array([0.1, 0.1, 0.2, 0.3, 0.1]))
+def test_the_head_starts_with_the_logits_of_npa(example, npa):
+    model = example("ranking_head").RankingHead(npa, np.array([0.1, 0.1, 0.2, 0.3, 0.1]))
     np.testing.assert_allclose(model(BATCH), npa(BATCH), rtol=1e-6)
     model.head.layers[-1].kernel.assign_add(tf.ones_like(model.head.layers[-1].kernel))
     real = BATCH["candidates"] != 0
     assert np.all((model(BATCH) != npa(BATCH)).numpy()[real])
 
 
-def test_click_rates_are_pulled_to_the_mean(make_script):
-    click_rates = make_script("examples/ranking_head.py").names()["click_rates"]
+def test_click_rates_are_pulled_to_the_mean(example):
     impressions = tfrs_npa.Impressions(
         impression_id=np.arange(2),
         user_id=np.ones(2, np.int32),
@@ -98,14 +105,13 @@ def test_click_rates_are_pulled_to_the_mean(make_script):
         candidate_splits=np.array([0, 2, 4]),
         clicked=np.array([1, 0, 1, 0], np.int8),
     )
-    rates = click_rates(impressions, 5)
+    rates = example("ranking_head").click_rates(impressions, 5)
     np.testing.assert_allclose(rates, [0.5, 0.5, 12 / 22, 10 / 21, 10 / 21])
 
 
-def test_both_tasks_train_the_towers(make_script, npa):
-    names = make_script("examples/two_tasks.py").names()
+def test_both_tasks_train_the_towers(example, npa):
     categories = np.array([-1, -1, 0, 1, 1])
-    model = names["ClicksAndCategories"](npa, categories, 0.0)
+    model = example("two_tasks").ClicksAndCategories(npa, categories, 0.0)
     losses, gradients = [], []
     for model.weight in (0.0, 1.0):
         with tf.GradientTape() as tape:
@@ -118,10 +124,10 @@ def test_both_tasks_train_the_towers(make_script, npa):
     assert np.abs(gradients[1] - gradients[0]).max() > 1e-4
 
 
-def test_histories_are_the_earlier_clicks_of_a_log(make_script):
-    names = make_script("examples/own_data_from_pandas.py").names()
+def test_histories_are_the_earlier_clicks_of_a_log(example):
+    own_data = example("own_data_from_pandas")
     lines = [
-        # Out of order, and two users between each other.
+        # Out of order, with the lines of two users mixed.
         (3, "U1", 30, "N3", 1),
         (1, "U1", 10, "N1", 1),
         (1, "U1", 12, "N2", 0),
@@ -129,8 +135,8 @@ def test_histories_are_the_earlier_clicks_of_a_log(make_script):
         (4, "U2", 40, "N2", 1),
         (5, "U1", 50, "N1", 0),
     ]
-    log = pd.DataFrame(lines, columns=names["LOG"])
-    rows = list(names["behaviors_of"](log).as_numpy_iterator())
+    log = pd.DataFrame(lines, columns=own_data.LOG)
+    rows = list(own_data.behaviors_of(log).as_numpy_iterator())
     assert [row["impression_id"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["history"].tolist() for row in rows] == [[], [], [b"N1"], [], [b"N1", b"N3"]]
     assert rows[0]["candidates"]["news_id"].tolist() == [b"N1", b"N2"]

@@ -65,7 +65,8 @@ class World:
 
     news = _make_news()
     user_ids = [f"U{i}" for i in range(8)]
-    train_behaviors, valid_behaviors = _make_behaviors(seed=1), _make_behaviors(seed=2)
+    train_behaviors = _make_behaviors(seed=1, impressions=11)
+    valid_behaviors = _make_behaviors(seed=2)
     catalog = tfrs_npa.NewsCatalog().adapt(news)
     users = tfrs_npa.UserIndex().adapt({"user_id": user_ids})
 

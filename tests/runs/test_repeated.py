@@ -1,17 +1,75 @@
-import sys
-
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import tfrs_npa
+from tfrs_npa.data.splits import load_splits
 from tfrs_npa.runs.repeated import (
-    at_least_one,
-    begin,
     mean_and_deviation,
-    parser,
+    means,
+    means_table,
+    metric_titles,
     read_rows,
+    train,
+    train_and_evaluate,
     train_each,
     values,
 )
+from tfrs_npa.settings import DataSettings
+
+CONFIG = tfrs_npa.NPAConfig.preset("small").replace(
+    title_length=8, history_length=8, word_embedding_dim=4, num_filters=4, batch_size=64
+)
+
+
+@pytest.fixture(scope="module")
+def data(mind_folder):
+    """The catalogue and the splits of a small folder."""
+    return load_splits(DataSettings(str(mind_folder), holdout="none"))
+
+
+@pytest.mark.filterwarnings("ignore:Even though the .tf.config")
+def test_a_training_is_that_of_fit(data, capsys, eager_functions):
+    """In the same way as a user trains, evaluates and counts."""
+    catalog, splits = data
+    result = train_and_evaluate(CONFIG, catalog, splits, epochs=2)
+    messages = capsys.readouterr().err.splitlines()
+
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(CONFIG.seed)
+    model = tfrs_npa.NPA(CONFIG, catalog, splits.users)
+    batches = tfrs_npa.training_batches(splits.train, catalog, splits.users, CONFIG)
+    model.compile(optimizer=tfrs_npa.default_optimizer(CONFIG, 2 * len(batches)))
+    losses = model.fit(batches, epochs=2, verbose=0).history["loss"]
+    test = tfrs_npa.impression_batches(splits.test, catalog, splits.users, CONFIG)
+    metrics = model.evaluate(test, verbose=0, return_dict=True)
+    assert {name: result[name] for name in metrics} == pytest.approx(metrics)
+    assert messages == [
+        f"  epoch {epoch} of 2: loss {loss:.4f}" for epoch, loss in enumerate(losses, start=1)
+    ]
+    rows = sum(len(batch["user_id"]) for batch in batches.as_numpy_iterator())
+    assert (result["steps"], result["rows_seen"]) == (2 * len(batches), 2 * rows)
+    assert result["epochs"] == 2 and result["seconds"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:Even though the .tf.config")
+def test_a_training_ends_in_time(data, monkeypatch, capsys, eager_functions):
+    class Other(tfrs_npa.NPA):
+        pass
+
+    planned, default_optimizer = [], tfrs_npa.default_optimizer
+
+    def make_optimizer(config, total_steps):
+        planned.append(total_steps)
+        return default_optimizer(config, total_steps)
+
+    monkeypatch.setattr("tfrs_npa.optimizers.default_optimizer", make_optimizer)
+    training = train(CONFIG, *data, seconds=0, total_steps=10, model_type=Other)
+    assert isinstance(training.model, Other)
+    assert (training.steps, training.seconds) == (1, 0)
+    assert training.rows_seen == 64 and 0 < training.epochs < 1
+    assert planned == [10]
+    assert capsys.readouterr().err == ""
 
 
 class Trainings:
@@ -37,7 +95,7 @@ class Trainings:
         return train
 
 
-def test_rows_hold_settings_and_figures(tmp_path, capsys):
+def test_rows_hold_settings_and_metrics(tmp_path, capsys):
     rows = Trainings().each(tmp_path / "rows.csv")
     assert rows == [
         {"seed": "1", "epochs": "1", "auc": "0.61", "own": "1"},
@@ -75,46 +133,18 @@ def test_values_and_their_mean():
     assert mean_and_deviation(values(rows, "auc", path="b"), digits=1) == "9.0"
 
 
-def test_begin(mind_folder, monkeypatch, tmp_path):
-    given = [
-        "--data",
-        str(mind_folder),
-        "--seeds",
-        "3",
-        "1",
-        "3",
-        "--output",
-        str(tmp_path / "new.csv"),
+def test_tables_of_means():
+    rows = [
+        {"path": path, "auc": auc, "rows_seen": seen}
+        for path, auc, seen in [("a", "0.5", "9"), ("b", "0.25", "1"), ("a", "0.75", "7")]
     ]
-    monkeypatch.setattr(sys, "argv", ["script", *given])
-    args, catalog, parts = begin(parser("What it does."), "own")
-    assert args.seeds == [3, 1]
-    assert parts.names == {"train": "train", "stopping": None, "report": "test"}
-    assert len(parts.report) == 40
-    assert (parts.report.candidate_values > 1).all()  # the catalogue has the articles of all splits
-    assert parts.report.candidate_values.max() < len(catalog)
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--epochs", "0"], "--epochs: 0 is below 1"),
-        (["--seeds", "-1"], "-1"),
-        (["--data", "mind/tiny"], "there is no data set mind/tiny"),
-        (["--data", "mind/tiny", "--output", "{other}"], "something else than results"),
-    ],
-)
-def test_bad_options(tmp_path, monkeypatch, capsys, options, expected):
-    # Of another comparison: AUCs, but not the figure of this one.
-    other = tmp_path / "other.csv"
-    other.write_text("recipe,auc\nours,0.6\n")
-    monkeypatch.setattr(
-        sys, "argv", ["script", *(option.format(other=other) for option in options)]
-    )
-    script = parser("What it does.")
-    script.add_argument("--epochs", type=at_least_one, default=1)
-    with pytest.raises(SystemExit) as stopped:
-        begin(script, "own")
-    assert stopped.value.code == 2
-    assert expected in capsys.readouterr().err.splitlines()[-1]
-    assert other.read_text() == "recipe,auc\nours,0.6\n"
+    assert means(rows, "path", ["a", "b"], {"rows_seen": 1, "auc": 2}) == [
+        ["8.0 ± 1.4", "0.62 ± 0.18"],
+        ["1.0", "0.25"],
+    ]
+    columns = {"b": "second", "a": "first"}
+    table = means_table(rows, "path", columns, ["auc", "rows_seen"], {"rows_seen": "rows"})
+    headers, _, *lines = (line.split(maxsplit=2) for line in table.splitlines())
+    assert headers == ["second", "first"]
+    assert lines == [["AUC", "0.2500", "0.6250 ± 0.1768"], ["rows", "1.0000", "8.0000 ± 1.4142"]]
+    assert metric_titles(["auc_new_users", "rows_seen"]) == ["AUC new users", "rows seen"]

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import pytest
+import tensorflow as tf
 
+from tfrs_npa.config import PRESETS
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.settings import SearchSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +17,7 @@ def script(make_script):
 
 @pytest.fixture
 def ended(mind_folder, tmp_path):
-    """A search that has ended, as far as the script looks at it."""
+    """A search that has ended, with the files that the script reads."""
     folder = SearchFolder.create(tmp_path / "search", SearchSettings(str(mind_folder), epochs=1))
     config = "{num_filters: 4, word_embedding_dim: 4, attention_dim: 4, learning_rate: 0.01}"
     (folder.path / "config.yaml").write_text(config)
@@ -21,7 +25,17 @@ def ended(mind_folder, tmp_path):
 
 
 @pytest.fixture
-def retrain(script, ended, monkeypatch, tmp_path):
+def quick():
+    """Saves the tracing, and makes preset "small" smaller still."""
+    tf.config.run_functions_eagerly(True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS["small"], "num_filters", 8)
+        yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def retrain(script, ended, quick, monkeypatch, tmp_path):
     """Runs the script in this process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     main = script.names()["main"]
@@ -37,7 +51,7 @@ def test_both_are_trained_with_each_seed(script, retrain, ended, capsys):
     retrain("--seeds", "5")
     shown, _ = capsys.readouterr()
     small, found = script.read(ended / "retrained.csv")
-    assert (small["configuration"], small["num_filters"]) == ("small", "128")
+    assert (small["configuration"], small["num_filters"]) == ("small", "8")
     assert (found["configuration"], found["num_filters"]) == ("found", "4")
     for row in (small, found):
         assert (row["seed"], row["epochs"]) == ("5", "1")
@@ -54,10 +68,10 @@ def test_both_are_trained_with_each_seed(script, retrain, ended, capsys):
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "search.yaml"])
-def test_not_a_search_that_has_ended(retrain, ended, missing, capsys):
+def test_a_search_that_has_not_ended(retrain, ended, missing, capsys):
     (ended / missing).unlink()
     with pytest.raises(SystemExit) as refused:
         retrain()
     assert refused.value.code == 2
-    expected = {"config.yaml": "not come to its end", "search.yaml": "not the folder of a search"}
+    expected = {"config.yaml": "has not ended", "search.yaml": "not the folder of a search"}
     assert expected[missing] in capsys.readouterr().err

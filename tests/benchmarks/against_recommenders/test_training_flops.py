@@ -1,7 +1,4 @@
-"""The formulas, beside a model in NumPy that counts each of its products."""
-
-import importlib
-import pathlib
+"""The formulas, against a model in NumPy that counts each of its products."""
 
 import numpy as np
 import pytest
@@ -10,9 +7,8 @@ from tfrs_npa import NPAConfig
 
 
 @pytest.fixture
-def training_flops(monkeypatch):
-    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[2] / "benchmarks")
-    return importlib.import_module("training_flops")
+def training_flops(benchmark):
+    return benchmark("against_recommenders.training_flops")
 
 
 class CountingModel:

@@ -1,6 +1,4 @@
-import importlib
 import os
-import pathlib
 import sys
 
 import pytest
@@ -18,9 +16,8 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def environment(monkeypatch):
-    monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[2] / "benchmarks")
-    return importlib.import_module("recommenders_environment")
+def environment(benchmark):
+    return benchmark("against_recommenders.recommenders_environment")
 
 
 @pytest.fixture

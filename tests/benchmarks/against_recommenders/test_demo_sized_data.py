@@ -1,5 +1,3 @@
-import importlib
-import pathlib
 import pickle
 
 import numpy as np
@@ -7,15 +5,12 @@ import pytest
 import yaml
 
 import tfrs_npa
-from tfrs_npa.data.loading import load_mind
 from tfrs_npa.datasets.mind import read_behaviors, read_news
 
 
 @pytest.fixture(scope="module")
-def demo_sized_data():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(pathlib.Path(__file__).parents[2] / "benchmarks")
-        yield importlib.import_module("demo_sized_data")
+def demo_sized_data(benchmark):
+    return benchmark("against_recommenders.demo_sized_data")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +45,7 @@ def test_splits(folder, size):
     assert scored == valid[: len(scored)]
     lengths = [len(row["candidates"]["news_id"]) for row in scored]
     assert sum(lengths) >= size.scored_candidates > sum(lengths[:-1])
-    assert load_mind(folder).news["train"].cardinality() > 0
+    assert tfrs_npa.load_mind(folder).news["train"].cardinality() > 0
 
 
 def test_titles_agree_between_splits_and_use_many_words(folder):
@@ -73,9 +68,9 @@ def test_rows_of_their_tables(folder, size):
     embedding = np.load(folder / "embedding.npy")
     assert embedding.shape == (size.words + 1, 300) and embedding.dtype == np.float32
     assert sorted(words.values()) == list(range(1, size.words + 1))
-    # Their user table has len(users) rows, and the largest number has to be in it.
+    # Their user table has len(users) rows, and the largest index has to be in it.
     assert sorted(users.values()) == list(range(len(users)))
-    index = tfrs_npa.UserIndex().adapt(load_mind(folder).behaviors["train"])
+    index = tfrs_npa.UserIndex().adapt(tfrs_npa.load_mind(folder).behaviors["train"])
     assert [users[user_id] for user_id in index.ids[1:]] == list(range(1, len(index)))
 
 

@@ -1,20 +1,17 @@
+"""The comparison, with a worker in place of Microsoft Recommenders, and its results."""
+
 import argparse
-import contextlib
 import functools
-import importlib
 import json
-import pathlib
 import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from tabulate import tabulate
 
 # tf.data keeps its functions whatever `eager_functions` says, and warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = {
     "data": {"his_size": 5, "word_emb_dim": 8, "npratio": 2},
     "model": {"user_emb_dim": 4, "filter_num": 8, "attention_hidden_dim": 4},
@@ -22,11 +19,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def modules():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        names = "against_recommenders comparison comparison_tables demo_sized_data machine".split()
-        yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+def modules(benchmark):
+    names = "comparison comparison_tables demo_sized_data matrix_product".split()
+    return types.SimpleNamespace(
+        **{name: benchmark(f"against_recommenders.{name}") for name in names}
+    )
 
 
 class FakeRecommenders:
@@ -51,15 +48,15 @@ class FakeRecommenders:
 
 
 @pytest.fixture(scope="module")
-def measured(modules, tmp_path_factory):
-    """A comparison with a worker that does nothing, on small data, and what it was asked."""
+def measured(modules, tmp_path_factory, eager_functions):
+    """A comparison on small data, and the commands that the worker got."""
     folder, log = tmp_path_factory.mktemp("data"), []
-    small_product = functools.partial(modules.machine.MatrixProduct, size=100)
+    small_product = functools.partial(modules.matrix_product.MatrixProduct, size=100)
     args = argparse.Namespace(
-        rounds=2, seconds=0.01, title_lengths=[10], batch_sizes=[4], evaluation_batch_size=8
+        rounds=2, seconds=0.01, title_lengths=[10], batch_sizes=[4], evaluation_batch_size=20
     )
-    with pytest.MonkeyPatch.context() as patch, eager_functions():
-        patch.setattr(modules.machine, "MatrixProduct", small_product)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modules.matrix_product, "MatrixProduct", small_product)
         for section, values in SMALL.items():
             for key, value in values.items():
                 patch.setitem(modules.demo_sized_data.NPA_YAML[section], key, value)
@@ -68,16 +65,6 @@ def measured(modules, tmp_path_factory):
         data = modules.comparison.Data(folder)
         fake = FakeRecommenders(folder, int(data.scored.candidate_splits[-1]), log)
         yield modules.comparison.compare(folder, {10: fake}, args), log
-
-
-@contextlib.contextmanager
-def eager_functions():
-    """Spares the tracing, which takes longer than everything else on small data."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 def test_systems_are_measured_in_turn(modules, measured):
@@ -126,11 +113,11 @@ def test_scores_are_probabilities_in_file_order(modules, measured):
     assert set(metrics) >= set(modules.comparison_tables.METRICS.values())
 
 
-def test_tables_and_json(modules, measured):
+def test_results(modules, measured, benchmark, tmp_path):
     comparison, _ = measured
-    environment = modules.machine.describe()
-    result = modules.comparison_tables.describe(comparison, environment, 256)
-    assert json.loads(json.dumps(result)) == result
+    described = modules.comparison_tables.describe(comparison, 256)
+    benchmark("results_file").write(tmp_path / "results.json", **described)
+    result = json.loads((tmp_path / "results.json").read_text())
     training, evaluation, scores, peak = result["tables"]
     ours = comparison.case("training", modules.comparison.PRESET, 10, 4)
     assert training["rows"][0][:4] == ["10", "4", "50", f"{ours.rate:,.0f}"]
@@ -144,22 +131,23 @@ def test_tables_and_json(modules, measured):
     for table in result["tables"]:
         assert {len(row) for row in table["rows"]} == {len(table["headers"])}
         assert tabulate(table["rows"], table["headers"])
-    ratio = next(r for r in result["figures"] if r["name"].startswith("training"))
-    assert ratio["value"] == pytest.approx(ours.rate / 50) and ratio["aim"] is None
-    assert result["figures"][0]["aim"] == 200
-    figures = {figure["name"]: figure for figure in result["figures"]}
+    measurements = {measurement["name"]: measurement for measurement in result["measurements"]}
+    ratio = next(m for name, m in measurements.items() if name.startswith("training"))
+    assert ratio["value"] == pytest.approx(ours.rate / 50) and "target" not in ratio
+    assert result["measurements"][0]["target"] == 200
     cells = [
-        [f"{f['value']:.2f}" for name, f in figures.items() if "first call" in name],
-        [f"{f['value']:.1e}" for name, f in figures.items() if "largest difference" in name],
-        [f"{f['value']:.0%}" for name, f in figures.items() if "share of the peak" in name],
+        [f"{m['value']:.2f}" for name, m in measurements.items() if "first call" in name],
+        [f"{m['value']:.1e}" for name, m in measurements.items() if "largest difference" in name],
+        [f"{m['value']:.0%}" for name, m in measurements.items() if "share of the peak" in name],
     ]
     assert cells[0] == [row[-1] for row in evaluation["rows"]]
     assert cells[1] == [dict(scores["rows"])["largest absolute difference"]]
     assert cells[2] == [row[-1] for row in peak["rows"] if row[2] == "ours, recipe"]
-    assert figures["scores, largest difference from Recommenders' (preset)"]["at_most"] == 1e-5
-    compared = [name for name, figure in figures.items() if figure.get("compared")]
-    assert compared == [name for name in figures if "times Recommenders" in name]
-    assert result["environment"]["cores"] >= 1 and result["environment"]["cpu"]
+    difference = measurements["scores, largest difference from Recommenders' (preset)"]
+    assert difference["at_most"] == 1e-5
+    compared = [name for name, measurement in measurements.items() if measurement.get("compared")]
+    assert compared == [name for name in measurements if "times Recommenders" in name]
+    assert result["environment"]["recommenders"]["recommenders"] == "1.2.1"
     assert all(len(case["rates"]) == 2 for case in result["cases"])
 
 
@@ -177,24 +165,3 @@ def test_warm_up_chooses_steps_for_the_time(modules):
     assert case.steps == 30
     case.warm_up(seconds=0.001)
     assert case.steps == 1
-
-
-def test_arguments(modules, capsys):
-    parse = modules.against_recommenders.parse_arguments
-    usual, quick = parse([]), parse(["--quick", "--rounds", "1"])
-    assert (usual.rounds, usual.batch_sizes, usual.title_lengths) == (5, [32, 256], [10, 30])
-    assert usual.json.parts[-2:] == ("results", "against_recommenders.json")
-    assert (quick.rounds, quick.batch_sizes, quick.title_lengths, quick.json) == (
-        1,
-        [32],
-        [10],
-        None,
-    )
-    with pytest.raises(SystemExit):
-        parse(["--rounds", "0"])
-    assert "--rounds has to be at least 1" in capsys.readouterr().err
-
-
-def test_matrix_product_counts_operations(modules):
-    seconds, giga = modules.machine.MatrixProduct(size=100).run(3)
-    assert seconds > 0 and giga == pytest.approx(3 * 2 * 100**3 / 1e9)
