@@ -12,6 +12,11 @@ import tensorflow_datasets as tfds
 import tfrs_npa
 from tfrs_npa.datasets.mind import synthetic
 
+pytestmark = [
+    pytest.mark.usefixtures("eager_functions"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
+
 ROOT = pathlib.Path(__file__).parents[1]
 # Each page continues the snippets of those before it.
 PAGES = ("README.md", "docs/searching.md", "docs/serving.md")

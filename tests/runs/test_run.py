@@ -13,6 +13,11 @@ from tfrs_npa.optimizers import default_optimizer
 from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.settings import TrainingSettings
 
+pytestmark = [
+    pytest.mark.usefixtures("eager_functions"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
+
 CONFIG = NPAConfig(
     word_embedding_dim=4, user_embedding_dim=3, num_filters=5, attention_dim=3, title_length=4
 )

@@ -14,6 +14,11 @@ from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
+pytestmark = [
+    pytest.mark.usefixtures("eager_functions"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
+
 CONFIG = NPAConfig(
     word_embedding_dim=4,
     user_embedding_dim=3,
