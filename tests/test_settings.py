@@ -4,27 +4,44 @@ import re
 
 import pytest
 
-from tfrs_npa.settings import DataSettings
+from tfrs_npa.settings import DataSettings, SearchSettings, TrainingSettings
+
+WORD_LIST = "word vectors in an .npy file need a word list, and a word list needs such a file"
+
+
+@pytest.mark.parametrize("settings", [DataSettings, TrainingSettings, SearchSettings])
+@pytest.mark.parametrize(
+    "given",
+    [{"word_vectors": "v.npy"}, {"word_vectors": "v.txt", "word_list": "w"}, {"word_list": "w"}],
+)
+def test_word_lists_are_of_arrays(settings, given):
+    with pytest.raises(ValueError, match=re.escape(WORD_LIST)):
+        settings("mind/small", **given)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("settings", "given", "expected"),
     [
-        ({"holdout": "first-day"}, "holdout is 'first-day'; it is one of auto, last-day, none"),
-        ({"word_vectors": "v.npy"}, "a word list goes with word vectors"),
-        ({"word_vectors": "v.txt", "word_list": "w.txt"}, "a word list goes with word vectors"),
-        ({"word_list": "w.txt"}, "a word list goes with word vectors"),
+        (DataSettings, {"holdout": "first-day"}, "one of auto, last-day, none"),
+        (TrainingSettings, {"holdout": "first-day"}, "one of auto, last-day, none"),
+        (TrainingSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),
+        (TrainingSettings, {"patience": 0}, "patience is 0; it has to be at least 1"),
+        (SearchSettings, {"holdout": "none"}, "'none'; it has to be one of auto, last-day"),
+        (SearchSettings, {"tuner": "genetic"}, "one of hyperband, random, bayesian, grid"),
+        (SearchSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),
+        (SearchSettings, {"max_trials": 0}, "max_trials is 0; it has to be at least 1"),
+        (SearchSettings, {"seed": -1}, "seed is -1; it has to be at least 0"),
     ],
 )
-def test_bad_settings(given, expected):
-    with pytest.raises(ValueError, match=re.escape(expected)):
-        DataSettings("mind/small", **given)
+def test_bad_values(settings, given, expected):
+    with pytest.raises(ValueError, match=f"{re.escape(expected)}$"):
+        settings("mind/small", **given)
 
 
 @pytest.mark.parametrize(
     "given",
     [{}, {"holdout": "none", "word_vectors": "v.txt"}, {"word_vectors": "v.npy", "word_list": "w"}],
 )
-def test_good_settings(given):
+def test_good_values(given):
     settings = DataSettings("mind/small", **given)
     assert all(getattr(settings, name) == value for name, value in given.items())

@@ -1,4 +1,4 @@
-"""`tfrs-npa export`, and what it says how to go on."""
+"""`tfrs-npa export`, and the commands that it prints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 
 import numpy as np
 import pytest
-import tfrs_npa.commands.export
-from tfrs_npa_cli import main
 
 import tfrs_npa
 from tfrs_npa.runs.run import Run
@@ -31,11 +29,12 @@ def run(tmp_path_factory):
     return path
 
 
-def export(*arguments):
-    return main(["export", *map(str, arguments)])
+@pytest.fixture
+def export(in_process):
+    return lambda *arguments: in_process("export", *arguments)
 
 
-def test_export_and_ask(run, tmp_path, capsys):
+def test_export_and_ask(run, tmp_path, export, capsys):
     """Runs what it prints."""
     folder = tmp_path / "served models" / "npa"
     assert export("--run", run, "--to", folder, "--version", 7) == 0
@@ -60,7 +59,7 @@ def test_export_and_ask(run, tmp_path, capsys):
     assert found == pytest.approx(scores[order], abs=1e-5)
 
 
-def test_added_articles(run, mind_folder, tmp_path, capsys, monkeypatch):
+def test_added_articles(run, mind_folder, tmp_path, export, capsys, monkeypatch):
     models = []
 
     def note(model, folder, version, dtype):
@@ -68,7 +67,7 @@ def test_added_articles(run, mind_folder, tmp_path, capsys, monkeypatch):
         assert (version, dtype) == (None, "bfloat16")
         return pathlib.Path(folder, "1")
 
-    monkeypatch.setattr(tfrs_npa.commands.export, "export", note)
+    monkeypatch.setattr("tfrs_npa.serving.export.export", note)
     options = ["--data", mind_folder, "--no-cache", "--dtype", "bfloat16"]
     assert export("--run", run, "--to", tmp_path, *options) == 0
     (model,) = models
@@ -83,35 +82,19 @@ def test_added_articles(run, mind_folder, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"--version": 0}, "the version is 0"),
+        ({"--version": 0}, "--version is 0"),
         ({"--run": "nowhere"}, "nowhere does not exist"),
         ({"--data": "no/such/folder"}, "no/such/folder"),
     ],
 )
-def test_wrong_input(changes, message, run, tmp_path, capsys):
+def test_wrong_input(changes, message, run, tmp_path, export, capsys):
     options = {"--run": run, "--to": tmp_path / "new"} | changes
     assert export(*[word for option in options.items() for word in option]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
-def test_a_version_that_exists(run, tmp_path, capsys):
+def test_a_version_that_exists(run, tmp_path, export, capsys):
     (tmp_path / "1").mkdir()
     assert export("--run", run, "--to", tmp_path, "--version", 1) == 2
     assert "exists already" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [["--to", "x"], ["--run", "x"], ["--dtype", "int8"]])
-def test_wrong_options(arguments, capsys):
-    with pytest.raises(SystemExit) as raised:
-        export(*arguments)
-    assert raised.value.code == 2
-
-
-def test_help_has_examples(capsys):
-    with pytest.raises(SystemExit) as raised:
-        export("--help")
-    assert raised.value.code == 0
-    shown = capsys.readouterr().out
-    assert "tfrs-npa export --run runs/demo --to exports/npa" in shown
-    assert "serving_default" in shown

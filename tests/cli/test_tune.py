@@ -1,44 +1,32 @@
-"""`tfrs-npa tune`; as processes where what is tested is the process."""
+"""`tfrs-npa tune`; as processes where the process is what is tested."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import pathlib
+import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams import metadata
-from tfrs_npa_cli import main
 
 import tfrs_npa
-from tfrs_npa.data.loading import load_mind
+from tfrs_npa.data.splits import load_splits
 from tfrs_npa.runs.run import Run
+from tfrs_npa.search.folder import SearchFolder
+from tfrs_npa.settings import TUNERS
 
-ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 FIXED = {
     "word_embedding_dim": 8,
     "user_embedding_dim": 4,
     "attention_dim": 4,
     "history_length": 10,
     "learning_rate": 0.01,
+    "batch_size": 128,
 }
 SPACE = FIXED | {"num_filters": [4, 8, 16], "dropout": {"min": 0.0, "max": 0.5}}
-OPTIONS = ["--epochs", 3, "--max-trials", 4, "--seed", 3]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory):
-    """Keeps the user's own cache out of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,36 +35,23 @@ def space_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def searched(mind_folder, space_file, tmp_path_factory):
-    """The folder of a search, and what its process wrote to the two streams."""
+def options(mind_folder, space_file):
+    """The options of a search of four trials, the last of which continues another."""
+    options = ["--data", mind_folder, "--space", space_file, "--epochs", 3, "--max-trials", 4]
+    return ["tune", *options, "--seed", 3]
+
+
+@pytest.fixture(scope="module")
+def searched(options, finish, run_eagerly, tmp_path_factory):
+    """A search that was not interrupted."""
     run = tmp_path_factory.mktemp("runs") / "search"
-    process = command("--data", mind_folder, "--space", space_file, *OPTIONS, "--run", run)
-    shown, messages = process.communicate(timeout=240)
-    assert process.returncode == 0, messages
-    return run, shown, messages
+    with run_eagerly():
+        return finish(run, *options, "--run", run)
 
 
 def write_space(path, fields):
     path.write_text(yaml.safe_dump({"preset": "small", "others": "pinned", "space": fields}))
     return path
-
-
-def command(*arguments, program=("-m", "tfrs_npa_cli", "tune")):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    return subprocess.Popen(
-        [sys.executable, *map(str, [*program, *arguments])],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Of a job in the background it is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def in_process(*arguments):
-    return main(["tune", *(str(argument) for argument in arguments)])
 
 
 def rows(run):
@@ -103,15 +78,15 @@ def sessions(run):
     return found
 
 
-def test_what_a_search_leaves_behind(searched):
-    run, shown, messages = searched
+def test_what_a_search_holds_and_prints(searched):
+    run, output, messages = searched
     trials = rows(run)
     assert [row["status"] for row in trials] == ["completed"] * 4
     assert [(row["first_epoch"], row["epochs"]) for row in trials] == [("1", "1")] * 3 + [
         ("2", "3")
     ]
     best = max(trials, key=lambda row: float(row["val_auc"]))
-    # The last goes on with the best of the three before it.
+    # The last continues the best of the three before it.
     parent = max(trials[:3], key=lambda row: float(row["val_auc"]))
     assert {trials[3][name] == parent[name] for name in ("num_filters", "dropout")} == {True}
 
@@ -130,10 +105,10 @@ def test_what_a_search_leaves_behind(searched):
         assert (run / picture).read_bytes().startswith(b"\x89PNG")
     assert not [path for path in run.rglob("*.tmp")]
 
-    table = shown.splitlines()
+    table = output.splitlines()
     assert table[0].split() == ["trial", "val_auc", "best_epoch", "num_filters", "dropout"]
     assert table[2].split()[:2] == [best["trial"], f"{float(best['val_auc']):.4g}"]
-    assert "split test: 40 impressions" in shown and f"--config {run / 'config.yaml'}" in shown
+    assert "split test: 40 impressions" in output and f"--config {run / 'config.yaml'}" in output
     # Training rows, word vectors and a line for each trial; nothing of KerasTuner's.
     lines = [line for line in messages.splitlines() if line]
     starts = ["245 training rows", "making word vectors", "4 trials are planned"]
@@ -144,33 +119,26 @@ def test_what_a_search_leaves_behind(searched):
     assert all(map(str.startswith, lines, starts)), messages
 
 
-def test_the_winner_is_what_was_measured(searched, mind_folder):
-    """Its checkpoint, loaded without the search, gives the figures of results.json."""
-    run, _, _ = searched
-    results = json.loads((run / "results.json").read_text())
-    data = load_mind(mind_folder)
-    catalog = tfrs_npa.NewsCatalog().adapt(data.titles("train"))
-    for split in ("train", "validation", "test"):
-        catalog.extend(data.titles(split))
-    users = data.users("train")
-    config = tfrs_npa.NPAConfig.from_yaml(run / "config.yaml")
-    model = tfrs_npa.NPA(config, catalog, users)
-    checkpoint = run / "trials" / f"trial_{results['best']['trial']}" / "checkpoint"
-    model.load_weights(checkpoint).expect_partial()
+def test_the_winner_is_what_was_measured(searched, untraced):
+    """Its checkpoint, loaded without the search, has the metrics of results.json."""
+    results = json.loads((searched.folder / "results.json").read_text())
+    catalog, splits = load_splits(SearchFolder(searched.folder).settings)
+    config = tfrs_npa.NPAConfig.from_yaml(searched.folder / "config.yaml")
+    model = tfrs_npa.NPA(config, catalog, splits.users)
+    trial = searched.folder / "trials" / f"trial_{results['best']['trial']}"
+    model.load_weights(trial / "checkpoint").expect_partial()
     model.compile(optimizer=tfrs_npa.default_optimizer(config))
-    for split, expected in (
-        ("test", results["metrics"]["npa"]["auc"]),
-        ("validation", results["objective"]["value"]),
+    for impressions, expected in (
+        (splits.test, results["metrics"]["npa"]["auc"]),
+        (splits.validation, results["objective"]["value"]),
     ):
-        impressions = data.impressions(split, catalog, users)
-        batches = tfrs_npa.impression_batches(impressions, catalog, users, config)
-        assert model.evaluate(batches, verbose=0, return_dict=True)["auc"] == pytest.approx(
-            expected, abs=1e-6
-        )
+        batches = tfrs_npa.impression_batches(impressions, catalog, splits.users, config)
+        metrics = model.evaluate(batches, verbose=0, return_dict=True)
+        assert metrics["auc"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_tensorboard_shows_the_hyperparameters(searched):
-    run, _, _ = searched
+    run = searched.folder
     found = sessions(run)
     assert sorted(found) == sorted(row["trial"] for row in rows(run))
     for row in rows(run):
@@ -180,69 +148,66 @@ def test_tensorboard_shows_the_hyperparameters(searched):
         assert found[row["trial"]]["ends"] == 1
 
 
-def test_train_takes_the_configuration(searched, mind_folder, tmp_path):
-    run, _, _ = searched
-    options = ["--data", mind_folder, "--epochs", 1, "--config", run / "config.yaml"]
-    assert main(["train", *map(str, options), "--run", str(tmp_path / "run")]) == 0
-    assert Run(tmp_path / "run").config == tfrs_npa.NPAConfig.from_yaml(run / "config.yaml")
+def test_train_takes_the_configuration(searched, mind_folder, tmp_path, in_process, untraced):
+    config = searched.folder / "config.yaml"
+    options = ["--data", mind_folder, "--epochs", 1, "--config", config, "--run", tmp_path / "run"]
+    assert in_process("train", *options) == 0
+    assert Run(tmp_path / "run").config == tfrs_npa.NPAConfig.from_yaml(config)
 
 
 def test_interrupted_killed_and_resumed_equals_uninterrupted(
-    searched, mind_folder, space_file, tmp_path
+    searched, options, tmp_path, end_in_epoch, in_process, untraced
 ):
     run = tmp_path / "search"
-    process = command(
-        *("--data", mind_folder, "--space", space_file, *OPTIONS, "--run", run),
-        program=(ROOT / "tuning" / "search.py",),
-    )
-    wait_until(process, lambda: in_the_middle(run, "1"))
-    process.send_signal(signal.SIGINT)
-    shown, messages = process.communicate(timeout=60)
-    assert process.returncode == 130 and not shown
-    assert f"interrupted; `tfrs-npa tune --run {run} --resume` goes on" in messages
-    assert "Traceback" not in messages
+    # In the second trial.
+    start = [*options, "--run", run]
+    code, output, messages = end_in_epoch(2, signal.SIGINT, *start, untraced=True)
+    assert code == 130 and not output
+    hint = f"tfrs-npa: interrupted; `tfrs-npa tune --run {run} --resume` resumes the search"
+    assert messages.splitlines()[-1] == hint and "Traceback" not in messages
 
-    process = command("--run", run, "--resume")
-    wait_until(process, lambda: in_the_middle(run, "3"))
-    process.send_signal(signal.SIGKILL)
-    _, messages = process.communicate()
-    assert "going on: 1 trials have ended, 1 were cut off" in messages
+    # In the second epoch of the trial that continues another.
+    resume = ["tune", "--run", run, "--resume"]
+    code, _, messages = end_in_epoch(4, signal.SIGKILL, *resume, untraced=True)
+    assert code == -signal.SIGKILL
+    assert "resuming: 1 trials have ended, 1 were interrupted" in messages
     assert not (run / "results.json").exists()
 
-    assert in_process("--run", run, "--resume") == 0
-    whole = searched[0]
+    assert in_process(*resume) == 0
+    whole = searched.folder
     assert rows(run) == rows(whole)
     resumed, uninterrupted = (json.loads((p / "results.json").read_text()) for p in (run, whole))
     for results in (resumed, uninterrupted):
         del results["seconds"]
     assert resumed == uninterrupted
-    # Of an attempt that was cut off nothing is left.
+    # Nothing is left of an attempt that was interrupted.
     assert [len(trial["starts"]) for trial in sessions(run).values()] == [1] * 4
 
-
-def in_the_middle(run, trial):
-    """Whether a trial has begun to train, and not ended."""
-    return (
-        any((run / "tensorboard" / trial).rglob("events.*"))
-        and not (run / "trials" / f"trial_{trial}" / "run.json").exists()
-    )
+    # All files of a search with such a history are known to be its own.
+    assert in_process(*options, "--max-trials", 1, "--run", run, "--overwrite") == 0
+    assert [row["trial"] for row in rows(run)] == ["0"]
 
 
-def wait_until(process, condition):
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
+def test_a_process_prints_no_log_of_tensorflow(options, searched, tmp_path, process):
+    """Nor that each trial traces a model, of which TensorFlow warns at the fifth."""
+    run = tmp_path / "search"
+    code, output, messages = process(*options, "--run", run, TF_CPP_MIN_LOG_LEVEL="3")
+    assert code == 0 and "retracing" not in messages
+    lines, expected = messages.splitlines(), searched.messages.splitlines()
+    assert [line.split(":")[0] for line in lines] == [line.split(":")[0] for line in expected]
+    assert output.splitlines()[0] == searched.output.splitlines()[0]
 
 
-def test_failed_trials_are_counted_and_shown(mind_folder, tmp_path, capsys):
+def test_failed_trials_are_counted_and_shown(
+    mind_folder, tmp_path, in_process, untraced, capsys
+):
     fields = FIXED | {"num_filters": 4, "user_initializer": ["uniform", "nothing_known"]}
     space = write_space(tmp_path / "space.yaml", fields)
     run = tmp_path / "search"
-    options = ["--data", mind_folder, "--space", space, "--tuner", "grid", "--epochs", 1]
+    options = ["tune", "--data", mind_folder, "--space", space, "--tuner", "grid", "--epochs", 1]
     assert in_process(*options, "--run", run) == 0
-    shown, messages = capsys.readouterr()
-    assert "1 trials completed, 1 failed" in shown
+    output, messages = capsys.readouterr()
+    assert "1 trials completed, 1 failed" in output
     assert "trial 0001 (2) failed: ValueError: Unknown initializer: 'nothing_known'" in messages
     good, bad = rows(run)
     assert (good["status"], good["reason"]) == ("completed", "")
@@ -250,17 +215,17 @@ def test_failed_trials_are_counted_and_shown(mind_folder, tmp_path, capsys):
     assert bad["reason"].startswith("ValueError: Unknown initializer: 'nothing_known'")
     failure = (run / "trials" / "trial_0001" / "failure.txt").read_text()
     assert failure.startswith("Traceback") and bad["reason"] in failure
+    # It is a file of the search, which may be overwritten.
+    SearchFolder.check_free(run, overwrite=True)
 
 
-def test_a_search_without_a_completed_trial_fails(mind_folder, tmp_path, capsys):
+def test_a_search_without_a_completed_trial_fails(mind_folder, tmp_path, in_process, capsys):
     unknown = [f"unknown_{number}" for number in range(9)]
     fields = FIXED | {"num_filters": 4, "user_initializer": ["uniform", *unknown]}
     space = write_space(tmp_path / "space.yaml", fields)
     run = tmp_path / "search"
-    options = ["--data", mind_folder, "--space", space, "--tuner", "random", "--epochs", 1]
-    with pytest.raises(SystemExit) as failed:
-        in_process(*options, "--run", run)
-    assert failed.value.code == 1
+    options = ["tune", "--data", mind_folder, "--space", space, "--tuner", "random", "--epochs", 1]
+    assert in_process(*options, "--run", run) == 1
     messages = capsys.readouterr().err
     assert "3 trials in a row failed" in messages
     error = messages.splitlines()[-1]
@@ -279,33 +244,99 @@ def test_a_search_without_a_completed_trial_fails(mind_folder, tmp_path, capsys)
         (["--resume"], "does not exist; `tfrs-npa tune --run"),
     ],
 )
-def test_bad_options(tmp_path, capsys, options, expected):
-    assert in_process(*options, "--run", tmp_path / "search") == 2
+def test_bad_options(tmp_path, in_process, capsys, options, expected):
+    assert in_process("tune", *options, "--run", tmp_path / "search") == 2
     error = capsys.readouterr().err
     assert error.startswith("tfrs-npa: error: ") and expected in error
 
 
-def test_without_anything_to_measure_on(tmp_path, capsys):
-    with pytest.raises(SystemExit) as refused:
-        in_process("--data", "mind/demo", "--holdout", "none", "--run", tmp_path / "search")
-    assert refused.value.code == 2 and "'none'" in capsys.readouterr().err
-
-
-def test_a_search_is_neither_lost_nor_changed(searched, space_file, tmp_path, capsys):
-    run, _, _ = searched
-    before = rows(run)
-    assert in_process("--data", "mind/demo", "--run", run) == 2
-    assert "use --resume, --overwrite" in capsys.readouterr().err
+def test_a_search_is_neither_lost_nor_changed(
+    searched, options, tmp_path, in_process, snapshot, capsys
+):
+    run = searched.folder
+    before = snapshot(run)
+    assert in_process(*options, "--run", run) == 2
+    assert "holds a search already; use --resume, --overwrite" in capsys.readouterr().err
     other = write_space(tmp_path / "other.yaml", FIXED)
-    assert in_process("--run", run, "--resume", "--epochs", 4, "--space", other) == 2
+    resume = ["tune", "--run", run, "--resume"]
+    assert in_process(*resume, "--epochs", 4, "--space", other) == 2
     error = capsys.readouterr().err
-    assert "was begun with epochs 3, not 4, another space than" in error
-    assert rows(run) == before
+    assert f"was started with epochs 3, not 4, another space than {other}; --resume" in error
+    assert snapshot(run) == before
 
 
-def test_half_of_kerastuners_variables(searched, monkeypatch, capsys):
+def search_with(data, run, tmp_path):
+    """A copy of a search to resume with other data."""
+    copy = shutil.copytree(run, tmp_path / "search")
+    file = copy / "search.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"data": str(data)}))
+    return copy
+
+
+def test_changed_data_is_not_resumed(
+    searched, changed_data, tmp_path, in_process, snapshot, capsys
+):
+    data, difference = changed_data
+    copy = search_with(data, searched.folder, tmp_path)
+    before = snapshot(copy)
+    assert in_process("tune", "--run", copy, "--resume") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"tfrs-npa: error: {data} has changed since {copy} was started: ")
+    assert difference in error
+    assert snapshot(copy) == before
+
+
+def test_resuming_a_finished_search_evaluates_its_winner_again(
+    searched, tmp_path, in_process, untraced, capsys
+):
+    """Also without a fingerprint of its data, as in the folder of an older version."""
+    copy = shutil.copytree(searched.folder, tmp_path / "search")
+    (copy / "data.json").unlink()
+    assert in_process("tune", "--run", copy, "--resume") == 0
+    output = capsys.readouterr().out
+    assert output == searched.output.replace(str(searched.folder), str(copy))
+    assert (copy / "data.json").read_bytes() == (searched.folder / "data.json").read_bytes()
+
+
+@pytest.mark.parametrize("tuner", [tuner for tuner in TUNERS if tuner != "hyperband"])
+def test_all_files_of_a_tuner_are_known(options, tuner, tmp_path, in_process, untraced):
+    run = tmp_path / "search"
+    options = [*options, "--tuner", tuner, "--epochs", 1, "--max-trials", 1, "--run", run]
+    assert in_process(*options) == 0
+    SearchFolder.check_free(run, overwrite=True)
+
+
+def test_overwrite_replaces_a_finished_search(searched, tmp_path, in_process):
+    run = shutil.copytree(searched.folder, tmp_path / "search")
+    (run / "retrained.csv").touch()  # by tuning/retrain.py
+    (run / "trials" / "worker-1.json").touch()
+    (run / "trials" / ".0123456789ab.tmp.oracle.json").touch()  # by an interrupted write
+    options = ["tune", "--data", "mind/tiny", "--run", run, "--overwrite"]
+    assert in_process(*options) == 2  # there is no such data, but the folder has been replaced
+    assert sorted(path.name for path in run.iterdir()) == ["search.yaml", "space.yaml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["search"]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "tensorboard/notes.txt", "trials/x.csv", "link"])
+def test_overwrite_keeps_files_of_others(
+    searched, options, foreign, tmp_path, in_process, snapshot, capsys
+):
+    run = shutil.copytree(searched.folder, tmp_path / "search")
+    (tmp_path / "paper.txt").touch()
+    if foreign == "link":
+        (run / foreign).symlink_to(tmp_path / "paper.txt")
+    else:
+        (run / foreign).write_text("mine")
+    before = snapshot(tmp_path)
+    assert in_process(*options, "--run", run, "--overwrite") == 2
+    error = capsys.readouterr().err
+    assert f"{run} cannot be overwritten: {run / foreign} is not a file of a search" in error
+    assert snapshot(tmp_path) == before and (run / foreign).exists()
+
+
+def test_half_of_kerastuners_variables(searched, in_process, monkeypatch, capsys):
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.delenv("KERASTUNER_ORACLE_PORT", raising=False)
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-1")
-    assert in_process("--run", searched[0], "--resume") == 2
+    assert in_process("tune", "--run", searched.folder, "--resume") == 2
     assert "KERASTUNER_ORACLE_PORT is not set" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_what_is_there_is_not_lost(space, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="is not the folder of a search; name another"):
+        with pytest.raises(ValueError, match="is not the folder of a search; give another"):
             SearchFolder.create(tmp_path / "other", SETTINGS, space, overwrite)
     assert (tmp_path / "other" / "thesis.txt").exists()
 

@@ -8,20 +8,8 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.data.loading import load_mind
 from tfrs_npa.runs.callbacks import SameDraws
 
-BASE = tfrs_npa.NPAConfig(
-    title_length=5,
-    history_length=4,
-    word_embedding_dim=6,
-    user_embedding_dim=3,
-    num_filters=4,
-    attention_dim=3,
-    batch_size=64,
-    learning_rate=0.01,
-    dropout=0.2,
-)
 OBJECTIVE = keras_tuner.Objective("val_auc", "max")
 FIELDS = {
     "attention": ["recommenders", "paper"],
@@ -68,29 +56,6 @@ def assert_same(state, other, tolerance):
         np.testing.assert_allclose(ours, theirs, tolerance, tolerance)
 
 
-@pytest.fixture(scope="module")
-def parts(mind_folder):
-    """Catalogue, impressions to train on and to measure on, and users."""
-    data = load_mind(mind_folder)
-    catalog = tfrs_npa.NewsCatalog().adapt(data.titles("train"))
-    for split in data.news:
-        catalog.extend(data.titles(split))
-    users = data.users("train")
-    train = data.impressions("train", catalog, users).take(slice(50))
-    valid = data.impressions("validation", catalog, users).take(slice(20))
-    return catalog, train, valid, users
-
-
-@pytest.fixture
-def make(parts):
-    def make(fields, base=BASE, kind=Recorded):
-        catalog, train, valid, users = parts
-        space = tfrs_npa.SearchSpace(fields, base, others="pinned")
-        return kind(catalog, train, valid, space, users=users)
-
-    return make
-
-
 def completed(tuner):
     trials = tuner.oracle.trials.values()
     assert {trial.status for trial in trials} == {"COMPLETED"}, [t.message for t in trials]
@@ -104,7 +69,10 @@ def check_results(tuner, capsys):
     assert values.values == best.hyperparameters.values
     (model,) = tuner.get_best_models()
     assert model.config == tuner.hypermodel.space.config(values)
-    batches = tuner.hypermodel._batches(model.config, 0)[1]
+    hypermodel = tuner.hypermodel
+    batches = tfrs_npa.impression_batches(
+        hypermodel.validation, hypermodel.catalog, hypermodel.users, model.config
+    )
     # What was trained, and not what was only built.
     assert model.evaluate(batches, verbose=0, return_dict=True)["auc"] == pytest.approx(best.score)
     assert int(model.optimizer.iterations) > 0
@@ -122,7 +90,7 @@ def check_results(tuner, capsys):
     ],
 )
 def test_stock_tuners(make, tmp_path, capsys, kind, options):
-    hypermodel = make(FIELDS)
+    hypermodel = make(Recorded, FIELDS)
     tuner = kind(hypermodel, OBJECTIVE, max_trials=2, directory=tmp_path, seed=3, **options)
     board = tf.keras.callbacks.TensorBoard(tmp_path / "board")
     tuner.search(epochs=1, callbacks=[board], verbose=0)
@@ -134,23 +102,23 @@ def test_stock_tuners(make, tmp_path, capsys, kind, options):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
-def test_hyperband_continues_a_trial(make, parts, tmp_path, capsys, caplog, schedule):
-    hypermodel = make({"num_filters": [3, 4]}, BASE.replace(schedule=schedule))
+def test_hyperband_continues_a_trial(make, loaded, tmp_path, capsys, caplog, schedule):
+    hypermodel = make(Recorded, {"num_filters": [3, 4]}, schedule=schedule)
     tuner = keras_tuner.Hyperband(
         hypermodel, OBJECTIVE, max_epochs=2, factor=2, directory=tmp_path, seed=1
     )
-    # The first bracket alone: two trials of one epoch, and the better one goes on to the second.
-    tuner.oracle._current_bracket = 0
+    # The first bracket alone: two trials of one epoch, the better of which is continued.
+    tuner.oracle.max_trials = 3
     tuner.search(verbose=0)
     check_results(tuner, capsys)
     first, second, continued = hypermodel.trials
     hp = continued["hp"]
     assert (hp["tuner/initial_epoch"], hp["tuner/epochs"]) == (1, 2)
-    earlier = {"0000": first, "0001": second}[hp["tuner/trial_id"]]
+    earlier = (first, second)[int(hp["tuner/trial_id"])]
     assert continued["config"] == earlier["config"]
-    catalog, train, valid, users = parts
+    catalog, splits = loaded
     config = continued["config"]
-    batches = tfrs_npa.training_batches(train, catalog, users, config)
+    batches = tfrs_npa.training_batches(splits.train, catalog, splits.users, config)
     assert len(batches) > 1
 
     # It begins where the earlier one ended: weights, iterations and moments.
@@ -158,16 +126,18 @@ def test_hyperband_continues_a_trial(make, parts, tmp_path, capsys, caplog, sche
     assert "could not be found" not in caplog.text
 
     # And it ends as a training of two epochs does: negatives and dropout are those of the second.
-    model = tfrs_npa.NPA(config, catalog, users)
-    model.compile(optimizer=tfrs_npa.default_optimizer(config, len(batches)), run_eagerly=True)
-    draws = [SameDraws(config.seed)]
-    if schedule == "constant":
-        model.fit(batches, epochs=2, callbacks=draws, verbose=0)
-    else:
-        # The rate falls to zero within the first epoch, and then from half to zero.
-        model.fit(batches, epochs=1, callbacks=draws, verbose=0)
-        model.optimizer._learning_rate.decay_steps *= 2
-        model.fit(batches, initial_epoch=1, epochs=2, callbacks=draws, verbose=0)
+    # Its rate falls to zero within the first epoch, and then from half to zero.
+    model = tfrs_npa.NPA(config, catalog, splits.users)
+    state = {}
+    for epoch in (0, 1):
+        optimizer = tfrs_npa.default_optimizer(config, (epoch + 1) * len(batches))
+        optimizer.build(model.trainable_variables)
+        if epoch:
+            model.optimizer.save_own_variables(state)
+            optimizer.load_own_variables(state)
+        model.compile(optimizer=optimizer, run_eagerly=True)
+        draws = [SameDraws(config.seed)]
+        model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=draws, verbose=0)
     assert_same(continued["end"], state_of(model), 1e-6)
 
 
@@ -180,9 +150,9 @@ class Interrupted(Recorded):
         return super().fit(hp, model, *args, **kwargs)
 
 
-def test_a_search_that_was_interrupted_goes_on(make, tmp_path):
+def test_an_interrupted_search_is_resumed(make, tmp_path):
     def search(kind, max_trials):
-        hypermodel = make({"num_filters": [2, 3, 4, 5]}, kind=kind)
+        hypermodel = make(kind, {"num_filters": [2, 3, 4, 5]})
         tuner = keras_tuner.RandomSearch(
             hypermodel, OBJECTIVE, max_trials=max_trials, directory=tmp_path, seed=1
         )
@@ -197,7 +167,7 @@ def test_a_search_that_was_interrupted_goes_on(make, tmp_path):
     hypermodel, tuner = search(Recorded, 3)
     tuner.search(verbose=0)
     after = hypermodel.trials
-    # Three trials with one training each: the first is not repeated, the second is begun anew.
+    # Three trials with one training each: the first is not repeated, the second starts over.
     assert len(completed(tuner)) == 3 and len(after) == 2
     assert len({trial["config"] for trial in before + after}) == 3
 
@@ -207,7 +177,7 @@ def test_a_search_that_was_interrupted_goes_on(make, tmp_path):
     assert len(completed(tuner)) == 3
 
 
-def test_a_trial_that_fails_says_why_and_the_others_go_on(make, tmp_path):
+def test_a_trial_that_fails_says_why_and_the_others_run(make, tmp_path):
     class Failing(Recorded):
         def build(self, hp):
             model = super().build(hp)
@@ -215,7 +185,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(make, tmp_path):
                 raise MemoryError("three filters are too many")
             return model
 
-    hypermodel = make({"num_filters": [2, 3]}, kind=Failing)
+    hypermodel = make(Failing, {"num_filters": [2, 3]})
     hypermodel.searching = False
     tuner = keras_tuner.GridSearch(hypermodel, OBJECTIVE, directory=tmp_path)
     hypermodel.searching = True
@@ -228,7 +198,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(make, tmp_path):
 
 def test_data_given_to_search_ends_it(make, tmp_path):
     tuner = keras_tuner.RandomSearch(
-        make({"num_filters": [2, 3]}), OBJECTIVE, max_trials=2, directory=tmp_path
+        make(Recorded, {"num_filters": [2, 3]}), OBJECTIVE, max_trials=2, directory=tmp_path
     )
     with pytest.raises(keras_tuner.errors.FatalTypeError, match="has its data already"):
         tuner.search(validation_data=[1], verbose=0)
@@ -253,7 +223,7 @@ class Wrapped(keras_tuner.HyperModel):
 
 
 def test_a_hypermodel_that_wraps_it(make, tmp_path):
-    inner = make({"num_filters": [2, 3]}, BASE.replace(schedule="linear"))
+    inner = make(Recorded, {"num_filters": [2, 3]}, schedule="linear")
     tuner = keras_tuner.GridSearch(Wrapped(inner), OBJECTIVE, max_trials=3, directory=tmp_path)
     tuner.search(verbose=0)
     tried = {

@@ -161,8 +161,8 @@ def test_values_are_plain_numbers():
         ({"dropout": {"min": 0.1, "max": 0.1}}, "a single value is written `dropout: 0.1`"),
         ({"dropout": {"min": 0.1}}, "dropout: a range needs min and max"),
         ({"dropout": {"min": 0.0, "max": 1.0}}, r"dropout is 1.0; it has to be in \[0, 1\)"),
-        ({"num_filters": {"min": 0, "max": 8}}, "num_filters is 0; the least is 1"),
-        ({"num_filters": [8, 0]}, "num_filters is 0; the least is 1"),
+        ({"num_filters": {"min": 0, "max": 8}}, "num_filters is 0; it has to be at least 1"),
+        ({"num_filters": [8, 0]}, "num_filters is 0; it has to be at least 1"),
         ({"num_filters": [8, 8.5]}, "num_filters is 8.5; it has to be of type int"),
         ({"num_filters": []}, "num_filters is an empty list; give it values"),
         ({"dropout": [0.1, "0.1"]}, "dropout has the same value twice"),
@@ -186,7 +186,7 @@ def test_values_are_plain_numbers():
         ),
         (
             {"dropout": {"min": 0.1, "max": 0.5, "sampling": "square"}},
-            "sampling is 'square'; it is one of linear, log",
+            "sampling is 'square'; it has to be one of linear, log",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_a_field(fields, message):
 
 
 def test_others_is_one_of_two():
-    with pytest.raises(ValueError, match="others is 'free'; it is one of searched, pinned"):
+    with pytest.raises(ValueError, match="others is 'free'; it has to be one of searched, pinned"):
         SearchSpace(others="free")
 
 
@@ -252,25 +252,35 @@ def test_file_that_is_not_there(tmp_path):
         SearchSpace.from_yaml(tmp_path / "none.yaml")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """What `from_yaml` reads of what `to_yaml` writes."""
+    path = tmp_path_factory.mktemp("spaces") / "space.yaml"
+
+    def written(space):
+        path.write_text(space.to_yaml(), encoding="utf-8")
+        return SearchSpace.from_yaml(path)
+
+    return written
+
+
 @settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(sorted(DEFAULT_SPACE)), st.booleans()),
     st.sampled_from([None, *PRESETS]),
     st.sampled_from(["searched", "pinned"]),
 )
-def test_to_yaml_round_trips(chosen, preset, others):
+def test_to_yaml_round_trips(written, chosen, preset, others):
     base = NPAConfig.preset(preset) if preset else NPAConfig()
     fields = {
         name: DEFAULT_SPACE[name] if searched else getattr(base, name)
         for name, searched in chosen.items()
     }
     space = SearchSpace(fields, base, others=others)
-    sections = yaml.safe_load(space.to_yaml())
-    assert SearchSpace._from_sections(sections) == space
+    assert written(space) == space
 
 
-def test_to_yaml_of_another_base_has_the_same_configurations():
+def test_to_yaml_of_another_base_has_the_same_configurations(written):
     base = NPAConfig(num_filters=77, dropout=0.15, batch_size=33)
     space = SearchSpace({"num_filters": [10, 77]}, base, others="pinned")
-    again = SearchSpace._from_sections(yaml.safe_load(space.to_yaml()))
-    assert set(configs(again)) == set(configs(space))
+    assert set(configs(written(space))) == set(configs(space))

@@ -11,10 +11,12 @@ import time
 
 import pytest
 
-from tfrs_npa.search import supervisor as module
-from tfrs_npa.search.supervisor import ANOTHER_CHIEF, DIED, SUPERVISOR, Supervisor, supervised
+import tfrs_npa
+from tfrs_npa.search.supervisor import ANOTHER_CHIEF, DIED, SUPERVISOR, Supervisor, supervise
 
-ROOT = pathlib.Path(module.__file__).parents[1]
+# Far more than anything takes: nothing fails because the machine is busy.
+TIMEOUT = 600
+ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 # What a worker does at its first start, its second and so on: an exit code, or a signal to itself
 # as a negative number; "+" before it: a trial was finished meanwhile.
 WORKER = f"""
@@ -55,10 +57,10 @@ def test_an_exit_code_of_its_own_is_passed_on(tmp_path, capsys, code):
 @pytest.mark.parametrize(
     ("death", "said"), [(KILLED, "was killed by signal 9 (out of memory?)"), (CRASHED, "crashed")]
 )
-def test_starts_again_what_died(tmp_path, capsys, death, said):
+def test_restarts_what_died(tmp_path, capsys, death, said):
     assert run(tmp_path, death, "0") == (0, ["", ""])
     assert capsys.readouterr().err == (
-        f"tfrs-npa: warning: worker-1 {said}; started again, it takes up its trial\n"
+        f"tfrs-npa: warning: worker-1 {said}; restarted, it repeats its trial\n"
     )
 
 
@@ -72,11 +74,11 @@ def test_gives_up_a_trial_and_then_itself(tmp_path, capsys):
         "its worker was killed by signal 9 (out of memory?) 3 times in a row",
     ]
     *_, given_up, ended = capsys.readouterr().err.splitlines()
-    assert given_up.endswith("; started again, it gives its trial up as failed")
-    assert "4 times in a row without a finished trial: not started again" in ended
+    assert given_up.endswith("; restarted, it gives its trial up as failed")
+    assert "4 times in a row without a finished trial: not restarted" in ended
 
 
-def test_goes_on_when_the_deadly_trial_is_given_up(tmp_path):
+def test_continues_when_the_deadly_trial_is_given_up(tmp_path):
     course = [KILLED, KILLED, KILLED, "+" + KILLED, KILLED, "0"]
     code, died = run(tmp_path, *course)
     assert code == 0
@@ -95,7 +97,7 @@ def test_another_chief_is_not_a_death(tmp_path):
 
 SUPERVISING = """
 import pathlib, signal, sys
-# Whoever runs the tests may ignore some (nohup, a job in the background).
+# Some may be ignored where the tests run (nohup, a job in the background).
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from tfrs_npa.search.supervisor import Supervisor
@@ -106,7 +108,7 @@ path = pathlib.Path(sys.argv[1])
 path.with_suffix(".tmp").write_text(str(os.getpid()))
 path.with_suffix(".tmp").rename(path)
 try:
-    time.sleep(60)
+    time.sleep(3600)
 except KeyboardInterrupt:
     sys.exit(130)
 '''
@@ -118,20 +120,20 @@ sys.exit(Supervisor(command, pathlib.Path(sys.argv[1] + ".progress"), "worker-1"
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_passes_signals_on_and_starts_nothing_again(tmp_path, number, code):
+def test_forwards_signals_and_restarts_nothing(tmp_path, number, code):
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISING, tmp_path / "pid"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + TIMEOUT
     while not (tmp_path / "pid").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     worker = int((tmp_path / "pid").read_text())
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, said) == (code, "")
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
@@ -161,14 +163,14 @@ def test_supervises_nothing_but_a_worker(tmp_path, monkeypatch, environment):
         monkeypatch.delenv(f"KERASTUNER_{name}", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert supervised(tmp_path) is None
+    assert supervise(tmp_path) is None
 
 
-def test_starts_the_command_of_its_process_again(tmp_path):
+def test_runs_the_command_of_its_process(tmp_path):
     # The second process has the same options, and a supervisor.
     code = (
-        "import os, sys; from tfrs_npa.search.supervisor import supervised; "
-        "code = supervised(sys.argv[1]); print(sys.argv[1:], code, flush=True); sys.exit(code or 7)"
+        "import os, sys; from tfrs_npa.search.supervisor import supervise; "
+        "code = supervise(sys.argv[1]); print(sys.argv[1:], code, flush=True); sys.exit(code or 7)"
     )
     many = {"TUNER_ID": "worker-1", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "8000"}
     process = subprocess.run(
@@ -177,7 +179,7 @@ def test_starts_the_command_of_its_process_again(tmp_path):
         | {f"KERASTUNER_{name}": value for name, value in many.items()},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT,
     )
     options = [str(tmp_path), "--resume"]
     assert process.stdout.splitlines() == [f"{options} None", f"{options} 7"]

@@ -56,6 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the best model of a run as a SavedModel, and prints how to use it."""
+    if options.version is not None and options.version < 1:
+        raise ValueError(f"--version is {options.version}; it has to be at least 1")
     trained = Run(options.run)
     import_tensorflow()
     from tfrs_npa.serving.export import export

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -73,11 +74,20 @@ def add_encoding_memory(parser) -> None:
     """Adds the memory that encoded titles may take."""
     parser.add_argument(
         "--encoding-memory",
-        type=float,
+        type=at_least_zero,
         metavar="GIB",
         help="memory for encoded titles; articles that need more are encoded batch by batch, "
         f"slower and with the same metrics (default: {ENCODING_MEMORY / _GIB:g})",
     )
+
+
+def at_least_zero(text: str) -> float:
+    """Returns the number, for `add_argument(type=...)`."""
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if number >= 0:
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
 
 
 def cache_of(options: argparse.Namespace) -> Cache | None:
@@ -104,7 +114,7 @@ def model_of(options: argparse.Namespace, run: Run) -> NPA:
     """Returns the best model of a run, with the memory that `--encoding-memory` grants it."""
     model = run.load_model()
     if options.encoding_memory is not None:
-        model.encoding_memory = int(options.encoding_memory * _GIB)
+        model.encoding_memory = options.encoding_memory * _GIB
     return model
 
 

@@ -27,13 +27,15 @@ ALONE, CHIEF, WORKER = "alone", "chief", "worker"
 CHIEF_GONE = 69
 """Exit code of a worker without a chief: `EX_UNAVAILABLE` of sysexits.h."""
 
+PAUSE = 1.0
+"""Seconds between two looks of a worker at its chief."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds that the chief may take to answer."""
+
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 _RECORD = "chief_process.json"
-# A worker gives up after this many seconds without an answer, and a little more where packets are
-# lost rather than refused.
+# A worker gives up after this many looks without an answer.
 _ATTEMPTS = 5
-_PAUSE = 1.0
-_TIMEOUT = 2.0
 _ORPHANED = "the process that supervises this worker is gone"
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Address(NamedTuple):
     def answers(self) -> bool:
         """Whether anything listens there."""
         try:
-            socket.create_connection((self.host.strip("[]"), self.port), _TIMEOUT).close()
+            socket.create_connection((self.host.strip("[]"), self.port), CONNECT_TIMEOUT).close()
         except OSError:
             return False
         return True
@@ -176,7 +178,7 @@ def watch_chief(folder: str | os.PathLike, timeout: float = CHIEF_TIMEOUT) -> It
     except Exception:
         # Raised by KerasTuner if the chief goes away during a request: the watch ends the process.
         if not chief.answers():
-            watch.join(2 * _ATTEMPTS * (_PAUSE + _TIMEOUT))
+            watch.join(2 * _ATTEMPTS * (PAUSE + CONNECT_TIMEOUT))
         raise
     finally:
         left.set()
@@ -197,9 +199,9 @@ def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict:
         if not is_logged:
             logger.info("waiting for the chief at %s, for up to %g seconds", chief, timeout)
             is_logged = True
-        time.sleep(_PAUSE / 2)
+        time.sleep(PAUSE / 2)
         if _orphaned():
-            _end_process(1, _ORPHANED)
+            end_process(1, _ORPHANED)
     if record is not None and record["ended"]:
         return record
     if answers:
@@ -212,11 +214,11 @@ def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict:
 
 def _watch(folder: pathlib.Path, chief: Address, chief_id: str, left: threading.Event) -> None:
     misses = 0
-    while not left.wait(_PAUSE):
+    while not left.wait(PAUSE):
         misses = 0 if chief.answers() else misses + 1
         why = _why_end(folder, chief, chief_id, misses)
         if why is not None and not left.is_set():
-            _end_process(*why)
+            return end_process(*why)
 
 
 def _why_end(
@@ -238,8 +240,13 @@ def _why_end(
     )
 
 
-def _end_process(code: int, message: str) -> None:
-    """Ends the process from whichever thread; KerasTuner would answer an exception by waiting."""
+def end_process(code: int, message: str) -> None:
+    """Ends the process from whichever thread; KerasTuner would answer an exception by waiting.
+
+    Args:
+        code: The exit code.
+        message: A line for standard error; an error unless `code` is 0.
+    """
     # Not through sys.stderr, whose lock another thread may hold.
     os.write(2, f"tfrs-npa: {'error: ' if code else ''}{message}\n".encode())
     os._exit(code)

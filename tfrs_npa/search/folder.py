@@ -47,6 +47,7 @@ class SearchFolder(ResultFolder):
         "objective.png",
         "hyperparameters.png",
         "chief_process.json",
+        "retrained.csv",  # of tuning/retrain.py
     )
 
     @classmethod

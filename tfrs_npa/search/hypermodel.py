@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -105,6 +106,8 @@ class NPAHyperModel(keras_tuner.HyperModel):
             for behaviors in (train, validation)
         )
         # Anything wrong here would fail every trial.
+        for impressions in (self.train, self.validation):
+            impression_batches(impressions, self.catalog, self.users, self.space.base)
         TrainingRows(self.train, self.space.base)
         clicked = self.validation.take(slice(None)).clicked
         if not np.any(clicked == 1) or not np.any(clicked == 0):
@@ -166,7 +169,8 @@ class NPAHyperModel(keras_tuner.HyperModel):
                 "put batch_size into the search space"
             )
         config = self.space.config(hp)
-        rows, iterations = TrainingRows(self.train, config), int(model.optimizer.iterations)
+        rows = TrainingRows(dataclasses.replace(self.train, features={}), config)
+        iterations = int(model.optimizer.iterations)
         # The checkpoint that a trial continues is that of its best epoch.
         trained = iterations // rows.steps if initial_epoch and iterations else initial_epoch
         _set_schedule(model, config, rows.steps * (epochs - initial_epoch))

@@ -84,7 +84,7 @@ class SearchSpace:
         others: str = "searched",
     ):
         if others not in _OTHERS:
-            raise ValueError(f"others is {others!r}; it is one of {', '.join(_OTHERS)}")
+            raise ValueError(f"others is {others!r}; it has to be one of {', '.join(_OTHERS)}")
         self.base = base or NPAConfig()
         wanted = dict(DEFAULT_SPACE if others == "searched" else {}) | dict(fields or {})
         # Raises for a name that is not a field.
@@ -245,7 +245,7 @@ class SearchSpace:
         sampling = spec.get("sampling", "linear")
         if sampling not in _SAMPLING:
             raise ValueError(
-                f"{name}: sampling is {sampling!r}; it is one of {', '.join(_SAMPLING)}"
+                f"{name}: sampling is {sampling!r}; it has to be one of {', '.join(_SAMPLING)}"
             )
         if sampling == "log" and low <= 0:
             raise ValueError(f"{name}: min is {low}; sampling log needs a min above 0")
