@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# A search with a chief and several workers on this host. On many machines it is the same: there the
-# commands marked (1) and (2) run on one machine each, with a DIR that all of them share.
+# A search with a chief and several workers on this host. On several machines it is the same: the
+# commands marked (1) and (2) then run on one machine each, with a DIR that all of them share.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: tuning/distributed.sh WORKERS --run DIR [OPTION...]
 
-Runs `tuning/search.py --run DIR OPTION...` as a chief and WORKERS workers on this host. What each
-of them says goes to DIR.logs/, and what the chief says is shown too. Ctrl-C ends all of them;
-adding --resume goes on. The exit code is that of the chief, or that of a worker if all workers
-have ended and not all of them well.
+Runs `tuning/search.py --run DIR OPTION...` as a chief and WORKERS workers on this host. Their
+output goes to DIR.logs/, and that of the chief is shown too. Ctrl-C stops all of them, and
+--resume resumes the search. The exit code is that of the chief, or that of a worker if all workers
+have ended and one of them failed.
 
   tuning/distributed.sh 2 --run runs/search --data mind/synthetic --space tuning/spaces/demo.yaml
   tuning/distributed.sh 2 --run runs/search --resume
 
 Environment:
   PYTHON                  the interpreter (default: python3)
-  KERASTUNER_ORACLE_IP    where the chief listens (default: 127.0.0.1)
-  KERASTUNER_ORACLE_PORT  and at which port (default: a free one)
+  KERASTUNER_ORACLE_IP    the address that the chief listens on (default: 127.0.0.1)
+  KERASTUNER_ORACLE_PORT  its port (default: a free one)
   TF_NUM_INTRAOP_THREADS  threads of each worker (default: the cores, shared evenly)
 TEXT
 }
@@ -67,8 +67,8 @@ chief=
 pids=()
 finish() {
   trap - EXIT INT TERM HUP
-  exec 3>&-  # or tee, which is waited for too, would wait for more
-  # Not by $chief and $pids: a signal may come before the last process is among them.
+  exec 3>&-  # or `wait` would wait for tee, which waits for the end of its input
+  # Not $chief and $pids: a signal may come before the last process is among them.
   kill $(jobs -p) 2>/dev/null || true
   wait
 }
@@ -79,11 +79,11 @@ trap 'exit 129' HUP
 
 exec 3> >(tee -a "$logs/chief.log")
 
-# (1) The chief hands out the trials, and writes the results when all have ended.
+# (1) The chief hands out the trials and writes the results when all have ended.
 KERASTUNER_TUNER_ID=chief "$python" "$search" "$@" >&3 2>&1 3>&- &
 chief=$!
 
-# (2) A worker runs them. Its name is its own: started again, it gets its trial back.
+# (2) A worker runs them. Its name is unique: restarted under that name, it gets its trial back.
 for ((number = 1; number <= workers; number++)); do
   KERASTUNER_TUNER_ID=worker-$number TF_NUM_INTRAOP_THREADS=$threads \
     "$python" "$search" "$@" >>"$logs/worker-$number.log" 2>&1 3>&- &
@@ -101,7 +101,7 @@ any_worker_alive() {
   return 1
 }
 
-# A chief waits for its workers, also for those that do not come back.
+# A chief waits for its workers, even for those that do not come back.
 while alive "$chief" && any_worker_alive; do
   sleep 1
 done

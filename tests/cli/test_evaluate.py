@@ -36,7 +36,9 @@ def test_other_data_and_splits(run, without_labels, in_process, capsys):
 def test_the_memory_for_encoded_titles_changes_no_metric(run, tmp_path, in_process, capsys):
     files = [tmp_path / name for name in ("none.json", "all.json")]
     for file, memory in zip(files, (0, "inf")):
-        assert in_process("evaluate", "--run", run, "--encoding-memory", memory, "--json", file) == 0
+        assert (
+            in_process("evaluate", "--run", run, "--encoding-memory", memory, "--json", file) == 0
+        )
     assert not capsys.readouterr().err
     none, all_ = (json.loads(file.read_text())["metrics"]["npa"] for file in files)
     assert none == pytest.approx(all_, abs=1e-5)
@@ -94,9 +96,7 @@ def test_json_alone_on_standard_output(evaluate, subject, tmp_path, capfd, monke
 
 @pytest.mark.parametrize("subject", ["run", "predictions"])
 @pytest.mark.parametrize("what", ["folder", "fifo", "device", "link to a device"])
-def test_json_replaces_regular_files_only(
-    evaluate, subject, what, tmp_path, monkeypatch, capsys
-):
+def test_json_replaces_regular_files_only(evaluate, subject, what, tmp_path, monkeypatch, capsys):
     """And says so before any work."""
     monkeypatch.setattr("tfrs_npa.cli.evaluate.import_tensorflow", None)
     path = tmp_path / "there"

@@ -198,9 +198,7 @@ def test_a_process_prints_no_log_of_tensorflow(options, searched, tmp_path, proc
     assert output.splitlines()[0] == searched.output.splitlines()[0]
 
 
-def test_failed_trials_are_counted_and_shown(
-    mind_folder, tmp_path, in_process, untraced, capsys
-):
+def test_failed_trials_are_counted_and_shown(mind_folder, tmp_path, in_process, untraced, capsys):
     fields = FIXED | {"num_filters": 4, "user_initializer": ["uniform", "nothing_known"]}
     space = write_space(tmp_path / "space.yaml", fields)
     run = tmp_path / "search"

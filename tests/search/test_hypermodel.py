@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfrs_npa
 from tfrs_npa.runs.callbacks import SameDraws
 
+
 def behaviors(split):
     """A behaviors data set of five users and ten articles."""
     generator = np.random.default_rng(len(split))

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import tfrs_npa
+from tfrs_npa.search.folder import SearchFolder
 
 ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 TRIALS = 2
@@ -28,23 +29,23 @@ SPACE = {
         "user_embedding_dim": 4,
         "attention_dim": 4,
         "history_length": 10,
+        "batch_size": 128,
         "num_filters": [4, 8, 16],
         "dropout": {"min": 0.0, "max": 0.5},
     },
 }
 # Far more than anything takes, and less than the hour that KerasTuner's workers would wait.
-_TIMEOUT = 900
-# Models run op by op: tracing takes most of the time of a tiny training.
-_HOOKS = ROOT / "tests" / "cli" / "hooks"
+TIMEOUT = 1800
+HOOKS = ROOT / "tests" / "cli" / "hooks"
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Of all processes: a cache of their own, and the tests' interpreter."""
+    """Of all processes: a cache of their own, the tests' interpreter, and models op by op."""
     variables = {
         **os.environ,
         "PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(_HOOKS)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HOOKS)]),
         "UNTRACED": "1",
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("caches")),
     }
@@ -66,8 +67,8 @@ def start():
     """Starts processes, each with a file for its output; ends those that are left."""
     processes = []
 
-    def start(command, environment, says):
-        with open(says, "a") as file:
+    def start(command, environment, output):
+        with open(output, "a") as file:
             process = subprocess.Popen(
                 [*map(str, command)], env=environment, stdout=file, stderr=subprocess.STDOUT
             )
@@ -77,23 +78,22 @@ def start():
     yield start
     for process in processes:
         process.terminate()
-        process.wait(_TIMEOUT)
+        process.wait(TIMEOUT)
 
 
 def wait_until(condition, *processes):
-    """Waits for a condition that holds before any of the processes ends; returns it."""
-    deadline = time.monotonic() + _TIMEOUT
-    while not (value := condition()):
+    """Waits for a condition that holds before any of the processes ends."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    return value
 
 
 def oracle(run):
     """The state of the search, as the chief keeps it."""
     path = run / "trials" / "oracle.json"
-    return json.loads(path.read_text()) if path.exists() else {"ongoing_trials": {}}
+    return json.loads(path.read_text()) if path.exists() else {"start_order": []}
 
 
 def children(*parents):
@@ -127,27 +127,27 @@ def assert_complete(run):
 
 
 def test_two_workers_one_of_which_is_killed(options, environment, start, tmp_path):
-    run, logs, said = tmp_path / "search", tmp_path / "search.logs", tmp_path / "said"
+    run, logs, output = tmp_path / "search", tmp_path / "search.logs", tmp_path / "output"
     command = [ROOT / "tuning" / "distributed.sh", 2, "--run", run, *options]
-    script = start(command, environment, said)
-    workers = {"worker-1", "worker-2"}
-    wait_until(lambda: workers <= set(oracle(run)["ongoing_trials"]), script)
-    # The workers' supervisors are its children, and alone in having children of their own.
-    os.kill(children(*children(script.pid))[0], signal.SIGKILL)
-    assert script.wait(_TIMEOUT) == 0, said.read_text()
+    paused = tmp_path / "paused"
+    pause = {"PAUSE_IN_EPOCH": "1", "PAUSE_FILE": str(paused)}
+    script = start(command, environment | pause, output)
+    # One waits in the trial that it got, so the other has got the other.
+    wait_until(lambda: paused.exists() and len(oracle(run)["start_order"]) == TRIALS, script)
+    os.kill(int(paused.read_text()), signal.SIGKILL)
+    assert script.wait(TIMEOUT) == 0, output.read_text()
 
     assert_complete(run)
-    assert f"{TRIALS} trials completed, 0 failed" in said.read_text()
-    assert said.read_text() == (logs / "chief.log").read_text()
-    logged = [(logs / f"{worker}.log").read_text() for worker in sorted(workers)]
-    killed = ["was killed by signal 9" in log for log in logged]
-    assert sorted(killed) == [False, True]
+    assert f"{TRIALS} trials completed, 0 failed" in output.read_text()
+    assert output.read_text() == (logs / "chief.log").read_text()
+    texts = [(logs / f"worker-{number}.log").read_text() for number in (1, 2)]
+    assert sorted("was killed by signal 9" in text for text in texts) == [False, True]
     # Both had a trial, and the killed one repeated its own.
-    assert all("val_auc" in log for log in logged)
+    assert all("val_auc" in text for text in texts)
 
 
 def test_a_killed_chief_and_a_search_that_is_resumed(options, environment, start, tmp_path):
-    run = tmp_path / "search"
+    run, paused = tmp_path / "search", tmp_path / "paused"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     many = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
@@ -155,28 +155,31 @@ def test_a_killed_chief_and_a_search_that_is_resumed(options, environment, start
     many["http_proxy"] = "http://127.0.0.1:9"
     search = [sys.executable, ROOT / "tuning" / "search.py", "--run", run]
 
-    def start_both(*options):
-        return (
-            start([*search, *options], environment | many | {"KERASTUNER_TUNER_ID": name}, says)
-            for name, says in (("chief", tmp_path / "chief"), ("worker-1", tmp_path / "worker"))
-        )
+    def start_both(*options, **pause):
+        variables = environment | many | pause
+        for name in ("chief", "worker-1"):
+            variables["KERASTUNER_TUNER_ID"] = name
+            yield start([*search, *options], dict(variables), tmp_path / name)
 
-    chief, worker = start_both(*options)
+    chief, worker = start_both(*options, PAUSE_IN_EPOCH="2", PAUSE_FILE=str(paused))
+    wait_until(paused.exists, chief, worker)
     # In the middle of the second trial.
-    wait_until(lambda: oracle(run)["ongoing_trials"] == {"worker-1": "1"}, chief, worker)
+    assert oracle(run)["ongoing_trials"] == {"worker-1": "1"}
     chief.kill()
-    assert worker.wait(_TIMEOUT) == 69, (tmp_path / "worker").read_text()
-    last = (tmp_path / "worker").read_text().splitlines()[-1]
+    assert worker.wait(TIMEOUT) == 69, (tmp_path / "worker-1").read_text()
+    last = (tmp_path / "worker-1").read_text().splitlines()[-1]
     assert last.startswith(
         f"tfrs-npa: error: the chief at 127.0.0.1:{port} is gone; `tfrs-npa tune"
     )
     assert not (run / "results.json").exists()
 
     chief, worker = start_both("--resume")
-    assert chief.wait(_TIMEOUT) == 0, (tmp_path / "chief").read_text()
-    assert worker.wait(_TIMEOUT) == 0
+    assert chief.wait(TIMEOUT) == 0, (tmp_path / "chief").read_text()
+    assert worker.wait(TIMEOUT) == 0
     assert "resuming: 1 trials have ended, 1 were interrupted" in (tmp_path / "chief").read_text()
     assert_complete(run)
+    # The files of chief and workers are known to be the search's own.
+    SearchFolder.check_free(run, overwrite=True)
 
 
 def script(*arguments, **variables):
@@ -185,7 +188,7 @@ def script(*arguments, **variables):
         env={**os.environ, "PYTHON": sys.executable, **variables},
         capture_output=True,
         text=True,
-        timeout=_TIMEOUT,
+        timeout=TIMEOUT,
     )
 
 
@@ -202,7 +205,7 @@ def test_script_helps():
     assert all(name in helped.stdout for name in ("WORKERS", "--resume", "KERASTUNER_ORACLE_IP"))
 
 
-# What it starts in the place of Python: no search, but the variables of one.
+# What it starts instead of Python: no search, but it prints the variables of one.
 _INTERPRETER = """\
 #!{python}
 import os, signal, sys, time
@@ -226,7 +229,7 @@ def interpreter(tmp_path):
     return path
 
 
-def said(logs):
+def logged(logs):
     return {path.stem: path.read_text().split(maxsplit=4) for path in logs.iterdir()}
 
 
@@ -236,8 +239,8 @@ def test_script_starts_a_chief_and_workers(interpreter, tmp_path):
         *(3, *options), PYTHON=str(interpreter), ENDS="chief=5", KERASTUNER_ORACLE_IP="127.0.0.2"
     )
     assert ended.returncode == 5
-    found = said(tmp_path / "search.logs")
-    # The other two may have been ended before they said anything.
+    found = logged(tmp_path / "search.logs")
+    # The other two may have been ended before they wrote anything.
     assert ended.stdout.split(maxsplit=4) == found["chief"]
     name, host, port, threads, given = found["chief"]
     assert (name, host, threads) == ("chief", "127.0.0.2", "None") and 0 < int(port) < 2**16
@@ -255,13 +258,15 @@ def test_script_ends_when_its_workers_have_failed(interpreter, tmp_path):
     )
     assert ended.returncode == 137
     assert "all workers have ended, one with exit code 137" in ended.stderr
-    for name, (me, _, port, threads, _) in said(tmp_path / "search.logs").items():
+    for name, (me, _, port, threads, _) in logged(tmp_path / "search.logs").items():
         assert (me, port, threads) == (name, "8765", "7")
 
 
 def test_script_shares_the_cores(interpreter, tmp_path):
     script(2, "--run", tmp_path / "search", PYTHON=str(interpreter), ENDS="worker-1=1 worker-2=1")
-    threads = [what[3] for name, what in said(tmp_path / "search.logs").items() if name != "chief"]
+    threads = [
+        what[3] for name, what in logged(tmp_path / "search.logs").items() if name != "chief"
+    ]
     assert threads == [str(max(1, os.sysconf("SC_NPROCESSORS_ONLN") // 2))] * 2
 
 
@@ -271,16 +276,18 @@ def test_script_leaves_nothing_behind(interpreter, tmp_path, number, code):
         [ROOT / "tuning" / "distributed.sh", "2", "--run", tmp_path / "search"],
         env={**os.environ, "PYTHON": str(interpreter), "ENDS": ""},
         stdout=subprocess.DEVNULL,
-        # What runs the tests in the background may ignore Ctrl-C, and no shell can trap that.
+        # It is ignored in a job in the background, and then no shell can trap it.
         preexec_fn=functools.partial(signal.signal, number, signal.SIG_DFL),
     )
     logs = tmp_path / "search.logs"
     names = {"chief", "worker-1", "worker-2"}
-    wait_until(lambda: logs.exists() and names == {n for n, w in said(logs).items() if w}, process)
+    wait_until(
+        lambda: logs.exists() and names == {n for n, w in logged(logs).items() if w}, process
+    )
     started = children(process.pid)
     assert len(started) >= 3
     process.send_signal(number)
-    assert process.wait(_TIMEOUT) == code
+    assert process.wait(TIMEOUT) == code
     wait_until(lambda: not any(map(is_running, started)))
 
 
@@ -294,4 +301,4 @@ def test_script_can_be_ended_while_it_starts(interpreter, tmp_path, log):
     # Opened before what it is for has started, so that some of the script is still to come.
     wait_until((tmp_path / "search.logs" / f"{log}.log").exists, process)
     process.terminate()
-    assert process.wait(_TIMEOUT) == 143
+    assert process.wait(TIMEOUT) == 143

@@ -7,6 +7,7 @@ import re
 
 import keras_tuner
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfrs_npa.data.loading import load_mind
@@ -20,8 +21,8 @@ def short(mind_folder, monkeypatch, tmp_path):
     data = load_mind(mind_folder)
 
     def load(name, split):
-        table = {"mind/synthetic-news": data.news, "mind/synthetic-behaviors": data.behaviors}[name]
-        return [table[part] for part in split]
+        tables = {"mind/synthetic-news": data.news, "mind/synthetic-behaviors": data.behaviors}
+        return [tables[name][part] for part in split]
 
     monkeypatch.setattr(tfds, "load", load)
     monkeypatch.chdir(tmp_path)
@@ -36,12 +37,23 @@ def short(mind_folder, monkeypatch, tmp_path):
         monkeypatch.setattr(keras_tuner, name, one_trial)
 
 
-def test_snippets(short):
+@pytest.fixture
+def run_eagerly():
+    """Has models run op by op or not: tracing takes most of the time of a short training."""
+    yield tf.config.run_functions_eagerly
+    tf.config.run_functions_eagerly(False)
+
+
+# What is run op by op does not include data sets.
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")
+def test_snippets(short, run_eagerly):
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 3
     searched = set()
     for block in blocks:
+        # A model of the user's own is traced.
+        run_eagerly("tfrs.Model" not in block)
         block = block.replace("epochs=3)", "epochs=1)")
         exec(compile(block, "tuning/README.md", "exec"), names)
         (trial,) = names["tuner"].oracle.trials.values()

@@ -58,9 +58,9 @@ def plain_messages() -> Iterator[None]:
             warnings.showwarning = show
             yield
     finally:
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        for logger, (handlers, propagate, old_level) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
+            logger.setLevel(old_level)
 
 
 def import_tensorflow() -> None:

@@ -43,8 +43,8 @@ class NewsCatalog:
     [[0, 0], [0, 0], [2, 0], [2, 3]]
 
     Args:
-        word_vectors: Pretrained vectors; `adapt` adds all words that have one to the vocabulary, for
-            the titles of later articles.
+        word_vectors: Pretrained vectors; `adapt` adds all words that have one to the vocabulary,
+            for the titles of later articles.
         vocabulary: Words to use; with it, `extend` works without `adapt`.
 
     Attributes:

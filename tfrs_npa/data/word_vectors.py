@@ -179,8 +179,8 @@ class WordVectors:
 
         Raises:
             FileNotFoundError: if a file does not exist.
-            ValueError: if the array is not `[words, dim]`, there are more or fewer words than rows, or
-                a word is repeated.
+            ValueError: if the array is not `[words, dim]`, there are more or fewer words than rows,
+                or a word is repeated.
         """
         vectors = np.load(path, allow_pickle=False)
         text = pathlib.Path(words_path).read_text(encoding="utf-8-sig")

@@ -206,8 +206,8 @@ def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict:
         return record
     if answers:
         raise ChiefGone(
-            f"something answers at {chief}, but no chief has started in {folder}: chief and workers "
-            "need one shared folder"
+            f"something answers at {chief}, but no chief has started in {folder}: chief and "
+            "workers need one shared folder"
         )
     raise ChiefGone(f"no chief has answered at {chief} for {timeout:g} seconds; start it first")
 
@@ -235,8 +235,8 @@ def _why_end(
     if record is not None and record["ended"]:
         return 0, f"the search in {folder} has ended"
     return CHIEF_GONE, (
-        f"the chief at {chief} is gone; `tfrs-npa tune --run {folder} --resume` in its place resumes "
-        "the search, with restarted workers; the trial of this worker then starts over"
+        f"the chief at {chief} is gone; `tfrs-npa tune --run {folder} --resume` in its place "
+        "resumes the search, with restarted workers; the trial of this worker then starts over"
     )
 
 

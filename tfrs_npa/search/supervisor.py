@@ -95,7 +95,8 @@ class Supervisor:
             if deaths > _DEATHS:
                 self._warn(
                     f"{self._death} {deaths} times in a row without a finished trial: not "
-                    "restarted. The chief waits for it: start a worker with this id where it can run"
+                    "restarted. The chief waits for it: start a worker with this id where it can "
+                    "run"
                 )
                 return exit_code
             action = "repeats its trial" if deaths < _DEATHS else "gives its trial up as failed"

@@ -37,8 +37,8 @@ class SearchTuner(kt.Hyperband):
     def __init__(self, folder: SearchFolder, hypermodel: kt.HyperModel):
         self._folder = folder
         self._waits = False
-        # KerasTuner reads this file of the tuner, and with it the state of the oracle, if it exists;
-        # it does not if the search was interrupted in its first trial, or in another role.
+        # KerasTuner reads this file of the tuner, and with it the state of the oracle, if it
+        # exists; it does not if the search was interrupted in its first trial, or in another role.
         own = folder.trials / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
         if (folder.trials / "oracle.json").exists() and role() != WORKER and not own.exists():
             with atomic_file(own) as temporary:

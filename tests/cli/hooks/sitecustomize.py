@@ -1,8 +1,9 @@
 """Changes processes that have this folder in PYTHONPATH, as environment variables ask.
 
 UNTRACED: Models run op by op: tracing takes most of the time of a tiny training.
-PAUSE_IN_EPOCH, PAUSE_FILE: In the given epoch of all that a process trains, makes the file and
-waits to be interrupted or killed; unless the file exists, as when the process was restarted.
+PAUSE_IN_EPOCH, PAUSE_FILE: In the given epoch of all that a process trains, it writes its id to
+the file and waits to be interrupted or killed. The first process that comes so far does, and no
+other, such as the one that replaces it.
 """
 
 import functools
@@ -31,15 +32,21 @@ def change(module):
 def pause_callback(pause_epoch, file):
     import tensorflow as tf
 
-    file, epochs = pathlib.Path(file), itertools.count(1)
+    epochs, own_file = itertools.count(1), pathlib.Path(f"{file}.{os.getpid()}")
 
     class Pause(tf.keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.pauses = next(epochs) == pause_epoch and not file.exists()
+            self.is_paused = next(epochs) == pause_epoch
 
         def on_train_batch_end(self, batch, logs=None):
-            if self.pauses:
-                file.touch()
+            if not self.is_paused:
+                return
+            own_file.write_text(str(os.getpid()))
+            try:
+                os.link(own_file, file)
+            except FileExistsError:
+                self.is_paused = False
+            else:
                 time.sleep(3600)
 
     return Pause()

@@ -68,7 +68,9 @@ def test_empty_folder(tmp_path):
 def test_truncated_zip(tmp_path):
     path = make_zip(tmp_path / "x.zip")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(MindFileError, match=r"x\.zip: the zip is truncated.*delete it and download it again"):
+    with pytest.raises(
+        MindFileError, match=r"x\.zip: the zip is truncated.*delete it and download it again"
+    ):
         Archive(path)
 
 
