@@ -89,3 +89,30 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
         raise RuntimeError
     assert [file.name for file in path.rglob("*")] == ["old.txt"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_folder_is_written_through(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old.txt").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "new.txt").touch()
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == ["new.txt"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):
+    path, replace = tmp_path / "folder", os.replace
+    path.mkdir()
+    (path / "old.txt").touch()
+
+    def fail(source, target):
+        if os.path.exists(os.path.join(source, "new.txt")):
+            raise OSError("no more space")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no more space"), atomic_folder(path) as temporary:
+        (temporary / "new.txt").touch()
+    assert [file.name for file in path.iterdir()] == ["old.txt"]
+    assert list(tmp_path.iterdir()) == [path]

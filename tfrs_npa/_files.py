@@ -44,22 +44,26 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, moved to `path` when the block ends without an error.
 
     Args:
-        path: The folder to write; missing parent folders are created. Anything that exists there is
-            replaced as a whole: check first whether it may be.
+        path: The folder to write, or a link to it; missing parent folders are created. Anything
+            that exists there is replaced as a whole: check first whether it may be.
 
     Yields:
         The temporary folder, which exists. It is removed if the block raises.
     """
-    path = pathlib.Path(path)
-    temporary = _temporary(path)
+    path = pathlib.Path(os.path.realpath(path))
+    temporary, replaced = _temporary(path), _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        replaced = _temporary(path)
         if os.path.lexists(path):
             # `os.replace` takes only an empty folder's place.
             os.replace(path, replaced)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if os.path.lexists(replaced):
+                os.replace(replaced, path)
+            raise
         _remove(replaced)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

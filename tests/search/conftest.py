@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import pytest
 
 import tfrs_npa
 from tfrs_npa.data.splits import load_splits
 from tfrs_npa.settings import DataSettings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen():
+    """Spares the garbage collector, which KerasTuner calls for each model, all that is imported."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
