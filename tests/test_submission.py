@@ -150,7 +150,7 @@ def test_without_labels_there_is_nothing_to_measure(tmp_path):
     assert metrics["metrics"] == {} and metrics["tied_impressions"] == 0
     assert len([*read_predictions(tmp_path / "prediction.txt")]) == 6
     truth = write_truth(tmp_path / "behaviors.tsv", [-1] * 19)
-    with pytest.raises(ValueError, match=r"no labels to measure by \(impression 11\)"):
+    with pytest.raises(ValueError, match=r"no labels to evaluate on \(impression 11\)"):
         evaluate_predictions(tmp_path / "prediction.txt", truth)
 
 
@@ -200,7 +200,7 @@ def test_scores_that_do_not_fit(tmp_path, monkeypatch, block, change, expected):
 
 
 def test_impressions_have_to_have_ids_of_their_own(tmp_path):
-    with pytest.raises(ValueError, match="impression 7 is there twice"):
+    with pytest.raises(ValueError, match="impression 7 is repeated"):
         impressions = pack(ids=[7, 8, 9, 10, 7, 11])
         write_predictions(tmp_path, impressions, batches_of(np.arange(19)))
     assert not [*tmp_path.iterdir()]
