@@ -73,7 +73,7 @@ def test_a_folder_appears_whole(tmp_path, before):
         (path / "old.txt").touch()
     elif before == "file":
         path.touch()
-    with atomic_folder(path) as temporary:
+    with atomic_folder(path, replace=True) as temporary:
         (temporary / "new.txt").write_text("whole")
         assert not (path / "new.txt").exists()
     assert [file.name for file in path.iterdir()] == ["new.txt"]
@@ -84,7 +84,7 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old.txt").touch()
-    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_folder(path, replace=True) as temporary:
         (temporary / "new.txt").touch()
         raise RuntimeError
     assert [file.name for file in path.rglob("*")] == ["old.txt"]
@@ -95,7 +95,7 @@ def test_a_link_to_a_folder_is_written_through(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "old.txt").touch()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    with atomic_folder(tmp_path / "link") as temporary:
+    with atomic_folder(tmp_path / "link", replace=True) as temporary:
         (temporary / "new.txt").touch()
     assert [file.name for file in (tmp_path / "disk").iterdir()] == ["new.txt"]
     assert (tmp_path / "link").is_symlink()
@@ -112,7 +112,17 @@ def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, m
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no more space"), atomic_folder(path) as temporary:
-        (temporary / "new.txt").touch()
+    with pytest.raises(OSError, match="no more space"), atomic_folder(path, replace=True) as t:
+        (t / "new.txt").touch()
     assert [file.name for file in path.iterdir()] == ["old.txt"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_came_into_being_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "folder"
+    with pytest.raises(OSError), atomic_folder(path) as temporary:
+        (temporary / "new.txt").touch()
+        path.mkdir()
+        (path / "theirs.txt").touch()
+    assert [file.name for file in path.iterdir()] == ["theirs.txt"]
     assert list(tmp_path.iterdir()) == [path]

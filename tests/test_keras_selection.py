@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tfrs_npa
 
 VARIABLE = "TF_USE_LEGACY_KERAS"
@@ -104,6 +106,8 @@ assert builder.info.full_name.startswith("mind/synthetic-news")
 {{}}
 assert {{{{type(getattr(tfrs_npa, name)).__name__ for name in tfrs_npa.__all__}}}}
 assert tfrs_npa.metrics.ImpressionMetrics is tfrs_npa.ImpressionMetrics
+assert tfrs_npa.config.NPAConfig is tfrs_npa.NPAConfig
+assert tfrs_npa.serving.ServingModule.__name__ == "ServingModule"
 from tfrs_npa import *
 assert NPA is tfrs_npa.NPA and issubclass(NPA, tf.keras.Model)
 try:
@@ -140,6 +144,20 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
         "    assert type(loaded.optimizer).__name__ == 'LazyAdam'\n"
         "    os._exit(0)\n"
         "assert os.wait()[1] == 0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "first", ["import tensorflow", "tfrs_npa.NewsCatalog", "import tensorflow, tfrs_npa.data"]
+)
+def test_classes_are_known_by_their_names(first):
+    """As HDF5 files and plain configurations need it, which name no module."""
+    assert_runs(
+        f"import tfrs_npa\n{first}\n"
+        "import tensorflow as tf\n"
+        "known = tf.keras.utils.get_registered_object\n"
+        "for name in ('NPA', 'LazyAdam', 'PersonalizedAttention', 'UserEmbedding'):\n"
+        "    assert known(f'tfrs_npa>{name}') is not None, name\n"
     )
 
 

@@ -7,6 +7,7 @@ with TensorFlow Datasets. TensorFlow itself is imported when a name that needs i
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tfrs_npa import _keras as _keras
@@ -101,16 +102,22 @@ _HOMES = {
     "training_batches": "data.batches",
     "write_predictions": "submission",
 }
-_FOLDERS = (
+_MODULES = (
+    "cli",
+    "config",
     "data",
     "datasets",
     "layers",
     "metrics",
     "models",
+    "optimizers",
+    "recommenders",
     "retrieval",
     "runs",
     "search",
     "serving",
+    "settings",
+    "submission",
 )
 
 
@@ -118,11 +125,13 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(f"tfrs_npa.{_HOMES[name]}"), name)
         globals()[name] = value
+        if "tensorflow" in sys.modules:
+            _keras.register_classes()
         return value
-    if name in _FOLDERS:
+    if name in _MODULES:
         return importlib.import_module(f"tfrs_npa.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_FOLDERS})
+    return sorted({*globals(), *__all__, *_MODULES})

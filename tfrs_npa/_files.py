@@ -40,29 +40,36 @@ def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def atomic_folder(
+    path: str | os.PathLike, replace: bool = False, mode: int = 0o777
+) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, moved to `path` when the block ends without an error.
 
     Args:
-        path: The folder to write, or a link to it; missing parent folders are created. Anything
-            that exists there is replaced as a whole: check first whether it may be.
+        path: The folder to write, or a link to it; missing parent folders are created.
+        replace: Whether anything that exists there is replaced as a whole.
+        mode: Permissions of the folder, as `os.mkdir` takes them.
 
     Yields:
-        The temporary folder, which exists. It is removed if the block raises.
+        The temporary folder, already created. It is removed if the block raises.
+
+    Raises:
+        OSError: if something other than an empty folder exists there and `replace` is false.
     """
     path = pathlib.Path(os.path.realpath(path))
     temporary, replaced = _temporary(path), _temporary(path)
-    temporary.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.mkdir(mode)
     try:
         yield temporary
-        if os.path.lexists(path):
-            # `os.replace` takes only an empty folder's place.
-            os.replace(path, replaced)
+        if not (replace and os.path.lexists(path)):
+            os.rename(temporary, path)
+            return
+        os.replace(path, replaced)
         try:
             os.replace(temporary, path)
-        except OSError:
-            if os.path.lexists(replaced):
-                os.replace(replaced, path)
+        except BaseException:
+            os.replace(replaced, path)
             raise
         _remove(replaced)
     finally:
@@ -70,21 +77,22 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def require_replaceable(path: str | os.PathLike) -> pathlib.Path:
-    """Returns the path that writing to `path` replaces: where it leads, if it is a link.
+    """Returns the file that writing to `path` would replace: its target, if it is a link.
 
     Raises:
         ValueError: if something other than a regular file exists there, such as a folder or a
             device.
     """
-    target = pathlib.Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    # The path itself is tested: the target of /dev/stdout may have no path of its own.
+    if os.path.exists(path) and not os.path.isfile(path):
         raise ValueError(f"{path} exists and is not a regular file; give another name")
-    return target
+    return pathlib.Path(os.path.realpath(path))
 
 
 def is_temporary(path: pathlib.Path) -> bool:
-    """Whether a file or folder is what an interrupted write left behind."""
-    return path.name.startswith(".") and ".tmp." in path.name
+    """Whether a file or folder was left behind by an interrupted write, of older versions too."""
+    name = path.name
+    return name.startswith(".") and (".tmp." in name or name.endswith(".tmp"))
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -16,7 +16,6 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
@@ -92,17 +91,41 @@ def _register_mind() -> None:
     importlib.import_module("tfrs_npa.datasets.mind")
 
 
+@contextlib.contextmanager
+def _classes_registered() -> Iterator[None]:
+    """Around the import of TensorFlow, whose Keras then finds our classes by their names."""
+    yield
+    register_classes()
+
+
+def register_classes() -> None:
+    """Registers our classes with Keras, unless a module of ours is being imported just now.
+
+    `.keras` files name the module of a class; HDF5 files and plain configurations do not.
+    """
+    modules = [module for name, module in sys.modules.items() if name.startswith("tfrs_npa.")]
+    if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
+        for name in ("models.npa", "optimizers"):
+            importlib.import_module(f"tfrs_npa.{name}")
+
+
 class _Finder:
     """Imports some modules, whenever the program does, in a context."""
 
-    contexts = {"keras_tuner": _keras_means_keras_2, "tensorflow_datasets": _mind_registered}
+    contexts = {
+        "keras_tuner": _keras_means_keras_2,
+        "tensorflow": _classes_registered,
+        "tensorflow_datasets": _mind_registered,
+    }
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if name not in cls.contexts:
             return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None:
+        finders = (finder for finder in sys.meta_path if finder is not cls)
+        specs = (finder.find_spec(name, path, target) for finder in finders)
+        spec = next(filter(None, specs), None)
+        if spec is not None and spec.loader is not None:
             exec_module = spec.loader.exec_module
 
             def exec_module_in_context(module):

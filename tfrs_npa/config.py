@@ -260,7 +260,7 @@ def _checked(name: str, value: Any) -> Any:
             value = float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
         except (TypeError, ValueError):
             pass
-    if type(value) is not type_:
+    if not isinstance(value, type_) or isinstance(value, bool) is not (type_ is bool):
         wanted = f"{type_.__name__} | None" if is_optional else type_.__name__
         raise ValueError(f"{name} is {value!r}; it has to be of type {wanted}.")
     if name in _CHOICES and value not in _CHOICES[name]:

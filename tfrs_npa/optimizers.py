@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrs_npa.config import SCHEDULES
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
 class LazyAdam(tf.keras.optimizers.Adam):
@@ -182,7 +184,7 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
     """
     schedules = tf.keras.optimizers.schedules
     learning_rate = config.learning_rate
-    if config.schedule not in ("constant", "linear", "cosine"):
+    if config.schedule not in SCHEDULES:
         raise ValueError(
             f'schedule must be "constant", "linear" or "cosine"; got {config.schedule!r}.'
         )

@@ -97,7 +97,7 @@ def test_json_alone_on_standard_output(evaluate, subject, tmp_path, capfd, monke
 @pytest.mark.parametrize("subject", ["run", "predictions"])
 @pytest.mark.parametrize("what", ["folder", "fifo", "device", "link to a device"])
 def test_json_replaces_regular_files_only(evaluate, subject, what, tmp_path, monkeypatch, capsys):
-    """And says so before any work."""
+    """It refuses before any work."""
     monkeypatch.setattr("tfrs_npa.cli.evaluate.import_tensorflow", None)
     path = tmp_path / "there"
     if what == "folder":

@@ -86,7 +86,7 @@ def test_a_split_without_labels(run, without_labels, predicted, tmp_path, in_pro
 
 
 def test_ties(run, tmp_path, in_process, capsys):
-    """A model that scores every article the same: candidate order, and the AUC tells."""
+    """Equal scores are ranked in candidate order, and the change of the AUC is printed."""
     tied = shutil.copytree(run, tmp_path / "run")
     model = load_run(run)
     model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
@@ -130,7 +130,7 @@ def test_an_interruption_leaves_nothing_behind(run, tmp_path, in_process, monkey
         (
             ["evaluate", "--predictions", "TRUTH", "--truth", "TRUTH", "--split", "test"]
             + ["--data-dir", "NONE"],
-            "--data-dir and --split needs --run",
+            "--data-dir and --split can only be used with --run",
         ),
         (["evaluate", "--predictions", "NONE", "--truth", "TRUTH"], "none: no such file"),
         (["evaluate", "--predictions", "FILE", "--truth", "NONE"], "none: no such file"),

@@ -131,7 +131,7 @@ def ranked(run, user, history):
         "candidates": model.catalog.index([[*TITLES]]),
     }
     scores = model(features)[0].numpy()
-    return [([*TITLES][place], scores[place]) for place in np.argsort(-scores, kind="stable")]
+    return [([*TITLES][index], scores[index]) for index in np.argsort(-scores, kind="stable")]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_clicked_articles_are_left_out(run, recommend):
 
 
 def test_a_history_of_ones_own(run, recommend):
-    """It takes the place of that in the data, which is not read."""
+    """It is used instead of the one in the data, which is not read."""
     answer = recommend("--user", "U1", "--history", "N5, N6", "--json", "--include-clicked")
     assert answer["history"] == ["N5", "N6"]
     assert ids(answer) == [name for name, _ in ranked(run, "U1", ["N5", "N6"])]
@@ -206,7 +206,7 @@ def test_what_people_read(data, recommend):
         (
             ["--history", "N1,NX,NY", "--k", 8, "--include-clicked"],
             [
-                "A visitor without a name",
+                "An anonymous visitor",
                 "The history in --history has 3 clicks.",
                 "The run does not know 2 of the articles (for example NX)",
             ],

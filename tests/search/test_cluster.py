@@ -1,4 +1,4 @@
-"""A worker and its chief, with a listening socket in the place of KerasTuner's chief."""
+"""A worker and its chief, with a listening socket instead of KerasTuner's chief."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ def test_a_worker_without_its_chief_ends(chief, tmp_path, port, ends):
     with watch_chief(tmp_path):
         chief.die()
         assert ends.came.wait(LONG)
-    code, said = ends[0]
+    code, message = ends[0]
     assert code == CHIEF_GONE
-    assert said.startswith(
+    assert message.startswith(
         f"the chief at 127.0.0.1:{port} is gone; `tfrs-npa tune --run {tmp_path}"
     )
 

@@ -1,4 +1,4 @@
-"""The oracles, with a formula in place of a training, and a process that is killed at any write."""
+"""The oracles, with a formula instead of a training, in a process that is killed at any write."""
 
 from __future__ import annotations
 

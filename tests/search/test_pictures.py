@@ -1,4 +1,4 @@
-"""What is drawn, asked of the figures before they are saved."""
+"""Checks what is drawn on the figures that are saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor of a worker, with tiny processes in the place of workers."""
+"""The supervisor of a worker, with tiny processes instead of workers."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ def test_an_exit_code_of_its_own_is_passed_on(tmp_path, capsys, code):
 
 
 @pytest.mark.parametrize(
-    ("death", "said"), [(KILLED, "was killed by signal 9 (out of memory?)"), (CRASHED, "crashed")]
+    ("death", "message"),
+    [(KILLED, "was killed by signal 9 (out of memory?)"), (CRASHED, "crashed")],
 )
-def test_restarts_what_died(tmp_path, capsys, death, said):
+def test_restarts_what_died(tmp_path, capsys, death, message):
     assert run(tmp_path, death, "0") == (0, ["", ""])
     assert capsys.readouterr().err == (
-        f"tfrs-npa: warning: worker-1 {said}; restarted, it repeats its trial\n"
+        f"tfrs-npa: warning: worker-1 {message}; restarted, it repeats its trial\n"
     )
 
 
@@ -133,8 +134,8 @@ def test_forwards_signals_and_restarts_nothing(tmp_path, number, code):
         time.sleep(0.01)
     worker = int((tmp_path / "pid").read_text())
     process.send_signal(number)
-    _, said = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, said) == (code, "")
+    _, messages = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, messages) == (code, "")
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
 

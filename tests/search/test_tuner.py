@@ -1,4 +1,4 @@
-"""The tuner of a search, with a formula in place of a training."""
+"""The tuner of a search, with a formula instead of a training."""
 
 from __future__ import annotations
 

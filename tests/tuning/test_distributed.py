@@ -138,7 +138,7 @@ def test_two_workers_one_of_which_is_killed(options, environment, start, tmp_pat
     assert script.wait(TIMEOUT) == 0, output.read_text()
 
     assert_complete(run)
-    assert f"{TRIALS} trials completed, 0 failed" in output.read_text()
+    assert f"Trials: {TRIALS} completed, 0 failed" in output.read_text()
     assert output.read_text() == (logs / "chief.log").read_text()
     texts = [(logs / f"worker-{number}.log").read_text() for number in (1, 2)]
     assert sorted("was killed by signal 9" in text for text in texts) == [False, True]
@@ -176,7 +176,7 @@ def test_a_killed_chief_and_a_search_that_is_resumed(options, environment, start
     chief, worker = start_both("--resume")
     assert chief.wait(TIMEOUT) == 0, (tmp_path / "chief").read_text()
     assert worker.wait(TIMEOUT) == 0
-    assert "resuming: 1 trials have ended, 1 were interrupted" in (tmp_path / "chief").read_text()
+    assert "resuming; trials so far: 1 ended, 1 interrupted" in (tmp_path / "chief").read_text()
     assert_complete(run)
     # The files of chief and workers are known to be the search's own.
     SearchFolder.check_free(run, overwrite=True)

@@ -1,7 +1,7 @@
 """The command `tfrs-npa`: a file for each subcommand, with its options and what it does.
 
 Importing this package needs no TensorFlow, which takes seconds: `--help` and errors in options
-answer at once. A subcommand imports it when its options turn out to be good.
+answer at once. A subcommand imports it once its options are valid.
 """
 
 from __future__ import annotations

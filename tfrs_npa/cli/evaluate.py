@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluates the best model of a run, or a file of predictions, and prints the metrics."""
     if options.predictions is None and options.truth is not None:
-        raise ValueError("--truth needs --predictions; a run is evaluated by --data and --split")
+        raise ValueError("--truth needs --predictions; a run is evaluated on --data and --split")
     if options.predictions is not None:
         _check_predictions(options)
     if options.json not in (None, _STANDARD_OUTPUT):
@@ -107,9 +107,9 @@ def _check_predictions(options) -> None:
     given = [name for name in _OF_A_RUN if getattr(options, name) is not None]
     if given:
         names = " and ".join("--" + name.replace("_", "-") for name in given)
-        raise ValueError(f"{names} needs --run, and cannot go with --predictions")
+        raise ValueError(f"{names} can only be used with --run, not with --predictions")
     if options.truth is None:
-        raise ValueError("--truth is missing: the behaviors.tsv that was predicted")
+        raise ValueError("--truth is missing: give the labelled behaviors.tsv of the predictions")
 
 
 def _evaluate_predictions(options) -> tuple[dict[str, Any], str]:

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     model = trained.load_model()
     if options.data is not None:
         data = data_of(options, trained, cache_of(options))
-        for split in data.news:
+        for split in data.splits:
             model.add_articles(data.titles(split))
     path = export(model, options.to, options.version, options.dtype)
     print(_report(path, model))

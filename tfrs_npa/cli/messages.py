@@ -66,8 +66,8 @@ def plain_messages() -> Iterator[None]:
 def import_tensorflow() -> None:
     """Imports TensorFlow without a line of its log, and its data sets without their bars.
 
-    Progress bars are for terminals. Whoever wants TensorFlow's log sets `TF_CPP_MIN_LOG_LEVEL` to
-    0, 1 or 2.
+    Progress bars are for terminals. With `TF_CPP_MIN_LOG_LEVEL` set to 0, 1 or 2, TensorFlow's log
+    is shown.
     """
     logger = logging.getLogger("tensorflow")
     handlers = [*logger.handlers]
@@ -102,7 +102,7 @@ def _quiet_import() -> Iterator[None]:
 
 
 def error_message(error: Exception) -> str:
-    """Returns the line that says what went wrong; of an error of the system, with its file."""
+    """Returns a line that says what went wrong, with the file of an error of the system."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,9 @@ def data_of(options: argparse.Namespace, run: Run, cache: Cache | None) -> MindD
         name = settings.data
         data_dir = data_dir or settings.data_dir
         manual_dir = manual_dir or settings.manual_dir
-    return load_mind(name, data_dir, manual_dir, cache)
+    # TensorFlow Datasets reports what it prepares on standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        return load_mind(name, data_dir, manual_dir, cache)
 
 
 def model_of(options: argparse.Namespace, run: Run) -> NPA:

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
             # Nothing is kept, but the impressions of a large log have to be on disk meanwhile.
             cache = Cache(stack.enter_context(tempfile.TemporaryDirectory()))
         data = data_of(options, trained, cache)
-        split = options.split or ("test" if "test" in data.behaviors else "validation")
+        split = options.split or ("test" if "test" in data.splits else "validation")
         data.require_split(split)
         model = model_of(options, trained)
         model.add_articles(data.titles(split))

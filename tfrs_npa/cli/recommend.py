@@ -23,8 +23,8 @@ Prints the articles that the best model of a run ranks highest for a user, among
 the run and, with --data, those of all splits of that data.
 
 The user's clicks so far are taken from --history, or else from the data: the history of the
-latest impression that the user has there. Users whom the run was not trained on are welcome, and
-so is a visitor with a --history and no name.
+latest impression that the user has there. The user may be one that the run was not trained on;
+with a --history, none need be given.
 """
 EPILOG = """\
 examples:
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Prints the best articles for a user."""
     if not options.user and options.history is None:
-        raise ValueError("--user is missing: whom to recommend to; or give a --history")
+        raise ValueError("--user is missing: give a user, a --history or both")
     if options.k < 1:
         raise ValueError(f"--k is {options.k}; it has to be at least 1")
     trained = Run(options.run)
@@ -137,7 +137,7 @@ def _report(answer: dict[str, Any], source: str, options) -> str:
     user, history, unknown = (answer[name] for name in ("user_id", "history", "unknown_history"))
     lines = []
     if not user:
-        lines.append("A visitor without a name, so only the history counts.")
+        lines.append("An anonymous visitor, so only the history counts.")
     elif not answer["known_user"]:
         lines.append(
             f"{user} is a new user: the run was not trained on any of their clicks, so only the "

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
         _require_same(options, given)
     else:
         if "data" not in given:
-            raise ValueError("--data is missing: what to train on")
+            raise ValueError("--data is missing: give the data to train on")
         settings, config = TrainingSettings(**given), _config(options)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()

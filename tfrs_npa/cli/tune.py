@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     trials.add_argument(
         "--space",
         metavar="FILE",
-        help="YAML with the search space; default: all that tfrs_npa.SearchSpace has",
+        help="YAML with the search space; default: the default space of tfrs_npa.SearchSpace",
     )
     trials.add_argument(
         "--tuner",
@@ -153,7 +153,7 @@ def _prepare_folder(options: argparse.Namespace) -> None:
         _require_same(options, given)
     else:
         if "data" not in given:
-            raise ValueError("--data is missing: what to search on")
+            raise ValueError("--data is missing: give the data to train and compare models on")
         SearchFolder.create(options.run, SearchSettings(**given), options.space, options.overwrite)
 
 
@@ -172,7 +172,7 @@ def _print(results: dict[str, Any], folder: pathlib.Path) -> None:
     table = [[_short(row[name]) for name in shown] for row in rows[:_SHOWN_TRIALS]]
     print(tabulate(table, headers=shown, disable_numparse=True))
     counts, objective = results["trials"], results["objective"]
-    print(f"\n{counts['completed']} trials completed, {counts['failed']} failed")
+    print(f"\nTrials: {counts['completed']} completed, {counts['failed']} failed")
     print(
         f"Best: trial {results['best']['trial']}, {objective['name']} {objective['value']:.4f} on "
         f"{results['parts']['stopping']}, after epoch {results['best']['epoch']}. On impressions "

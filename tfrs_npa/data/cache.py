@@ -95,7 +95,9 @@ class Cache:
 
     def _store(self, entry: pathlib.Path, make) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_folder(entry) as temporary:
+        # Another process may be reading an entry that is good, so only a damaged one is replaced.
+        is_damaged = entry.exists()
+        with atomic_folder(entry, replace=is_damaged, mode=0o700) as temporary:
             _write(temporary, _marked(make()))
         self._drop_oldest(entry)
 

@@ -119,7 +119,7 @@ class NewsCatalog:
                 there are no articles.
         """
         self._clear()
-        self._add_articles(news)
+        self._add_articles(news, stacklevel=3)
         if len(self) == len(_ArticleIndex.specials):
             raise ValueError("news holds no articles")
         tokens = [word.decode() for word in tokenize(self.titles).flat_values.numpy()]
@@ -249,16 +249,16 @@ class NewsCatalog:
 
     def _clear(self):
         self._index = _ArticleIndex()
-        self.titles = ["", ""]
+        self.titles = [""] * FIRST_ARTICLE
         self.token_values = np.zeros(0, np.int32)
-        self.token_splits = np.zeros(3, np.int64)
+        self.token_splits = np.zeros(FIRST_ARTICLE + 1, np.int64)
         self.coverage = None
         # How many articles `adapt` saw; those of `extend` come after them.
         self._adapted = 0
         # By dimension: a search makes many models, and these vectors take seconds.
         self._title_vectors = {}
 
-    def _add_articles(self, news) -> np.ndarray:
+    def _add_articles(self, news, stacklevel: int = 4) -> np.ndarray:
         chunks = text_columns(news, ["news_id", "title"], "news")
         articles = [article for chunk in chunks for article in zip(*chunk, strict=True)]
         for news_id, _ in articles:
@@ -274,7 +274,7 @@ class NewsCatalog:
             warnings.warn(
                 f"{len(retitled):,} articles came again with another title and keep the first one "
                 f"(for example {next(iter(retitled))})",
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
         return indices
 

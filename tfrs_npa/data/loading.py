@@ -17,7 +17,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.cache import Cache, state_of
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.columns import text_columns
-from tfrs_npa.data.conversion import chunks
+from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import Builder, find_splits, read_behaviors, read_news
@@ -132,10 +132,10 @@ class MindData:
         self, split: str, catalog: NewsCatalog, features: Sequence[str] = ()
     ) -> tuple[Impressions, UserIndex]:
         """Returns the impressions of a split as integers, and the index of the users in them."""
+        table = self.tables["behaviors"][split]
+        check_spec(_dataset(table), features)
         files = self.files["behaviors"][split] if self.cache else ()
-        return read_impressions(
-            self.tables["behaviors"][split], catalog, features, cache=self.cache, files=files
-        )
+        return read_impressions(table, catalog, features, cache=self.cache, files=files)
 
     def impressions(
         self, split: str, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_npa.data.cache import Cache
-from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.data.impressions import Impressions, with_users
 from tfrs_npa.data.loading import MindData, load_mind
 from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
@@ -59,11 +59,14 @@ class Splits:
         """
         result = {
             "articles": {
-                "count": len(catalog),
+                "count": len(catalog) - FIRST_ARTICLE,
                 "ids": _hash(json.dumps(catalog.ids).encode()),
                 "titles": _hash(json.dumps(catalog.titles).encode()),
             },
-            "users": {"count": len(self.users), "ids": _hash(json.dumps(self.users.ids).encode())},
+            "users": {
+                "count": len(self.users) - len(UserIndex.specials),
+                "ids": _hash(json.dumps(self.users.ids).encode()),
+            },
         }
         for name in ("train", "validation", "test"):
             impressions = getattr(self, name)
@@ -111,7 +114,10 @@ def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[New
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
-    catalog = data.add_articles(NewsCatalog(vectors).adapt(data.titles("train")))
+    catalog = NewsCatalog(vectors).adapt(data.titles("train"))
+    for split in data.splits:
+        if split != "train":
+            catalog.extend(data.titles(split))
     return catalog, split_impressions(data, catalog, settings.holdout)
 
 

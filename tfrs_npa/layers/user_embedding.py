@@ -59,6 +59,7 @@ class UserEmbedding(tf.keras.layers.Layer):
 
     def call(self, user_id, training=False):
         """Looks users up; see the class."""
+        user_id = tf.cast(user_id, tf.int32)
         if training and self.dropout:
             kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.dropout
             user_id = tf.where(kept, user_id, tf.zeros_like(user_id))

@@ -40,7 +40,7 @@ class IndexedArticles(tf.Module):
         """Indexes articles of a catalogue.
 
         Args:
-            catalog: The catalogue, which repositions another one.
+            catalog: The catalogue; it replaces the previous one.
             indices: `[indexed]` the articles to index, ascending.
         """
         held = self._untracked

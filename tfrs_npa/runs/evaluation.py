@@ -18,6 +18,7 @@ from tfrs_npa.metrics.table import as_numbers
 from tfrs_npa.models.npa import NPA
 
 _BATCH = 1024
+_CHUNK = 16384
 
 
 def popularity_counts(impressions: Impressions, catalog: NewsCatalog) -> dict[str, tuple[int, int]]:
@@ -30,11 +31,14 @@ def popularity_counts(impressions: Impressions, catalog: NewsCatalog) -> dict[st
     Returns:
         `(clicked, shown)` by id, for the known articles that were shown.
     """
-    positions = ragged.positions(impressions.candidate_splits, np.arange(len(impressions)))
-    articles = impressions.candidate_values[positions]
-    is_click = impressions.clicked[positions] == 1
-    shown = np.bincount(articles, minlength=len(catalog))
-    clicked = np.bincount(articles[is_click], minlength=len(catalog))
+    shown, clicked = np.zeros((2, len(catalog)), np.int64)
+    for first in range(0, len(impressions), _CHUNK):
+        rows = np.arange(first, min(first + _CHUNK, len(impressions)))
+        positions = ragged.positions(impressions.candidate_splits, rows)
+        articles = impressions.candidate_values[positions]
+        is_click = impressions.clicked[positions] == 1
+        shown += np.bincount(articles, minlength=len(catalog))
+        clicked += np.bincount(articles[is_click], minlength=len(catalog))
     ids = catalog.ids
     return {
         ids[index]: (int(clicked[index]), int(shown[index]))

@@ -54,8 +54,11 @@ class ResultFolder:
     @property
     def settings(self) -> Any:
         """The settings that the command was given, a `settings_type`."""
-        text = (self.path / self.settings_name).read_text(encoding="utf-8")
-        return self.settings_type(**yaml.safe_load(text))
+        file = self.path / self.settings_name
+        try:
+            return self.settings_type(**yaml.safe_load(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, yaml.YAMLError) as error:
+            raise _damaged(file, error) from error
 
     @classmethod
     def check_free(cls, path: str | os.PathLike, overwrite: bool) -> None:
@@ -91,7 +94,12 @@ class ResultFolder:
     def data_fingerprint(self) -> dict[str, Any] | None:
         """The fingerprint of the data (`Splits.fingerprint`); None in folders of older versions."""
         file = self.path / _DATA_FILE
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(file, error) from error
 
     def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Remembers the data, for `require_same_data`.
@@ -133,10 +141,11 @@ class ResultFolder:
             ValueError: as `check_free`.
         """
         cls.check_free(path, overwrite)
-        with atomic_folder(path) as temporary:
+        with atomic_folder(path, replace=overwrite) as temporary:
             text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
             (temporary / cls.settings_name).write_text(text, encoding="utf-8")
             yield temporary
+            cls.check_free(path, overwrite)  # again: writing takes a while
 
     @classmethod
     def _is_at(cls, path: pathlib.Path) -> bool:
@@ -153,6 +162,10 @@ class ResultFolder:
                 if not is_temporary(file) and not any(fnmatch.fnmatch(name, p) for p in patterns):
                     return file
         return None
+
+
+def _damaged(file: pathlib.Path, error: Exception) -> ValueError:
+    return ValueError(f"{file} is damaged: {error}; restore it, or start over with --overwrite")
 
 
 def write_data_fingerprint(folder: pathlib.Path, fingerprint: Mapping[str, Any]) -> None:
@@ -173,6 +186,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif old["count"] != new["count"]:
             phrases.append(f"{new['count']:,} {name}, not {old['count']:,}")
         else:
-            columns = [column for column in old if old[column] != new.get(column)]
+            names = dict.fromkeys([*old, *new])
+            columns = [column for column in names if old.get(column) != new.get(column)]
             phrases.append(f"other {' and '.join(columns)} in the {name}")
     return sorted(phrases)

@@ -51,6 +51,7 @@ class Run(ResultFolder):
         "history.csv",
         "metrics.json",
         "tensorboard/*events.out.tfevents.*",
+        "checkpoints/.*.weights.h5",  # temporary files of older versions
     )
 
     @classmethod

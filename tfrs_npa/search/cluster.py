@@ -191,7 +191,7 @@ def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict:
     is_logged = False
     while True:
         answers, record = chief.answers(), _read(folder)
-        # Only a chief that answers has made its folder, and will not replace it any more.
+        # A chief that answers has created its folder, and will not replace it.
         if answers and record is not None and not record["ended"]:
             return record
         if time.monotonic() >= deadline:
@@ -224,7 +224,7 @@ def _watch(folder: pathlib.Path, chief: Address, chief_id: str, left: threading.
 def _why_end(
     folder: pathlib.Path, chief: Address, chief_id: str, misses: int
 ) -> tuple[int, str] | None:
-    """Returns the exit code with which a worker should end now, and a message; None to go on."""
+    """Returns the exit code with which a worker should end now, and a message; None to continue."""
     if _orphaned():
         return 1, _ORPHANED
     record = _read(folder)

@@ -198,7 +198,7 @@ def _set_schedule(model: tf.keras.Model, config: NPAConfig, steps: int) -> None:
     with model.distribute_strategy.scope():
         optimizer = default_optimizer(config, int(built.iterations) + steps)
         optimizer.build(model.trainable_variables)
-    # Otherwise it gets into checkpoints, and TensorFlow warns when `build` has no place for it.
+    # Otherwise it gets into checkpoints, and TensorFlow warns when `build` has no variable for it.
     optimizer._delete_tracking("_current_learning_rate")
     state: dict[str, Any] = {}
     built.save_own_variables(state)

@@ -84,11 +84,11 @@ def plot_hyperparameters(
     _save(figure, path, trials)
 
 
-def _scatter(axes, places, trials: Sequence[TrialRecord]) -> None:
+def _scatter(axes, xs, trials: Sequence[TrialRecord]) -> None:
     """Draws trials as points, those of few epochs paler."""
     most = max(trial.epochs for trial in trials)
     alphas = [0.25 + 0.75 * trial.epochs / most for trial in trials]
-    axes.scatter(places, [trial.score for trial in trials], alpha=alphas)
+    axes.scatter(xs, [trial.score for trial in trials], alpha=alphas)
 
 
 def _save(figure, path, trials: Sequence[TrialRecord]) -> None:

@@ -68,7 +68,7 @@ def search(
 
     Returns:
         The content of `results.json`: the result of `evaluate_model` for the best checkpoint of the
-        best trial, on impressions that no trial saw; beside it `parts`, `objective`, `best` (the
+        best trial, on impressions that no trial saw; plus `parts`, `objective`, `best` (the
         trial) and `trials` (how many were completed and how many failed). None in a worker.
 
     Raises:
@@ -112,9 +112,9 @@ def _report_trials(oracle, folder: SearchFolder) -> None:
     oracle.on_end = functools.partial(_report_trial, oracle, folder, planned)
     ended, started = len(oracle.end_order), len(oracle.start_order)
     if started:
-        logger.info("resuming: %d trials have ended, %d were interrupted", ended, started - ended)
+        logger.info("resuming; trials so far: %d ended, %d interrupted", ended, started - ended)
     elif planned is not None:
-        logger.info("%d trials are planned", planned)
+        logger.info("trials planned: %d", planned)
 
 
 def _report_trial(oracle, folder: SearchFolder, planned: int | None, trial) -> None:
@@ -180,8 +180,8 @@ def _why_none(folder: SearchFolder, trials: list[TrialRecord]) -> str:
     counts: dict[str | None, int] = {}
     for trial in trials:
         counts[trial.reason] = counts.get(trial.reason, 0) + 1
-    reasons = "; ".join(f"{count} times {reason}" for reason, count in counts.items())
+    reasons = "; ".join(f"{reason} ({count} of {len(trials)})" for reason, count in counts.items())
     return (
-        f"none of {len(trials)} trials was completed: {reasons or 'none was started'} (details are "
-        f"in {folder.trials}/trial_*/failure.txt)"
+        f"no trial was completed: {reasons or 'none was started'}; details are in "
+        f"{folder.trials}/trial_*/failure.txt"
     )

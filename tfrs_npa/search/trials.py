@@ -96,7 +96,7 @@ def describe(
     planned: int | None,
     defaults: Mapping[str, Any],
 ) -> str:
-    """Describes a trial in a line: how good it is, and its hyper-parameters that are no defaults.
+    """Describes a trial in a line: its score, and hyper-parameters that differ from the defaults.
 
     Args:
         trial: A trial that has ended.

@@ -56,13 +56,18 @@ def export(
     if version < 1:
         raise ValueError(f"the version is {version}; it has to be at least 1")
     target = folder / str(version)
-    if target.exists():
-        raise ValueError(f"{target} exists already; give another version, or none for the next one")
+    _require_absent(target)
     module = ServingModule(model, dtype)
     with atomic_folder(target) as temporary:
         tf.saved_model.save(module, temporary, module.signatures())
         _warm_up(temporary, model, folder.resolve().name)
+        _require_absent(target)
     return target
+
+
+def _require_absent(target: pathlib.Path) -> None:
+    if target.exists():
+        raise ValueError(f"{target} exists already; give another version, or none for the next one")
 
 
 def _warm_up(path: pathlib.Path, model: NPA, model_name: str) -> None:

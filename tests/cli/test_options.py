@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tfrs_npa.cli.options import at_least_zero, require_same, settings_given
+from tfrs_npa.settings import DataSettings
+
+
+def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
+    """A run can be resumed from another working directory."""
+    monkeypatch.chdir(tmp_path)
+    options = argparse.Namespace(
+        data="my-data", data_dir="~x", manual_dir=None, word_vectors="v.txt", word_list=None,
+        holdout="auto", epochs=3,
+    )  # fmt: skip
+    assert settings_given(options, DataSettings) == {
+        "data": str(tmp_path / "my-data"),
+        "data_dir": str(tmp_path / "~x"),
+        "word_vectors": str(tmp_path / "v.txt"),
+        "holdout": "auto",
+    }
+    options.data = "mind/small"
+    assert settings_given(options, DataSettings)["data"] == "mind/small"
+
+
+def test_all_that_differs_is_named():
+    had = {"epochs": 3, "seed": 1, "tuner": "grid"}
+    require_same("r", had, {"epochs": 3})
+    with pytest.raises(ValueError) as caught:
+        require_same("r", had, {"seed": 2, "tuner": "random", "epochs": 3}, ["another space"])
+    assert str(caught.value) == (
+        "r was started with seed 1, not 2, tuner 'grid', not 'random', another space; --resume "
+        "alone keeps its settings"
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "inf"])
+def test_at_least_zero(text):
+    assert at_least_zero(text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "nan", "-inf", "much", ""])
+def test_less_than_zero_or_no_number(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number of at least 0"):
+        at_least_zero(text)
