@@ -103,5 +103,5 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:
-    # The name comes last, because some writers choose the format by the end of it.
+    # The name comes last, because some writers choose the format by the suffix.
     return path.with_name(f".{uuid.uuid4().hex[:12]}.tmp.{path.name}")

@@ -1,9 +1,8 @@
 """Chooses Keras 2 (`tf_keras`) for this process, and registers the data set `mind`.
 
-TensorFlow Recommenders runs on Keras 2 alone, whereas TensorFlow and KerasTuner take Keras 3 unless
-told otherwise. This module is imported first, for its effects only, and imports nothing slow: what
-TensorFlow, KerasTuner and TensorFlow Datasets need happens when the program imports them. The
-meaning of `import keras` does not change.
+TensorFlow Recommenders runs on Keras 2 alone, whereas TensorFlow and KerasTuner default to Keras 3.
+This module is imported first, for its side effects, and imports nothing slow: the rest is done when
+the program imports TensorFlow, KerasTuner or TensorFlow Datasets. `import keras` is not affected.
 
 Raises:
     ImportError: If the program already uses Keras 3, through TensorFlow or KerasTuner.
@@ -35,7 +34,7 @@ def _choose_for_tensorflow() -> None:
     import tensorflow as tf
     import tf_keras
 
-    # Each of these modules is resolved when it is first used, and stays what it then became.
+    # Each of these modules is resolved on first use and does not change afterwards.
     classes = (
         tf.keras.Model,
         tf.initializers.Initializer,
@@ -62,7 +61,7 @@ def _choose_for_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _keras_means_keras_2() -> Iterator[None]:
-    """Around the import of KerasTuner, which reads `sys.modules["keras"]` only meanwhile.
+    """Wraps the import of KerasTuner, the only time it reads `sys.modules["keras"]`.
 
     It refuses every `tfrs.Model` if it finds Keras 3 there. Importing it here instead would be
     simpler, but costs seconds at every start, and a KerasTuner that cannot be imported would then
@@ -82,7 +81,7 @@ def _keras_means_keras_2() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mind_registered() -> Iterator[None]:
-    """Around the import of TensorFlow Datasets, which then knows the data set `mind`."""
+    """Wraps the import of TensorFlow Datasets, and registers the data set `mind` with it."""
     yield
     _register_mind()
 
@@ -93,7 +92,7 @@ def _register_mind() -> None:
 
 @contextlib.contextmanager
 def _classes_registered() -> Iterator[None]:
-    """Around the import of TensorFlow, whose Keras then finds our classes by their names."""
+    """Wraps the import of TensorFlow, whose Keras then finds our classes by their names."""
     yield
     register_classes()
 
@@ -110,7 +109,7 @@ def register_classes() -> None:
 
 
 class _Finder:
-    """Imports some modules, whenever the program does, in a context."""
+    """Runs the import of certain modules inside a context manager."""
 
     contexts = {
         "keras_tuner": _keras_means_keras_2,
@@ -145,7 +144,7 @@ def _refuse_keras_tuner_with_keras_3() -> None:
         )
 
 
-# The checks come before what changes the process.
+# Check first, then change the process.
 _refuse_keras_tuner_with_keras_3()
 _choose_for_tensorflow()
 sys.meta_path.insert(0, _Finder)

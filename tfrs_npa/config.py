@@ -63,7 +63,7 @@ class NPAConfig:
         seed: Seed of the weights, of dropout, and of the sampling of batches.
 
     Raises:
-        ValueError: if a value is not of its field's kind or out of range.
+        ValueError: if a value has the wrong type or is out of range.
     """
 
     attention: str = "recommenders"
@@ -117,7 +117,7 @@ class NPAConfig:
 
         Args:
             values: Fields by name.
-            base: Where fields that are not in `values` come from; None: `NPAConfig()`.
+            base: Supplies the fields missing from `values`; None: `NPAConfig()`.
 
         Raises:
             ValueError: if a key is not a field, naming the closest one.
@@ -241,7 +241,7 @@ _LEARNING_RATES = ("learning_rate", "table_learning_rate")
 
 def _field_types() -> dict[str, type]:
     hints = get_type_hints(NPAConfig)
-    # Of a type and None, the type.
+    # `float | None` counts as `float`.
     return {name: (get_args(hint) or (hint,))[0] for name, hint in hints.items()}
 
 

@@ -41,7 +41,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
             `learning_rate`. When a schedule or a callback changes `learning_rate`, this one
             changes in proportion.
         base_learning_rate: The value of `learning_rate` that `table_learning_rate` goes with.
-            `None` means its first value; name another where that is zero, as in a warm-up.
+            `None` means its first value; pass another if that is zero, as in a warm-up.
         jit_compile: Whether to compile the update of each variable with XLA where there is a GPU.
             Unlike Adam's, off by default: XLA would compile again for each number of rows.
         name: Name of the optimizer.
@@ -84,7 +84,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
     @property
     def table_learning_rate(self):
-        """The present learning rate of variables with a sparse gradient, a scalar."""
+        """The current learning rate of variables with a sparse gradient, a scalar."""
         if self._table_learning_rate is None:
             return self.learning_rate
         # A ratio, because callbacks and schedules know of one learning rate only.

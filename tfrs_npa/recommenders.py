@@ -24,7 +24,7 @@ _NAMES = {
     "batch_size": "batch_size",
     "seed": "seed",
 }
-# Keys for which NPA has one value; any other would be another model.
+# Keys that can have only one value in NPA; any other describes a different model.
 _FIXED = {
     "model_type": "npa",
     "cnn_activation": "relu",

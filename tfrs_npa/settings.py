@@ -1,4 +1,4 @@
-"""What a training or a search is given beside its hyper-parameters, and the choices there are.
+"""Settings of trainings and searches other than hyper-parameters, and their allowed values.
 
 Needs no TensorFlow, so that the command line can use it before it imports anything slow.
 """
@@ -20,16 +20,16 @@ ENCODING_MEMORY = 4 * 2**30
 CACHE_BYTES = 10 * 2**30
 """Bytes that the cache of preprocessed data may take."""
 DEFAULT_K = 10
-"""Articles that are recommended."""
+"""Number of articles to recommend."""
 DEFAULT_TRIALS = 20
-"""Trials of a tuner that could go on forever."""
+"""Number of trials of a tuner that would otherwise never stop."""
 CHIEF_TIMEOUT = 300.0
 """Seconds that a worker waits for its chief to start."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """Where impressions and words come from.
+    """Source of the impressions and word vectors, and the holdout.
 
     Attributes:
         data: One of `DATA_SETS`, or a folder; see `tfrs_npa.load_mind`.
@@ -37,9 +37,9 @@ class DataSettings:
         manual_dir: Folder of MIND's zips that were downloaded by hand.
         word_vectors: File of pretrained word vectors, text or `.npy`.
         word_list: The words of an `.npy` file.
-        holdout: What epochs are compared on. `last-day`: the last day of the training impressions,
-            which is then not trained on. `none`: nothing. `auto`: the split `validation` if there
-            is a labelled `test` to report on, else `last-day`.
+        holdout: The impressions that epochs are compared on. `last-day`: the last day of the
+            training impressions, which is then not trained on. `none`: none. `auto`: the split
+            `validation` if there is a labelled `test` to report on, else `last-day`.
 
     Raises:
         ValueError: if the holdout is unknown, or a word list is given without `.npy` vectors.
@@ -75,12 +75,12 @@ class DataSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings(DataSettings):
-    """What a training is given beside its hyper-parameters.
+    """Settings of a training other than its hyper-parameters.
 
     Attributes:
         data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
-        holdout: What early stopping looks at, see `DataSettings`; with `none`, the training lasts
-            all `epochs`.
+        holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
+            training lasts all `epochs`.
         epochs: The most passes over the training impressions.
         patience: Passes without a better `val_auc` after which the training stops.
 
@@ -99,16 +99,17 @@ class TrainingSettings(DataSettings):
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings(DataSettings):
-    """What a search is given beside the space that it searches.
+    """Settings of a search other than its space.
 
     Attributes:
         data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
-        holdout: What the objective `val_auc` is measured on, see `DataSettings`; not `none`.
+        holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
+            not `none`.
         tuner: One of `TUNERS`.
         epochs: Passes of a trial over the training impressions; with Hyperband, the most.
         max_trials: The most trials; None: `DEFAULT_TRIALS` for `random` and `bayesian`, and as many
             as they plan themselves for the others.
-        seed: Seed of the choice of trials; the seed of the trainings is in the space.
+        seed: Seed for choosing trials; the seed of the trainings is part of the space.
 
     Raises:
         ValueError: if a value is out of range, or as `DataSettings`.

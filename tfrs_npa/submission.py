@@ -54,7 +54,7 @@ def write_predictions(
 ) -> dict[str, Any]:
     """Writes `prediction.txt`, and `prediction.zip` with it inside, for the MIND leaderboard.
 
-    Few impressions are in memory at a time. Both files appear when they are complete.
+    Only a few impressions are in memory at a time. Both files are created atomically.
 
     >>> batches = impression_batches(impressions, model.catalog, model.users, model.config)
     >>> write_predictions("submission", impressions, model.predict_batches(batches))

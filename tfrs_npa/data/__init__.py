@@ -1,4 +1,4 @@
-"""From strings to batches of integers. Knows no model."""
+"""Turns strings into batches of integers; independent of any model."""
 
 from tfrs_npa.data.batches import impression_batches, training_batches
 from tfrs_npa.data.cache import Cache, default_cache_dir

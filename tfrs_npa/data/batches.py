@@ -17,7 +17,7 @@ from tfrs_npa.data.pipelines import without_autotuning
 from tfrs_npa.data.sampling import TrainingRows, histories
 from tfrs_npa.data.users import UserIndex
 
-# Batches that wait for the training.
+# Batches prepared ahead of the training step.
 _PREFETCHED = 2
 
 
@@ -34,7 +34,7 @@ def training_batches(
 
     Each pass over the data set is the next epoch: its order, its negatives and, if
     `config.history_sampling` is `"random"`, its histories depend on `config.seed` and the epoch and
-    on nothing else. A pass counts from its first batch on, also when only that one is looked at.
+    on nothing else. A pass counts as an epoch as soon as its first batch is requested.
     `fit(steps_per_epoch=...)` continues a pass where it stopped, and needs the data set's
     `.repeat()`, whose repetitions are the next epochs; without it, training ends with the first
     pass.

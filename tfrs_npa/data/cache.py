@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfrs_npa._files import atomic_folder, is_temporary
 from tfrs_npa.settings import CACHE_BYTES
 
-# Part of every key, so that nothing is read that another version of this code has written.
+# Part of every key, so that entries written by another version of this code are ignored.
 _FORMAT = 2
 _PREFIX = "tfrs-npa-"
 _INDEX = "index.json"
@@ -40,7 +40,7 @@ class Cache:
     [0, 1, 4]
 
     Args:
-        folder: Created if missing, for its owner only. Files that are no entries are left alone.
+        folder: Created if missing, for its owner only. Other files in it are left alone.
         max_bytes: Total size beyond which the least recently used entries are deleted.
     """
 
@@ -102,7 +102,7 @@ class Cache:
         self._drop_oldest(entry)
 
     def _drop_oldest(self, newest: pathlib.Path) -> None:
-        """Keeps to `max_bytes`, leftovers of processes that were killed included."""
+        """Deletes the oldest entries beyond `max_bytes`, and leftovers of killed processes."""
         ages = {}
         for entry in self.folder.iterdir():
             # A temporary name ends with that of the entry.
@@ -126,7 +126,7 @@ def default_cache_dir() -> pathlib.Path:
 
 
 def state_of(files: Iterable[str | os.PathLike]) -> list[list]:
-    """Returns what tells whether files have changed: path, size in bytes, and times in ns.
+    """Returns the state of files, which changes with them: path, size in bytes, times in ns.
 
     The times are those of the last change of the content and of the entry in the file system: the
     second cannot be set back, as copying and unpacking programs do with the first.
@@ -196,7 +196,7 @@ def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
     try:
         index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
         arrays = {name: _mapped(entry, **columns) for name, columns in index.items()}
-        with contextlib.suppress(OSError):  # a folder that can only be read
+        with contextlib.suppress(OSError):  # a read-only folder
             os.utime(entry)
     except Exception:  # whatever is wrong with it, it is made again
         return None
@@ -205,7 +205,7 @@ def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
 
 def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: int) -> np.ndarray:
     path = entry / file
-    if 0 in shape:  # there is no memory map of nothing
+    if 0 in shape:  # an empty file cannot be mapped
         array = np.zeros(shape, dtype)
     else:
         array = np.memmap(path, np.dtype(dtype), "r", shape=tuple(shape))
@@ -216,7 +216,7 @@ def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: i
         found = zlib.crc32(data[first : first + _BLOCK].data, found)
     if found != crc:
         raise ValueError(f"{path} is not what was written")
-    # Of a plain class, because a small selection from np.memmap takes longer.
+    # A plain array, because small selections from np.memmap are slower.
     return np.asarray(array)
 
 

@@ -82,14 +82,14 @@ def convert(
 
 
 def num_rows(behaviors: tf.data.Dataset | Collection[Mapping]) -> int:
-    """Returns how many impressions there are; 0 if that is not known."""
+    """Returns the number of impressions; 0 if unknown."""
     if isinstance(behaviors, tf.data.Dataset):
         return max(0, int(behaviors.cardinality()))
     return len(behaviors)
 
 
 def user_ids_of(columns: dict[str, np.ndarray]) -> list[str]:
-    """Returns the ids of the users that the column `user_id` counts."""
+    """Returns the ids of the users that the column `user_id` refers to."""
     return json.loads(columns[USER_IDS].tobytes())
 
 

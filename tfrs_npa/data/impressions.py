@@ -159,8 +159,8 @@ class Impressions:
         Article ids that are not in `catalog` become the unknown article, and one warning counts
         them. The empty id is padding, in a history or a candidate list, and is dropped.
 
-        With a cache this is done once, and the arrays are memory maps. It is done again when a file
-        has changed, or with other articles or features.
+        With a cache this is done once, and the arrays are memory maps. It is repeated when a file,
+        the articles or the features change.
 
         >>> behaviors, info = tfds.load("mind/small-behaviors", split="train", with_info=True)
         >>> cache, files = Cache("my-cache"), info.splits["train"].filepaths

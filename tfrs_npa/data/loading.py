@@ -145,7 +145,7 @@ class MindData:
         return with_users(impressions, own_users, users)
 
     def latest_history(self, user_id: str) -> list[str] | None:
-        """Returns the ids that a user had clicked before the latest impression, oldest first.
+        """Returns the ids of the articles clicked before a user's latest impression, oldest first.
 
         Returns:
             The ids; None if the user has no impression.
@@ -218,7 +218,7 @@ def load_mind(
             `train/`, `valid/` or `dev/`, and possibly `test/` (see `find_splits`).
         data_dir: Where TensorFlow Datasets keeps the data it has prepared; None: its own default.
         manual_dir: Folder of MIND's zips that were downloaded by hand.
-        cache: Caches what the methods of the result read.
+        cache: Caches the results of the methods of the returned data.
 
     Raises:
         MindFileError: a file is missing, empty or damaged, or has a bad line.
@@ -248,7 +248,7 @@ def _load_folder(folder: pathlib.Path, cache: Cache | None) -> MindData:
 
 
 def _count_rows(table: str, file: pathlib.Path, cache: Cache | None) -> int:
-    """Counts the rows of a file, which finds out what is wrong with it."""
+    """Counts the rows of a file, which also validates it."""
 
     def count() -> int:
         return sum(1 for _ in _READERS[table](file, name=str(file)))

@@ -29,9 +29,9 @@ class Splits:
         data: The data set they come from.
         users: The users of the impressions that are trained on.
         train: The impressions that are trained on.
-        validation: Those that early stopping and a search look at; None if nothing does.
+        validation: Those that early stopping and a search monitor; None if there are none.
         test: Those that metrics are reported on; neither training nor early stopping sees them.
-        names: What the three are, as files of results name them: `train`, `stopping` (the
+        names: Names of the three in result files: `train`, `stopping` (the
             validation impressions) and `report` (the test impressions).
     """
 
@@ -48,7 +48,7 @@ class Splits:
         return str(self.names["report"])
 
     def fingerprint(self, catalog: NewsCatalog) -> dict[str, Any]:
-        """Returns a summary by which other data is told from this.
+        """Returns a summary that shows whether data has changed.
 
         Args:
             catalog: The articles.

@@ -1,4 +1,4 @@
-"""Dropout that spends a byte of random numbers on an element."""
+"""Dropout that uses one random byte per element."""
 
 from __future__ import annotations
 

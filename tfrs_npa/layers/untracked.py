@@ -1,4 +1,4 @@
-"""State that Keras and SavedModels overlook."""
+"""State hidden from Keras and SavedModels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import types
 
 
 class Untracked(types.SimpleNamespace):
-    """A namespace whose content neither Keras nor a SavedModel looks at.
+    """A namespace whose content neither Keras nor a SavedModel tracks.
 
     Keras and `tf.Module` track the attributes of layers and modules: what they find is counted
     among the weights, saved with them, and needed to load them again. Encoded titles, token tables

@@ -18,8 +18,8 @@ def ranking_metrics(clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> d
       5 or 10, divided by that of the best possible order.
 
     MRR and nDCG break ties by candidate order, the earlier one first. An impression that cannot be
-    measured (see `scored`) has NaN metrics, and so has one with a NaN score: a model that has
-    diverged is never given a figure. Infinite scores are ranked like any other.
+    measured (see `scored`) has NaN metrics, and so has one with a NaN score: a diverged model never
+    gets a metric. Infinite scores are ranked like any other.
 
     The cost is one sort of each row. Shapes may be dynamic, and there is no state, so it can be
     called in a `tf.function`.

@@ -16,9 +16,9 @@ TITLES = {
     "ndcg_5": "nDCG@5",
     "ndcg_10": "nDCG@10",
 }
-"""Metrics that are shown, in their order, and what they are called."""
+"""Metrics shown in tables, in order, with their titles."""
 OF_ALL_USERS = ("auc", "mrr", "ndcg_5", "ndcg_10")
-"""Metrics that tell no users apart."""
+"""Metrics over all users."""
 
 _ROWS = {
     "random": "random",

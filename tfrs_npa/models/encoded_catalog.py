@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class EncodedCatalog:
-    """Every article encoded without a user, for the time of a `with` block.
+    """All articles encoded without a user, for the duration of a `with` block.
 
     Args:
         encoder: The candidate tower.

@@ -18,7 +18,7 @@ from tfrs_npa.layers.user_embedding import UserEmbedding
 
 
 class TitleFeatures(NamedTuple):
-    """Titles encoded as far as no user is needed, their words packed one title after the other.
+    """Titles encoded up to the point where a user is needed, their words packed.
 
     Attributes:
         values: `[words, num_filters]`, the contextual words c_i.
@@ -130,7 +130,7 @@ class NewsEncoder(tf.keras.Model):
         return np.full(len(tokens), tokens.shape[1], np.int32)
 
     def title_features(self, news_id, training=False):
-        """Encodes titles as far as no user is needed.
+        """Encodes titles up to the point where a user is needed.
 
         Args:
             news_id: `[articles]` indices of the catalogue.
@@ -142,7 +142,7 @@ class NewsEncoder(tf.keras.Model):
         return self.encode_titles(tf.gather(self.tokens, news_id), training)
 
     def distinct_features(self, news_id, training=False):
-        """Encodes the distinct articles among some.
+        """Encodes each distinct article once.
 
         Args:
             news_id: `[articles]` indices of the catalogue.
@@ -155,7 +155,7 @@ class NewsEncoder(tf.keras.Model):
         return self.title_features(distinct, training), titles
 
     def encode_titles(self, tokens, training=False):
-        """Encodes titles that need not be of articles, as `title_features`.
+        """Encodes arbitrary titles, as `title_features` does for articles.
 
         Args:
             tokens: As in `contextual_words`.

@@ -37,7 +37,7 @@ class NPA(tfrs.Model):
     tensor `[impressions, (candidates)]` of logits, without padding and in the order of the
     batches.
 
-    All that is expensive depends on the titles alone, so `evaluate` (and with it
+    Everything expensive depends on the titles alone, so `evaluate` (and with it
     `fit(validation_data=...)`) and `predict` encode every title of the catalogue once, before
     their first batch. The scores are those of the towers.
 
@@ -118,7 +118,7 @@ class NPA(tfrs.Model):
         return [self._loss_mean, *self._ranking.metrics]
 
     def add_articles(self, news=None) -> np.ndarray:
-        """Adds articles to the catalogue, which can be scored from then on; no weight changes.
+        """Adds articles to the catalogue so that they can be scored; no weights change.
 
         Args:
             news: The articles, as `NewsCatalog.extend` takes them. None: those by which the model's
@@ -184,8 +184,8 @@ class NPA(tfrs.Model):
 
         Args:
             features: A batch of `training_batches` or `impression_batches`.
-            training: Whether dropout is on. Ranking metrics are of whole impressions, so they are
-                updated when it is off only.
+            training: Whether dropout is on. Ranking metrics need whole impressions, so they are
+                updated only when it is off.
 
         Returns:
             The softmax cross-entropy, a scalar, over the rows that have a click.

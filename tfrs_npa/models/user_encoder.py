@@ -1,4 +1,4 @@
-"""The query tower: a user as the articles clicked before."""
+"""The query tower: encodes a user from their clicks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class UserEncoder(tf.keras.Model):
         return Clicks(tf.boolean_mask(history, kept), lengths, slots)
 
     def encode(self, clicks: Clicks, features, titles, user_embedding, training=False):
-        """Encodes users from their clicks, the only way from a history to a user vector.
+        """Encodes users from their clicks, the one place where a history becomes a user vector.
 
         Args:
             clicks: The result of `clicks`.

@@ -59,7 +59,7 @@ class IndexedArticles(tf.Module):
         self.ids.assign(np.array([catalog.ids[index] for index in indices], object))
 
     def histories(self, ids, config: NPAConfig):
-        """Returns what the query tower reads.
+        """Returns histories as the query tower reads them.
 
         Args:
             ids: `[batch, clicks]` strings, oldest first, `""` at padding.
@@ -105,5 +105,5 @@ class IndexedArticles(tf.Module):
         )
 
     def _indices(self, ids):
-        # The lookup of such a table forgets the shape.
+        # The lookup of a mutable table loses the shape.
         return tf.ensure_shape(self._table.lookup(ids), ids.shape)

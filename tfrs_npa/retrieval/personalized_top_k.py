@@ -17,7 +17,7 @@ class PersonalizedTopK(ArticleTopK):
     """Top K articles of a catalogue by NPA's score, a `tfrs.layers.factorized_top_k.TopK`.
 
     In NPA the vector of an article depends on the user, which stock `BruteForce` and `ScaNN` cannot
-    express. But all that is expensive does not: this layer holds the contextual words of every
+    express. But nothing expensive does: this layer holds the contextual words of every
     title and their keys, and scores them for a batch of users by two matrix products. The result is
     that of the towers, for all articles, sorted.
 
@@ -44,7 +44,7 @@ class PersonalizedTopK(ArticleTopK):
 
     Args:
         model: A trained model. Its catalogue grows by the articles that the layer is given.
-        k: Articles to return where a call does not say.
+        k: Number of articles to return, unless a call says otherwise.
         dtype: How the words are kept. `"float32"`: scores are exact. `"bfloat16"`: half the memory,
             at about the same speed; words and keys are rounded to 8 significant bits, products are
             still float32. Measured errors of a score are at most 3.4 % of the deviation of its
@@ -89,7 +89,7 @@ class PersonalizedTopK(ArticleTopK):
 
     @property
     def resources(self) -> tf.Module:
-        """All that its graph reads, weights of the model included.
+        """Everything that its graph reads, including the weights of the model.
 
         A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
         attribute.
@@ -139,7 +139,7 @@ class PersonalizedTopK(ArticleTopK):
         return self._index(np.union1d(staying, added).astype(np.int64), from_scratch=False)
 
     def query_embeddings(self, queries) -> tf.Tensor:
-        """Returns what users look like to the index.
+        """Returns users as the index represents them.
 
         It can be given in place of `queries` to `call` and `query_with_exclusions`, and to
         `tfrs.metrics.FactorizedTopK`; see the class.

@@ -1,4 +1,4 @@
-"""Strings that a user hands over, as dense tensors."""
+"""Turns strings from callers into dense tensors."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
 
     Args:
         model: A trained model.
-        k: Articles to return where a call does not say.
+        k: Number of articles to return, unless a call says otherwise.
         name: Name of the layer.
     """
 
-    # What the largest k is, in error messages.
+    # Describes the largest k in error messages.
     _limit = "the number of indexed articles"
 
     def __init__(self, model: NPA, k: int, name: str | None = None):
@@ -64,7 +64,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         return self._index(np.arange(FIRST_ARTICLE, len(self._untracked.model.catalog)))
 
     def index_from_dataset(self, news) -> ArticleTopK:
-        """Indexes these articles and no other. Articles that the model's catalogue lacks join it.
+        """Indexes exactly these articles; those missing from the model's catalogue are added to it.
 
         Args:
             news: A `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,

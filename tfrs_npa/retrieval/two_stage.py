@@ -24,7 +24,7 @@ class TwoStageTopK(ArticleTopK):
     scores are right, but an article that is not on the shortlist is missed: `recall` says how often
     that happens, which depends on the model and on the length of the shortlist. For users that the
     model does not know, and without personalised attention over words, nothing is missed by
-    `BruteForce`. What a call excludes does not count for the shortlist. `candidates` of a call take
+    `BruteForce`. Excluded articles do not count towards the shortlist. `candidates` of a call take
     its place: all of them are encoded and ranked, however many.
 
     It takes `4 * num_filters` bytes for an article (in `BruteForce`), where `PersonalizedTopK`
@@ -41,7 +41,7 @@ class TwoStageTopK(ArticleTopK):
 
     Args:
         model: A trained model. Its catalogue grows by the articles that the layer is given.
-        k: Articles to return where a call does not say.
+        k: Number of articles to return, unless a call says otherwise.
         shortlist: Articles to rank; all, if there are fewer.
         retrieval: The layer of the first stage, a `tfrs.layers.factorized_top_k.TopK` without a
             query model; None: `ScaNN` where it is installed, else `BruteForce`.
@@ -142,7 +142,7 @@ class TwoStageTopK(ArticleTopK):
             return own.rank(users, own.articles.positions(allowed), excluded, k, most, tf.int32.max)
         length = most
         if exclusions is not None or exclude_history:
-            # As many more as may have to go.
+            # As many more as may be excluded.
             more = tf.reduce_max(tf.math.count_nonzero(excluded >= 0, axis=1, dtype=tf.int32))
             length = tf.minimum(most + tf.maximum(more, 0), articles)
             length = length if tf.is_symbolic_tensor(length) else int(length)

@@ -1,1 +1,1 @@
-"""Trainings as `tfrs-npa train` runs them: the folder, the course, the evaluation."""
+"""Trainings as `tfrs-npa train` runs them: the run folder, the training, the evaluation."""

@@ -1,4 +1,4 @@
-"""Callbacks of a training: checkpoints, early stopping, what is logged."""
+"""Callbacks of a training: checkpoints, early stopping, logging."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _Seconds(tf.keras.callbacks.Callback):
 
 
 class _History(tf.keras.callbacks.CSVLogger):
-    """Writes the metrics; Keras's own adds columns for a validation that does not take place."""
+    """Writes the metrics; Keras's own logger adds validation columns even without validation."""
 
     def on_epoch_end(self, epoch, logs):
         self.keys = sorted(logs)

@@ -1,4 +1,4 @@
-"""Folders that a command writes, the base of a run's and a search's."""
+"""Folders written by a command: the base class of run and search folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DATA_FILE = "data.json"
 
 
 class ResultFolder:
-    """A folder that a command writes, resumes after an interruption, and that others read.
+    """A folder that a command writes and can resume from, and that other commands read.
 
     It is created atomically, complete enough to resume from, and only ever replaces a folder of
     the same kind that holds no other files.
@@ -102,7 +102,7 @@ class ResultFolder:
             raise _damaged(file, error) from error
 
     def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
-        """Remembers the data, for `require_same_data`.
+        """Saves the fingerprint of the data, for `require_same_data`.
 
         Args:
             fingerprint: The result of `Splits.fingerprint`.

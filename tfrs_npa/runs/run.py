@@ -1,4 +1,4 @@
-"""The folder of a training, and what is in it."""
+"""The folder of a training and its contents."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def load_run(folder: str | os.PathLike) -> NPA:
     >>> model.evaluate(batches)
 
     It is compiled with the optimizer of its configuration, in its initial state, so that
-    `evaluate` and `fit` work. Of an interrupted run, it is the best model so far.
+    `evaluate` and `fit` work. For an interrupted run, this is the best model so far.
 
     Args:
         folder: The folder that `tfrs-npa train --run` was given.

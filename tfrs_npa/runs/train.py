@@ -62,7 +62,7 @@ def train(
         cache: Keeps preprocessed data.
 
     Returns:
-        The evaluation, which `metrics.json` then holds too.
+        The evaluation, which is also written to `metrics.json`.
 
     Raises:
         ValueError: if anything is wrong with the arguments, the files or the course of the
@@ -108,7 +108,7 @@ def resume(
 
 
 def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
-    """Returns the catalogue and the impressions of a run, if they are those it was started with."""
+    """Returns the catalogue and the impressions of a run, if they have not changed since."""
     saved = NewsCatalog.load(run.path / "catalog")
     catalog = data.add_articles(NewsCatalog(vocabulary=saved.vocabulary))
     splits = split_impressions(data, catalog, run.settings.holdout)
@@ -171,7 +171,7 @@ def _compile(model: NPA, total_steps: int) -> None:
 
 
 def _keep_history(run: Run, epochs: int) -> None:
-    """Removes epochs that were evaluated, but interrupted before their checkpoint was complete."""
+    """Removes epochs whose checkpoint was not completed from the history."""
     if run.history_file.exists():
         lines = run.history_file.read_text(encoding="utf-8").splitlines(keepends=True)
         with atomic_file(run.history_file) as temporary:

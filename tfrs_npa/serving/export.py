@@ -1,4 +1,4 @@
-"""A SavedModel in a folder of versions, as TensorFlow Serving wants it."""
+"""A SavedModel in a folder of versions, as TensorFlow Serving expects it."""
 
 from __future__ import annotations
 

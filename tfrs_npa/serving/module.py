@@ -63,7 +63,7 @@ class ServingModule(tf.Module):
         if len(catalog) <= FIRST_ARTICLE:
             raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
         model.add_articles()
-        # A SavedModel that found the model would need Keras to load it.
+        # If the SavedModel tracked the model, loading it would need Keras.
         self._untracked = Untracked(model=model)
         # The variables and tables of the signatures have to be found in attributes.
         self._weights = [*model.weights, tower.tokens]
@@ -98,7 +98,7 @@ class ServingModule(tf.Module):
         return self._scores(user_id, history, features, articles, slots, tf.shape(candidates))
 
     def score_titles(self, user_id, history, titles):
-        """Scores titles, whether articles have them or not.
+        """Scores arbitrary titles.
 
         Args:
             user_id: `[batch]` ids of users.
@@ -298,7 +298,7 @@ def _checked(user_id, **lists):
 def _concrete(function, inputs):
     @functools.wraps(function)
     def without_gradients(*args):
-        # Whoever loads the model would be warned that gradients of our own are missing.
+        # Otherwise loading the model warns that custom gradients are missing.
         graph = tf.compat.v1.get_default_graph()
         graph.gradient_override_map = lambda _: contextlib.nullcontext()
         return function(*args)
