@@ -26,6 +26,19 @@ def packed_starts(lengths):
     return tf.cumsum(lengths, exclusive=True)
 
 
+def packed_positions(starts, lengths):
+    """Returns the positions of the elements of chosen sequences among packed ones.
+
+    Args:
+        starts: `[sequences]` position of the first element of each chosen sequence.
+        lengths: `[sequences]` elements of each.
+
+    Returns:
+        `[elements]` positions, one sequence after the other.
+    """
+    return tf.ragged.range(starts, starts + lengths).flat_values
+
+
 def packed_softmax(logits, lengths):
     """Returns the softmax of each of several packed sequences.
 

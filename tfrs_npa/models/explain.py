@@ -63,9 +63,8 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     user = query_tower.encode(clicks, features, clicked, embedding)
     scores = tower.score(features, shown, owners, user["word_query"], user["output"])
     rows = tf.concat([packed_rows(clicks.lengths), owners], axis=0)
-    clicked_words, shown_words = tf.split(
-        _word_weights(tower, articles, rows, user["word_query"]), parts
-    )
+    words = _word_weights(tower, features, titles, rows, user["word_query"], articles)
+    clicked_words, shown_words = tf.split(words, parts)
 
     # Padding that takes part comes after the articles of a history.
     is_click = clicks.news_id != PADDING
@@ -85,23 +84,26 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     )
 
 
-def _word_weights(tower, articles, rows, query):
+def _word_weights(tower, features, titles, rows, query, articles):
     """Returns the weights of the words of titles, `[titles, title_length]`, 0 at padding.
 
     Args:
         tower: The candidate tower.
-        articles: `[titles]` indices of the catalogue.
+        features: `TitleFeatures` of the titles.
+        titles: `[titles]` the title of each in `features`.
         rows: `[titles]` rows of `query`: the user that each title is encoded for.
         query: The result of `tower.attention.query`, `[batch, ...]`.
+        articles: `[titles]` indices of the catalogue.
     """
-    distinct, titles = tf.unique(articles)
-    values, lengths = tower.contextual_words(tf.gather(tower.tokens, distinct))
-    words = tf.gather(tf.RaggedTensor.from_row_lengths(values, lengths, validate=False), titles)
-    values, lengths = words.flat_values, tf.cast(words.row_lengths(), tf.int32)
-    if tower.attention.kind == "personalized":
-        query = tf.gather(query, tf.repeat(rows, lengths))
-    pooled = tower.attention.pool_packed(values, tower.attention.keys(values), query, lengths)
-    return pooled["attention"].to_tensor(shape=[None, tower.config.title_length])
+    if features.keys is not None:
+        weights, _, lengths = tower.word_weights(features, titles, rows, query)
+        weights = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
+    else:
+        # The titles are pooled already, with weights that are the same for every user.
+        values, lengths = tower.contextual_words(tf.gather(tower.tokens, articles))
+        keys = tower.attention.keys(values)
+        weights = tower.attention.pool_packed(values, keys, query, lengths)["attention"]
+    return weights.to_tensor(shape=[None, tower.config.title_length])
 
 
 def placed(slots, values, shape):

@@ -10,7 +10,12 @@ import tensorflow as tf
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.byte_dropout import ByteDropout
-from tfrs_npa.layers.packed import packed_rows, packed_softmax, packed_starts
+from tfrs_npa.layers.packed import (
+    packed_positions,
+    packed_rows,
+    packed_softmax,
+    packed_starts,
+)
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
@@ -239,14 +244,29 @@ class NewsEncoder(tf.keras.Model):
         """
         if features.keys is None:
             return tf.gather(features.values, titles)
-        starts = tf.gather(features.starts, titles)
-        lengths = tf.gather(features.lengths, titles)
-        words = tf.ragged.range(starts, starts + lengths).flat_values
-        owners = tf.repeat(rows, lengths)
-        weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
+        weights, words, lengths = self.word_weights(features, titles, rows, query)
         return weighted_sums(
             weights, features.values, packed_rows(lengths), words, tf.size(lengths)
         )
+
+    def word_weights(self, features, titles, rows, query):
+        """Returns the personalised weights of the words of titles (equation 4 of the paper).
+
+        Args:
+            features: `TitleFeatures` with keys.
+            titles: As in `pool`.
+            rows: As in `pool`.
+            query: As in `pool`.
+
+        Returns:
+            `[words]` weights, one title after the other; `[words]`, the words of `features` that
+            they are of; and `[pairs]`, the words of each title.
+        """
+        lengths = tf.gather(features.lengths, titles)
+        words = packed_positions(tf.gather(features.starts, titles), lengths)
+        owners = tf.repeat(rows, lengths)
+        weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
+        return weights, words, lengths
 
     def score(self, features, titles, rows, query, user):
         """Returns the inner products of the vectors r_u of titles and user vectors.

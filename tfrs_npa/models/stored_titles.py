@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.layers.packed import packed_starts
+from tfrs_npa.layers.packed import packed_positions, packed_starts
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 from tfrs_npa.models.title_blocks import TitleBlocks
 
@@ -38,7 +38,7 @@ class StoredTitles(TitleBlocks):
             dtype: Type of the features.
         """
         starts, lengths = tf.gather(self._starts, articles), tf.gather(self._lengths, articles)
-        rows = tf.gather(self._rows, tf.ragged.range(starts, starts + lengths).flat_values)
+        rows = tf.gather(self._rows, packed_positions(starts, lengths))
 
         def words(part):
             part = tf.reshape(part, [-1, part.shape[-1]])
