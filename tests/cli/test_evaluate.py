@@ -94,9 +94,19 @@ def test_json_alone_on_standard_output(evaluate, subject, tmp_path, capfd, monke
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
 @pytest.mark.parametrize("subject", ["run", "predictions"])
-@pytest.mark.parametrize("what", ["folder", "fifo", "device", "link to a device"])
-def test_json_replaces_regular_files_only(evaluate, subject, what, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("what", ["folder", "fifo", "device", "link to a device", "pipe"])
+def test_json_replaces_regular_files_only(
+    evaluate, subject, what, pipe, tmp_path, monkeypatch, capsys
+):
     """It refuses before any work."""
     monkeypatch.setattr("tfrs_npa.cli.evaluate.import_tensorflow", None)
     path = tmp_path / "there"
@@ -106,6 +116,8 @@ def test_json_replaces_regular_files_only(evaluate, subject, what, tmp_path, mon
         os.mkfifo(path)
     elif what == "device":
         path = "/dev/null"
+    elif what == "pipe":  # as /dev/stdout often is
+        path = f"/dev/fd/{pipe[1]}"
     else:
         path.symlink_to("/dev/null")
     before = os.lstat(path)
@@ -114,4 +126,4 @@ def test_json_replaces_regular_files_only(evaluate, subject, what, tmp_path, mon
     assert messages.startswith(f"tfrs-npa: error: {path} exists and is not a regular file")
     assert not output and len(messages.splitlines()) == 1
     assert os.lstat(path) == before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    assert len([*tmp_path.iterdir()]) == (what != "device")
+    assert len([*tmp_path.iterdir()]) == (what not in ("device", "pipe"))
