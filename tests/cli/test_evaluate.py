@@ -94,6 +94,11 @@ def test_json_alone_on_standard_output(evaluate, subject, tmp_path, capfd, monke
     assert not [*tmp_path.iterdir()]
 
 
+def identity(path):
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mode
+
+
 @pytest.fixture
 def pipe():
     ends = os.pipe()
@@ -120,10 +125,10 @@ def test_json_replaces_regular_files_only(
         path = f"/dev/fd/{pipe[1]}"
     else:
         path.symlink_to("/dev/null")
-    before = os.lstat(path)
+    before = identity(path)
     assert evaluate(subject, "--json", path) == 2
     output, messages = capsys.readouterr()
     assert messages.startswith(f"tfrs-npa: error: {path} exists and is not a regular file")
     assert not output and len(messages.splitlines()) == 1
-    assert os.lstat(path) == before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert identity(path) == before and stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert len([*tmp_path.iterdir()]) == (what not in ("device", "pipe"))
