@@ -6,10 +6,12 @@ Needs no TensorFlow, so that the command line can use it before it imports anyth
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import ClassVar
 
 DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
 """Names of data sets; anything else is a folder in MIND's format."""
+_PREFIX = "mind/"
 SPLITS = ("train", "validation", "test")
 TUNERS = ("hyperband", "random", "bayesian", "grid")
 DTYPES = ("float32", "bfloat16")
@@ -25,6 +27,30 @@ DEFAULT_TRIALS = 20
 """Number of trials of a tuner that would otherwise never stop."""
 CHIEF_TIMEOUT = 300.0
 """Seconds that a worker waits for its chief to start."""
+
+
+def is_data_set(name: str) -> bool:
+    """Whether data is named as a data set, and not by its folder."""
+    return name.startswith(_PREFIX)
+
+
+def require_data(name: str, manual_dir: str | os.PathLike | None = None) -> None:
+    """Makes sure that there is a data set or a folder of that name.
+
+    Args:
+        name: One of `DATA_SETS`, or a folder.
+        manual_dir: Folder of zips; None: there is none.
+
+    Raises:
+        ValueError: if there is not, or the folder of zips does not exist.
+    """
+    if name not in DATA_SETS and (is_data_set(name) or not os.path.isdir(name)):
+        kind = "data set" if is_data_set(name) else "folder"
+        raise ValueError(
+            f"there is no {kind} {name}; give a folder in MIND's format, or {', '.join(DATA_SETS)}"
+        )
+    if manual_dir is not None and not os.path.isdir(manual_dir):
+        raise ValueError(f"the manual folder {manual_dir} does not exist")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,8 +50,10 @@ def test_what_is_written(results_file, tmp_path, monkeypatch):
     assert environment["tensorflow"] and environment["other"] == "1.0"
 
 
-def test_without_a_file(results_file):
+def test_without_a_file(results_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     results_file.write(None, title="", about="", tables=[])
+    assert not [*tmp_path.iterdir()]
 
 
 def test_measurements(results_file):

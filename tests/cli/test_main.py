@@ -25,21 +25,27 @@ OPTIONS = {
 }
 # Each with a part of its message.
 ERRORS = {
-    "train --data D --run NEW --set dropout=2": "dropout is 2",
-    "train --data D --run NEW --set num_filter=2": "did you mean 'num_filters'",
-    "train --data D --run NEW --epochs 0": "epochs is 0; it has to be at least 1",
-    "train --data D --run NEW --preset huge": "no preset 'huge'",
-    "train --data D --run NEW --config no-such.yaml": "no-such.yaml: No such file",
-    "train --data D --run NEW --word-vectors v.npy": "need a word list",
+    "train --data mind/demo --run NEW --set dropout=2": "dropout is 2",
+    "train --data mind/demo --run NEW --set num_filter=2": "did you mean 'num_filters'",
+    "train --data mind/demo --run NEW --epochs 0": "epochs is 0; it has to be at least 1",
+    "train --data mind/demo --run NEW --preset huge": "no preset 'huge'",
+    "train --data mind/demo --run NEW --config no-such.yaml": "no-such.yaml: No such file",
+    "train --data mind/demo --run NEW --word-vectors v.npy": "need a word list",
     "train --run NEW": "--data is missing",
-    "train --data D --run RUN": "holds a run already",
-    "train --data D --run OTHER --overwrite": "exists and is not the folder of a run",
+    "train --data D --run NEW": "there is no folder D; give a folder in MIND's format, or mind/",
+    "train --data mind/tiny --run NEW": "there is no data set mind/tiny",
+    "train --data mind/demo --manual-dir D --run NEW": "the manual folder D does not exist",
+    "train --data mind/demo --run NEW --word-vectors D": "D: No such file",
+    "tune --data mind/tiny --run NEW": "there is no data set mind/tiny",
+    "evaluate --run RUN --data mind/tiny": "there is no data set mind/tiny",
+    "train --data mind/demo --run RUN": "holds a run already",
+    "train --data mind/demo --run OTHER --overwrite": "exists and is not the folder of a run",
     "train --run RUN --resume --epochs 9": "was started with epochs 1, not 9",
     "train --run NEW --resume": "NEW does not exist; `tfrs-npa train",
-    "tune --data D --run NEW --space SPACE": "bad.yaml: 'num_filtres' is not a hyper-parameter",
-    "tune --data D --run NEW --max-trials 0": "max_trials is 0",
+    "tune --data mind/demo --run NEW --space SPACE": "bad.yaml: 'num_filtres' is not a hyper-",
+    "tune --data mind/demo --run NEW --max-trials 0": "max_trials is 0",
     "tune --run NEW": "--data is missing",
-    "tune --data D --run OTHER": "exists and is not the folder of a search",
+    "tune --data mind/demo --run OTHER": "exists and is not the folder of a search",
     "tune --run NEW --resume": "NEW does not exist; `tfrs-npa tune",
     "evaluate --predictions P": "--truth is missing",
     "evaluate --run RUN --truth T": "--truth needs --predictions",
@@ -59,8 +65,8 @@ REFUSED = {
     "fly": "invalid choice: 'fly'",
     "train": "required: --run",
     "train --run NEW --overwrite --resume": "not allowed with argument --overwrite",
-    "tune --run NEW --data D --holdout none": "invalid choice: 'none'",
-    "tune --run NEW --data D --tuner genetic": "invalid choice: 'genetic'",
+    "tune --run NEW --data mind/demo --holdout none": "invalid choice: 'none'",
+    "tune --run NEW --data mind/demo --tuner genetic": "invalid choice: 'genetic'",
     "evaluate": "one of the arguments --run --predictions is required",
     "evaluate --run A --predictions B": "not allowed with argument --run",
     "evaluate --run A --encoding-memory -1": "-1 is not a number of at least 0",
@@ -144,11 +150,12 @@ def test_an_unknown_option_needs_no_tensorflow(answer, line):
 
 
 def test_tensorflows_log_is_there_for_those_who_ask_for_it(tmp_path, process):
-    options = ["train", "--data", tmp_path / "none", "--run", tmp_path / "run"]
+    (tmp_path / "empty").mkdir()  # what is in it is read by what needs TensorFlow
+    options = ["train", "--data", tmp_path / "empty", "--run", tmp_path / "run"]
     code, output, messages = process(*options, TF_CPP_MIN_LOG_LEVEL="0")
     *log, error = messages.splitlines()
     assert code == 2 and not output and log
-    assert error.startswith("tfrs-npa: error: there is no folder") and "mind/small" in error
+    assert error.startswith(f"tfrs-npa: error: {tmp_path / 'empty'}: no train split")
 
 
 def test_an_interruption_has_its_exit_code(in_process, monkeypatch, capsys):

@@ -308,10 +308,14 @@ def test_overwrite_replaces_a_finished_search(searched, tmp_path, in_process):
     (run / "retrained.csv").touch()  # by tuning/retrain.py
     (run / "trials" / "worker-1.json").touch()
     (run / "trials" / ".0123456789ab.tmp.oracle.json").touch()  # by an interrupted write
-    options = ["tune", "--data", "mind/tiny", "--run", run, "--overwrite"]
-    assert in_process(*options) == 2  # there is no such data, but the folder has been replaced
+    before = sorted(run.rglob("*"))
+    options = ["tune", "--run", run, "--overwrite", "--data"]
+    assert in_process(*options, "mind/tiny") == 2
+    assert sorted(run.rglob("*")) == before  # nothing is lost by a name that does not exist
+    (tmp_path / "empty").mkdir()
+    assert in_process(*options, tmp_path / "empty") == 2  # found when the folder is replaced
     assert sorted(path.name for path in run.iterdir()) == ["search.yaml", "space.yaml"]
-    assert [path.name for path in tmp_path.iterdir()] == ["search"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "search"]
 
 
 @pytest.mark.parametrize("foreign", ["thesis.txt", "tensorboard/notes.txt", "trials/x.csv", "link"])

@@ -108,8 +108,9 @@ def test_the_test_split_needs_labels(catalog):
 def test_nobody_known_is_left(catalog):
     """Anonymous visitors have no index to keep."""
     data = mind_data(test=None, train=[("", 5), ("U2", 3 * DAY)])
-    splits = split_impressions(data, catalog, "none")
-    earlier, later, kept = hold_out_last_day(splits.train, splits.users)
+    earlier, later, kept = hold_out_last_day(
+        *data.impressions_and_users("train", catalog, ["time"])
+    )
     assert len(kept) == 1
     np.testing.assert_array_equal(earlier.user_id, [0])
     np.testing.assert_array_equal(later.user_id, [0])

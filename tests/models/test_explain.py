@@ -6,32 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfrs_npa
 from tfrs_npa.models.explain import explain
-
-TITLES = ["rain in the north", "team wins", "", "a b c d e f g h", "rain rain rain", "wins again"]
-# The unknown user, an empty history, the unknown article, repeated clicks, padding in between.
-USERS = np.array([1, 0, 3, 2])
-HISTORY = np.array([[2, 3, 0, 0], [0, 0, 0, 0], [5, 0, 5, 1], [4, 7, 6, 2]])
-CANDIDATES = np.array([[2, 5, 0], [6, 1, 4], [3, 0, 3], [7, 5, 2]])
-
-
-def make_model(**changes):
-    fields = {
-        "title_length": 5,
-        "history_length": 4,
-        "word_embedding_dim": 5,
-        "user_embedding_dim": 3,
-        "num_filters": 4,
-        "attention_dim": 6,
-    }
-    config = tfrs_npa.NPAConfig(**fields | changes)
-    news = {"news_id": [f"N{i}" for i in range(len(TITLES))], "title": TITLES}
-    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2", "U3"]})
-    model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), users)
-    generator = np.random.default_rng(3)
-    model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
-    return model
 
 
 def plain_pool(attention, values, embedding, is_real, mask_padding):
@@ -63,6 +38,10 @@ def plain_history(model, history, embedding):
     return user, weights, [words for _, words in titles]
 
 
+def inputs(batch):
+    return batch["user_id"], batch["history"], batch["candidates"]
+
+
 def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
@@ -70,20 +49,21 @@ def assert_close(ours, theirs):
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
 @pytest.mark.parametrize("attention", ["recommenders", "paper"])
 @pytest.mark.parametrize("kind", ["personalized", "vanilla", "mean"])
-def test_same_as_one_at_a_time(kind, attention, mask_padding):
-    model = make_model(
+def test_same_as_one_at_a_time(kind, attention, mask_padding, random_model, odd_batch):
+    users, histories, candidates = inputs(odd_batch)
+    model = random_model(
         word_attention=kind, news_attention=kind, attention=attention, mask_padding=mask_padding
     )
-    found = explain(model, USERS, HISTORY, CANDIDATES)
-    for row, user in enumerate(USERS):
+    found = explain(model, users, histories, candidates)
+    for row, user in enumerate(users):
         embedding = model.user_embedding.table[user]
-        vector, clicks, words = plain_history(model, HISTORY[row], embedding)
-        real = HISTORY[row] != 0
+        vector, clicks, words = plain_history(model, histories[row], embedding)
+        real = histories[row] != 0
         assert_close(found.history_weights[row], np.where(real, clicks, 0))
         assert_close(
             found.history_word_weights[row], np.where(real[:, np.newaxis], np.stack(words), 0)
         )
-        for column, article in enumerate(CANDIDATES[row]):
+        for column, article in enumerate(candidates[row]):
             shown, words = plain_title(model, article, embedding)
             score = tf.tensordot(shown, vector, 1)
             if article == 0:
@@ -92,16 +72,15 @@ def test_same_as_one_at_a_time(kind, attention, mask_padding):
             assert_close(found.candidate_word_weights[row, column], words)
 
 
-def test_scores_are_those_of_the_model():
-    model = make_model()
-    found = explain(model, USERS, HISTORY, CANDIDATES)
-    expected = model({"user_id": USERS, "history": HISTORY, "candidates": CANDIDATES}).numpy()
-    assert_close(found.scores, np.where(CANDIDATES == 0, 0, expected))
+def test_scores_are_those_of_the_model(random_model, odd_batch):
+    model = random_model()
+    scores = explain(model, *inputs(odd_batch)).scores
+    assert_close(scores, np.where(odd_batch["candidates"] == 0, 0, model(odd_batch).numpy()))
 
 
 @pytest.mark.parametrize("users", [0, 2])
-def test_nobody_and_nothing(users):
-    model = make_model()
+def test_nobody_and_nothing(users, random_model):
+    model = random_model()
     nothing = np.zeros([users, 0], np.int32)
     found = explain(model, np.zeros(users, np.int32), nothing, nothing)
     assert found.scores.shape == found.history_weights.shape == (users, 0)

@@ -1,4 +1,4 @@
-"""Checks what is drawn on the figures that are saved."""
+"""The plots of a search, as they are drawn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRIALS = [
 
 @pytest.fixture
 def saved(monkeypatch):
-    """The figures that are saved."""
+    """The plots that are saved, `Figure`s of Matplotlib."""
     figures, save = [], Figure.savefig
     monkeypatch.setattr(
         Figure, "savefig", lambda self, *a, **b: (figures.append(self), save(self, *a, **b))

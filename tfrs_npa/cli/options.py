@@ -10,7 +10,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrs_npa.settings import CACHE_BYTES, DATA_SETS, ENCODING_MEMORY, DataSettings
+from tfrs_npa.settings import (
+    CACHE_BYTES,
+    DATA_SETS,
+    ENCODING_MEMORY,
+    DataSettings,
+    is_data_set,
+    require_data,
+)
 
 if TYPE_CHECKING:
     from tfrs_npa.data.cache import Cache
@@ -126,9 +133,22 @@ def settings_given(options: argparse.Namespace, type_: type[DataSettings]) -> di
     names = [field.name for field in dataclasses.fields(type_)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     paths = [name for name in _PATHS if name in given]
-    if "data" in given and not given["data"].startswith("mind/"):
+    if "data" in given and not is_data_set(given["data"]):
         paths.append("data")
     return given | {name: os.path.abspath(given[name]) for name in paths}
+
+
+def require_inputs(options: argparse.Namespace) -> None:
+    """Raises a ValueError if `--data` or `--manual-dir` names nothing that exists."""
+    if getattr(options, "data", None) is not None:
+        require_data(options.data, options.manual_dir)
+
+
+def require_word_vectors(settings: DataSettings) -> None:
+    """Raises an OSError if the files of word vectors do not exist."""
+    for path in (settings.word_vectors, settings.word_list):
+        if path is not None:
+            os.stat(path)
 
 
 def require_same(

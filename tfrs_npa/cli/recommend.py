@@ -6,8 +6,6 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from tabulate import tabulate
-
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
 from tfrs_npa.runs.run import Run
@@ -134,6 +132,8 @@ def _articles(
 
 def _report(answer: dict[str, Any], source: str, options) -> str:
     """Formats the answer: lines about the user, and a table of the articles."""
+    from tabulate import tabulate
+
     user, history, unknown = (answer[name] for name in ("user_id", "history", "unknown_history"))
     lines = []
     if not user:

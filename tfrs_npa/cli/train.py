@@ -18,6 +18,7 @@ from tfrs_npa.cli.options import (
     add_word_vectors,
     cache_of,
     require_same,
+    require_word_vectors,
     settings_given,
 )
 from tfrs_npa.config import PRESETS, NPAConfig
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace) -> None:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train on")
         settings, config = TrainingSettings(**given), _config(options)
+        require_word_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
     from tfrs_npa.metrics.table import evaluation_table

@@ -10,7 +10,6 @@ import sys
 from typing import Any
 
 import yaml
-from tabulate import tabulate
 
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
@@ -20,6 +19,7 @@ from tfrs_npa.cli.options import (
     add_word_vectors,
     cache_of,
     require_same,
+    require_word_vectors,
     settings_given,
 )
 from tfrs_npa.search.cluster import CHIEF_GONE, WORKER, ChiefGone, check_environment, role
@@ -154,10 +154,14 @@ def _prepare_folder(options: argparse.Namespace) -> None:
     else:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train and compare models on")
-        SearchFolder.create(options.run, SearchSettings(**given), options.space, options.overwrite)
+        settings = SearchSettings(**given)
+        require_word_vectors(settings)
+        SearchFolder.create(options.run, settings, options.space, options.overwrite)
 
 
 def _print(results: dict[str, Any], folder: pathlib.Path) -> None:
+    from tabulate import tabulate
+
     from tfrs_npa.metrics.table import evaluation_table
 
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:

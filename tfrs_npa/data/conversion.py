@@ -93,11 +93,13 @@ def user_ids_of(columns: dict[str, np.ndarray]) -> list[str]:
     return json.loads(columns[USER_IDS].tobytes())
 
 
-def check_spec(behaviors: tf.data.Dataset, features: Sequence[str] = ()) -> None:
-    """Raises the errors of `Impressions.from_dataset` if this is no data set of impressions."""
-    if not isinstance(behaviors, tf.data.Dataset):
-        raise TypeError(f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}")
-    spec = behaviors.element_spec
+def check_spec(spec, features: Sequence[str] = ()) -> None:
+    """Raises the errors of `Impressions.from_dataset` if elements are no impressions.
+
+    Args:
+        spec: The specification of an element, `tf.data.Dataset.element_spec`.
+        features: Names of other features that are wanted.
+    """
     if not isinstance(spec, Mapping):
         raise ValueError(f"behaviors must be a data set of dicts, got elements of {spec}")
     candidates = spec.get("candidates", {})

@@ -186,7 +186,11 @@ class Impressions:
                 impression has more or fewer labels than candidates, or there are no impressions; if
                 there is a cache but no `files`.
         """
-        check_spec(behaviors, features)
+        if not isinstance(behaviors, tf.data.Dataset):
+            raise TypeError(
+                f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}"
+            )
+        check_spec(behaviors.element_spec, features)
         impressions, own_users = read_impressions(
             behaviors, catalog, features, cache=cache, files=files, part=part
         )

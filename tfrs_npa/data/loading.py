@@ -21,9 +21,8 @@ from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import Builder, find_splits, read_behaviors, read_news
-from tfrs_npa.settings import DATA_SETS
+from tfrs_npa.settings import is_data_set, require_data
 
-_PREFIX = "mind/"
 _READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
     "news": read_news,
     "behaviors": read_behaviors,
@@ -50,9 +49,17 @@ class TsvTable:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return _READERS[self._table](self._path, name=str(self._path))
 
+    @property
+    def element_spec(self):
+        """The specification of a row: the features of the builder, as TensorFlow sees them."""
+        features = Builder(config=f"small-{self._table}").info.features
+        return tf.nest.map_structure(
+            lambda info: tf.TensorSpec(info.shape, info.tf_dtype), features.get_tensor_info()
+        )
+
     def dataset(self) -> tf.data.Dataset:
-        """Returns the rows as a data set of known cardinality, with the features of the builder."""
-        signature = _signature(Builder(config=f"small-{self._table}"))
+        """Returns the rows as a data set of known cardinality."""
+        signature = self.element_spec
 
         # Many rows at a time, because TensorFlow takes long over each call.
         def stacked():
@@ -133,7 +140,7 @@ class MindData:
     ) -> tuple[Impressions, UserIndex]:
         """Returns the impressions of a split as integers, and the index of the users in them."""
         table = self.tables["behaviors"][split]
-        check_spec(_dataset(table), features)
+        check_spec(table.element_spec, features)
         files = self.files["behaviors"][split] if self.cache else ()
         return read_impressions(table, catalog, features, cache=self.cache, files=files)
 
@@ -225,15 +232,10 @@ def load_mind(
         ValueError: there is no data set of that name.
     """
     name = os.fspath(name_or_folder)
-    if name in DATA_SETS:
+    require_data(name, manual_dir)
+    if is_data_set(name):
         return _load_prepared(name, data_dir, manual_dir, cache)
-    folder = pathlib.Path(os.path.abspath(name))
-    if name.startswith(_PREFIX) or not folder.is_dir():
-        kind = "data set" if name.startswith(_PREFIX) else "folder"
-        raise ValueError(
-            f"there is no {kind} {name}; give a folder in MIND's format, or {', '.join(DATA_SETS)}"
-        )
-    return _load_folder(folder, cache)
+    return _load_folder(pathlib.Path(os.path.abspath(name)), cache)
 
 
 def _load_folder(folder: pathlib.Path, cache: Cache | None) -> MindData:
@@ -257,8 +259,6 @@ def _count_rows(table: str, file: pathlib.Path, cache: Cache | None) -> int:
 
 
 def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> MindData:
-    if manual_dir is not None and not pathlib.Path(manual_dir).is_dir():
-        raise ValueError(f"the manual folder {manual_dir} does not exist")
     tables, metadata, files = {}, {}, {}
     for table in _READERS:
         builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
@@ -278,14 +278,6 @@ def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> Mind
 
 def _dataset(table: Table) -> tf.data.Dataset:
     return table.dataset() if isinstance(table, TsvTable) else table
-
-
-def _signature(builder: tfds.core.DatasetBuilder):
-    """Returns the specification of a row: the features of the builder, as TensorFlow sees them."""
-    return tf.nest.map_structure(
-        lambda info: tf.TensorSpec(info.shape, info.tf_dtype),
-        builder.info.features.get_tensor_info(),
-    )
 
 
 def _batched(spec: tf.TensorSpec) -> tf.TypeSpec:

@@ -146,6 +146,10 @@ def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Spl
     elif holdout == "validation":
         validation = data.impressions("validation", catalog, users)
         names |= {"stopping": "validation"}
+    # The time is not needed any more, and would be part of every batch.
+    train = dataclasses.replace(train, features={})
+    if validation is not None:
+        validation = dataclasses.replace(validation, features={})
     test = data.impressions(test_split, catalog, users)
     return Splits(data, users, train, validation, test, names)
 
