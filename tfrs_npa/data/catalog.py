@@ -20,6 +20,7 @@ from tfrs_npa.data.word_vectors import WordVectors, title_word_vectors
 
 # Indices of padding (of words too), of the unknown article, and of the first other article.
 PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
+UNKNOWN_WORD = Vocabulary.specials.index(UNKNOWN)
 _CHUNK = 16384
 _WORDS_FILE = "words.txt"
 _ARTICLES_FILE = "articles.jsonl"
@@ -184,7 +185,19 @@ class NewsCatalog:
         splits = self.token_splits
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
 
-    def word_embeddings(self, dim: int, seed: int, from_titles: bool = False) -> np.ndarray | None:
+    def word_counts(self) -> np.ndarray:
+        """Counts how often each word occurs in the titles that `adapt` saw.
+
+        Returns:
+            `int64 [words]`; of a loaded catalogue, the counts in all its titles.
+        """
+        end = self.token_splits[self._adapted or -1]
+        size = len(self.require_vocabulary())
+        return np.bincount(self.token_values[:end], minlength=size)
+
+    def word_embeddings(
+        self, dim: int, seed: int, from_titles: bool = False, centered: bool = False
+    ) -> np.ndarray | None:
         """Returns initial values of the word table, from the pretrained vectors.
 
         Args:
@@ -192,6 +205,9 @@ class NewsCatalog:
             seed: Seed of the draws for words without a vector.
             from_titles: Whether to use the vectors that `title_word_vectors` makes of the titles
                 that `adapt` saw, if there are no pretrained ones.
+            centered: Whether to subtract the mean over the words of titles as they occur. What all
+                titles share, such as function words, then adds nothing to a mean of word vectors.
+                Words without a vector, and the unknown word, become zero: nothing is known of them.
 
         Returns:
             `float32 [words, dim]` with zeros for padding, or None without word vectors.
@@ -209,7 +225,15 @@ class NewsCatalog:
                 f"the word vectors have {vectors.dim} dimensions, the model {dim}: "
                 f"set word_embedding_dim={vectors.dim} or take other vectors"
             )
-        matrix = vectors.matrix(self.require_vocabulary().words, seed)
+        words = self.require_vocabulary().words
+        matrix = vectors.matrix(words, seed)
+        if centered:
+            known = np.fromiter((word in vectors for word in words), bool, len(words))
+            known[UNKNOWN_WORD] = False
+            # No title with a vector: the plain mean.
+            weights = np.where(known, self.word_counts() + 1e-9, 0)
+            matrix -= np.average(matrix, axis=0, weights=weights).astype(np.float32)
+            matrix[~known] = 0.0
         matrix[PADDING] = 0.0
         return matrix
 
