@@ -93,6 +93,14 @@ def test_configurations():
     assert names == [f"{size}-{table}" for size in sizes for table in ("behaviors", "news")]
 
 
+def test_only_the_synthetic_site_is_at_version_2():
+    for config in mind_dataset_builder.Builder.BUILDER_CONFIGS:
+        builder = tfds.builder(f"mind/{config.name}")
+        version = "2.0.0" if config.size == "synthetic" else "1.0.0"
+        assert builder.version == version
+        assert version == next(iter(builder.release_notes))
+
+
 def test_description():
     info = tfds.builder("mind/small-news").info
     assert "Microsoft News" in info.description
@@ -172,7 +180,7 @@ def test_synthetic_world_and_its_references_are_kept(data_dir, tmp_path, monkeyp
     world = SmallWorld()
     assert set(news) == set(info.splits) == {"train", "validation", "test"}
     builder = tfds.builder("mind/synthetic-behaviors", data_dir=copy)
-    read_only = tfds.builder_from_directory(copy / "mind/synthetic-behaviors/1.0.0")
+    read_only = tfds.builder_from_directory(copy / "mind/synthetic-behaviors/2.0.0")
     assert builder.info.metadata == read_only.info.metadata
     assert builder.info.metadata["reference_auc"] == world.reference_auc()
     for split in news:
