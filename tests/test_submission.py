@@ -314,5 +314,5 @@ def test_same_as_the_model_is_evaluated(tmp_path):
     for truth in (tmp_path / "behaviors.tsv", str(tmp_path / "behaviors.tsv"), behaviors):
         again = evaluate_predictions(tmp_path / "prediction.txt", truth)
         assert again == pytest.approx({name: evaluated[name] for name in again}, abs=1e-6)
-        assert again == metrics["metrics"]["predictions"]
+        assert again == pytest.approx(metrics["metrics"]["predictions"], abs=1e-12)
         assert again["impressions"] == 80

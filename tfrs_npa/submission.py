@@ -19,6 +19,7 @@ from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.datasets.mind import MindFileError, read_behaviors
 from tfrs_npa.datasets.mind.predictions import prediction_lines, read_predictions
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.metrics.impression_values import impression_values, mean_values
 from tfrs_npa.metrics.table import OF_ALL_USERS, as_numbers
 
 _TEXT = "prediction.txt"
@@ -127,11 +128,30 @@ def evaluate_predictions(
         mean because they have no click, or nothing but clicks.
 
     Raises:
+        MindFileError, ValueError: as `prediction_values`.
+    """
+    return mean_values(prediction_values(predictions, behaviors))
+
+
+def prediction_values(
+    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+) -> dict[str, np.ndarray]:
+    """Measures each impression of a `prediction.txt`; see `evaluate_predictions`.
+
+    Args:
+        predictions: As `evaluate_predictions` takes it.
+        behaviors: Likewise.
+
+    Returns:
+        `auc`, `mrr`, `ndcg_5` and `ndcg_10`, float32 `[impressions]`, and `scored`, bool
+        `[impressions]`: whether an impression is in the means.
+
+    Raises:
         ValueError: if the two do not hold the same impressions in the same order, with as many
             candidates each; if there are no labels. Says how many, and which line.
         MindFileError: a file is missing, empty or damaged, or has a bad line.
     """
-    metrics = _PackedMetrics()
+    parts = []
     rows = enumerate(itertools.zip_longest(read_predictions(predictions), _truth(behaviors)), 1)
     while block := list(itertools.islice(rows, _BLOCK)):
         for line, (predicted, true) in block:
@@ -153,8 +173,8 @@ def evaluate_predictions(
         clicked = np.concatenate([clicked for _, (_, clicked) in pairs])
         ranks = np.concatenate([ranks for (_, ranks), _ in pairs])
         splits = ragged.splits_of(np.array([len(ranks) for (_, ranks), _ in pairs]))
-        metrics.update(clicked, 1 / ranks, splits)
-    return metrics.result()
+        parts.append(impression_values(clicked, 1 / ranks, splits))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _PackedMetrics:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tfrs_npa
+from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import TrainingSettings
 
@@ -22,7 +23,7 @@ def make_run(path, mind_folder):
     draws = np.random.default_rng(0)
     model.set_weights([draws.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
     model.compile(optimizer=tfrs_npa.default_optimizer(config, 1))
-    Run.create(path, model, TrainingSettings(str(mind_folder)), {})
+    Run.create(path, model, TrainingSettings(str(mind_folder)), Baselines({}))
 
 
 def test_json(benchmark, run_here, mind_folder, tmp_path, tiny_preset, eager_functions):

@@ -25,7 +25,7 @@ from tfrs_npa.cli import main
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.splits import load_splits
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.runs.evaluation import popularity_counts
+from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import TrainingSettings
 
@@ -134,9 +134,9 @@ def run(mind_folder, tmp_path_factory):
     generator = np.random.default_rng(3)
     model.set_weights([generator.normal(0, 0.4, w.shape) for w in model.get_weights()])
     path = tmp_path_factory.mktemp("runs") / "untrained"
-    popularity = popularity_counts(splits.train, catalog)
+    baselines = Baselines.of_training(splits.train, catalog, TINY["word_embedding_dim"])
     fingerprint = splits.fingerprint(catalog)
-    return Run.create(path, model, settings, popularity, data_fingerprint=fingerprint).path
+    return Run.create(path, model, settings, baselines, data_fingerprint=fingerprint).path
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,25 @@ import shutil
 import stat
 
 import pytest
+import yaml
 
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.splits import load_splits
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.runs.baselines import Baselines
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
+
+# Hyper-parameters that earlier versions did not have.
+NEW_FIELDS = (
+    "center_words",
+    "residual",
+    "unit_vectors",
+    "logit_scale",
+    "user_interest",
+    "background_titles",
+    "item_bias",
+)
 pytestmark = pytest.mark.usefixtures("untraced")
 
 
@@ -92,6 +110,127 @@ def test_json_alone_on_standard_output(evaluate, subject, tmp_path, capfd, monke
     assert json.loads(output)["impressions"]["all"] == 40
     assert "nDCG@10" in messages
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.fixture(scope="session")
+def other_run(run, mind_folder, tmp_path_factory):
+    """A run with other weights, of a preset without the newer hyper-parameters."""
+    settings = TrainingSettings(str(mind_folder), epochs=1)
+    catalog, splits = load_splits(settings)
+    config = NPAConfig.preset("recommenders").replace(
+        **{name: 8 for name in ("word_embedding_dim", "num_filters", "user_embedding_dim")}
+    )
+    model = NPA(config, catalog, splits.users)
+    model.compile(optimizer="sgd")
+    path = tmp_path_factory.mktemp("runs") / "other"
+    baselines = Baselines.of_training(splits.train, catalog, 8)
+    return Run.create(path, model, settings, baselines).path
+
+
+def auc_row(lines, title):
+    """The cells of a row of a table, the title left out."""
+    (row,) = (line for line in lines if line.startswith(f"{title}  "))
+    return row.removeprefix(title).split()
+
+
+def test_a_run_against_another(run, other_run, tmp_path, process):
+    """As a process: metrics of both on the same impressions, in pairs."""
+    file = tmp_path / "metrics.json"
+    options = ["evaluate", "--run", run, "--against", other_run, "--json", file]
+    code, output, messages = process(*options, untraced=True)
+    assert (code, messages) == (0, "")
+    found = json.loads(file.read_text())
+    against, npa = found["against"], found["metrics"]["npa"]
+    assert against["run"] == str(other_run)
+    for name in ("auc", "mrr", "ndcg_5", "ndcg_10"):
+        difference = npa[name] - against["metrics"][name]
+        assert against["difference"][name] == pytest.approx(difference)
+        low, high = against["intervals"][name]
+        assert low <= difference <= high
+    lines = output.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("NPA's AUC is"))
+    assert auc_row(lines[start:], str(run))[0] == f"{npa['auc']:.4f}"
+    assert auc_row(lines[start:], "difference")[0] == f"{against['difference']['auc']:+.4f}"
+    low, high = against["intervals"]["auc"]
+    noise = low <= 0 <= high
+    verdict = " ".join(auc_row(lines[start:], "verdict"))
+    assert verdict.startswith("within noise" if noise else ("better", "worse"))
+    assert lines[-1].startswith(f"The AUC of {run} is 0.")
+    assert f"that of {other_run} (95 % interval of the difference: {low:+.4f}" in lines[-1]
+    assert lines[-1].endswith(": within noise") == noise
+
+
+def test_a_run_against_itself(run, in_process, capsys):
+    assert in_process("evaluate", "--run", run, "--against", run, "--split", "validation") == 0
+    output = capsys.readouterr().out
+    assert f"The AUC of {run} is 0.0000 above that of {run}" in output
+    assert output.splitlines()[-1].endswith("+0.0000 to +0.0000): within noise")
+
+
+def test_runs_of_different_data(run, mind_folder, tmp_path, in_process, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    file = copy / "training.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"data": "mind/small"}))
+    options = ["evaluate", "--run", run, "--against", copy]
+    assert in_process(*options) == 2
+    error = capsys.readouterr().err
+    assert f"{run} was trained on {mind_folder} and {copy} on mind/small: name the data" in error
+    assert in_process(*options, "--data", mind_folder) == 0
+    assert "split test: 40 impressions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("subject", ["run", "predictions"])
+def test_against_nothing(evaluate, subject, tmp_path, capsys):
+    assert evaluate(subject, "--against", tmp_path / "none") == 2
+    assert f"{tmp_path / 'none'}" in capsys.readouterr().err
+
+
+def test_predictions_against_others(mind_folder, ranks, tmp_path, in_process, capsys):
+    """The clicked candidates first, against all in file order."""
+    truth = mind_folder / "test" / "behaviors.tsv"
+    best, lines = tmp_path / "best.txt", []
+    for line in truth.read_text().splitlines():
+        number, *_, candidates = line.split("\t")
+        clicked = [name.endswith("-1") for name in candidates.split()]
+        order = sorted(range(len(clicked)), key=lambda place: not clicked[place])
+        places = ",".join(str(order.index(place) + 1) for place in range(len(clicked)))
+        lines.append(f"{number} [{places}]\n")
+    best.write_text("".join(lines))
+    options = ["evaluate", "--predictions", best, "--truth", truth]
+    assert in_process(*options, "--against", ranks, "--json", tmp_path / "metrics.json") == 0
+    output = capsys.readouterr().out
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["metrics"]["predictions"]["auc"] == 1
+    assert found["intervals"]["predictions"]["auc"] == [1, 1]
+    against = found["against"]
+    assert against["predictions"] == str(ranks)
+    assert against["difference"]["auc"] == pytest.approx(1 - against["metrics"]["auc"])
+    assert against["intervals"]["auc"][0] > 0
+    assert auc_row(output.splitlines(), "verdict") == ["better"] * 4
+    assert "within noise" not in output
+
+    best.write_text("".join(lines[:-1]))
+    assert in_process(*options[:2], ranks, *options[3:], "--against", best) == 2
+    assert f"1 of the 40 impressions of {truth} are missing from {best}" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version(other_run, tmp_path, in_process, capsys):
+    """Without vectors of words, and without hyper-parameters that it did not have."""
+    copy = shutil.copytree(other_run, tmp_path / "old")
+    assert in_process("evaluate", "--run", other_run) == 0
+    now = capsys.readouterr().out.splitlines()
+    (copy / "word_vectors.npy").unlink()
+    (copy / "data.json").unlink(missing_ok=True)
+    saved = yaml.safe_load((copy / "config.yaml").read_text())
+    for name in NEW_FIELDS:
+        del saved[name]
+    (copy / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert in_process("evaluate", "--run", copy) == 0
+    old = capsys.readouterr().out.splitlines()
+    for title in ("random", "popularity", "NPA"):
+        assert auc_row(old, title) == auc_row(now, title)
+    assert not any(line.startswith(("cosine", "density ratio")) for line in old)
+    assert "Without word vectors in the run: no cosine and no density ratio of titles" in old
 
 
 def identity(path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tfrs_npa
+from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import TrainingSettings
 
@@ -25,7 +26,7 @@ def run(tmp_path_factory):
     news = {"news_id": ["N1", "N2", "N3"], "title": ["rain again", "team wins", "final vote"]}
     users = tfrs_npa.UserIndex().adapt({"user_id": ["U1"]})
     model = tfrs_npa.NPA(tfrs_npa.NPAConfig(**TINY), tfrs_npa.NewsCatalog().adapt(news), users)
-    Run.create(path, model, TrainingSettings(data="mind/synthetic"), {})
+    Run.create(path, model, TrainingSettings(data="mind/synthetic"), Baselines({}))
     return path
 
 
@@ -55,7 +56,7 @@ def test_export_and_ask(run, tmp_path, export, capsys):
     ids = " ".join(f"b'N{article + 1}'" for article in order)
     assert f"Result for output key news_id:\n[[{ids}]]" in process.stdout
     _, _, found = process.stdout.partition("Result for output key scores:\n")
-    found = [float(word.strip("[]")) for word in found.split("]]")[0].split()]
+    found = [float(word) for word in found.partition("]]")[0].replace("[[", "").split()]
     assert found == pytest.approx(scores[order], abs=1e-5)
 
 

@@ -137,7 +137,7 @@ def test_an_interruption_leaves_nothing_behind(run, tmp_path, in_process, monkey
         (["evaluate", "--predictions", "TRUTH", "--truth", "TRUTH"], "line 1: '"),
         (
             ["evaluate", "--predictions", "FILE", "--truth", "OTHER"],
-            "FILE, line 1: impression 1 has 17 ranks, and 46 candidates in OTHER",
+            "FILE, line 1: impression 1 has RANKS ranks, and CANDIDATES candidates in OTHER",
         ),
     ],
 )
@@ -153,6 +153,9 @@ def test_bad_options(mind_folder, run, predicted, tmp_path, in_process, capsys, 
     error = capsys.readouterr().err
     for name in ("FILE", "OTHER"):
         expected = expected.replace(name, str(names[name]))
+    for word, name in (("RANKS", "TRUTH"), ("CANDIDATES", "OTHER")):
+        first = names[name].read_text().splitlines()[0]
+        expected = expected.replace(word, str(len(first.split("\t")[-1].split())))
     assert error.startswith("tfrs-npa: error: ") and len(error.splitlines()) == 1
     assert expected in error
     assert not (tmp_path / "none").exists()

@@ -15,6 +15,7 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import write_behaviors, write_news
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.settings import TrainingSettings
 
@@ -95,7 +96,7 @@ def run(data, tmp_path_factory):
     generator = np.random.default_rng(3)
     model.set_weights([generator.normal(0, 0.4, w.shape) for w in model.get_weights()])
     path = tmp_path_factory.mktemp("runs") / "run"
-    return Run.create(path, model, TrainingSettings(str(data)), {}).path
+    return Run.create(path, model, TrainingSettings(str(data)), Baselines({})).path
 
 
 @pytest.fixture

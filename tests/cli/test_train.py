@@ -23,6 +23,7 @@ FILES = {
     "catalog/articles.jsonl",
     "users.txt",
     "popularity.csv",
+    "word_vectors.npy",
     "checkpoints/best.weights.h5",
     "checkpoints/last.weights.h5",
     "history.csv",
@@ -67,21 +68,33 @@ def results(run):
 def test_what_a_run_holds_and_prints(trained):
     run, output, messages = trained
     table = output[output.index(" AUC") : output.index("Run: ")]
-    assert [line.split("  ")[0] for line in table.splitlines()[2:5]] == [
+    assert [line.split("  ")[0] for line in table.splitlines()[2:8]] == [
         "random",
         "popularity",
+        "cosine",
+        "density ratio",
         "NPA",
+        "± 95 %",
     ]
     assert "split test: 40 impressions" in table
-    starts = ["making word vectors", "245 training rows"]
-    starts += [f"epoch {epoch + 1} of {EPOCHS}: loss " for epoch in range(EPOCHS)]
+    assert re.search(r"NPA's AUC is 0\.\d{4} (above|below) that of the best baseline, ", table)
+    history = Run(run).history
+    assert [row["epoch"] for row in history] == [*range(EPOCHS + 1)]
+    assert f"Epochs: {EPOCHS}; val_auc " in table
+    assert f"{history[0]['val_auc']:.4f} untrained" in table or "not improved it" in table
+    patterns = [
+        "making word vectors",
+        r"\d+ training rows",
+        rf"epoch 0 of {EPOCHS} \(untrained\): ",
+    ]
+    patterns += [f"epoch {epoch + 1} of {EPOCHS}: loss " for epoch in range(EPOCHS)]
     lines = messages.splitlines()
-    assert len(lines) == len(starts) and all(map(str.startswith, lines, starts)), messages
+    assert len(lines) == len(patterns) and all(map(re.match, patterns, lines)), messages
 
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files > FILES
     assert {name.split("/")[0] for name in files - FILES} == {"tensorboard"}
-    assert len((run / "history.csv").read_text().splitlines()) == 1 + EPOCHS
+    assert len((run / "history.csv").read_text().splitlines()) == 2 + EPOCHS
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["parts"] == {"train": "train", "stopping": "validation", "report": "test"}
     assert metrics["seed"] == 3 and metrics["versions"]["tensorflow"]
@@ -107,13 +120,13 @@ def test_killed_and_resumed_equals_uninterrupted(
     options = [*training, "--run", run]
     code, output, messages = end_in_epoch(3, signal.SIGKILL, *options, TF_CPP_MIN_LOG_LEVEL="3")
     assert code == -signal.SIGKILL and not output
-    assert lines_of(messages) == expected[:4]
+    assert lines_of(messages) == expected[:5]
     assert load_run(run).config == load_run(trained.folder).config
 
     code, output, messages = process("train", "--run", run, "--resume")
     assert code == 0, messages
     rows, *epochs = expected[1:]
-    assert lines_of(messages) == [rows, f"resuming after epoch 2 of {EPOCHS}", *epochs[2:]]
+    assert lines_of(messages) == [rows, f"resuming after epoch 2 of {EPOCHS}", *epochs[3:]]
     assert output == trained.output.replace(str(trained.folder), str(run))
     assert results(run) == results(trained.folder)
 
@@ -123,7 +136,7 @@ def test_unchanged_data_is_resumed_without_its_fingerprint(run, tmp_path, in_pro
     old = shutil.copytree(run, tmp_path / "run")
     (old / "data.json").unlink()
     assert in_process("train", "--run", old, "--resume") == 0
-    assert len(Run(old).history) == 1
+    assert [row["epoch"] for row in Run(old).history] == [0, 1]
 
 
 def resume_with(data, run, tmp_path):
@@ -176,7 +189,7 @@ def test_overwrite_replaces_a_finished_run(trained, training, tmp_path, in_proce
     run = shutil.copytree(trained.folder, tmp_path / "run")
     (run / "checkpoints" / ".0123456789ab.tmp.last.weights.h5").touch()  # of an interrupted write
     assert in_process(*training, "--epochs", 1, "--run", run, "--overwrite") == 0
-    assert len(Run(run).history) == 1
+    assert [row["epoch"] for row in Run(run).history] == [0, 1]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import signal
 
@@ -14,6 +15,8 @@ from tensorboard.plugins.hparams import metadata
 
 import tfrs_npa
 from tfrs_npa.data.splits import load_splits
+from tfrs_npa.metrics.table import ROWS
+from tfrs_npa.runs.baselines import BASELINES
 from tfrs_npa.runs.run import Run
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.settings import TUNERS
@@ -93,7 +96,12 @@ def test_what_a_search_holds_and_prints(searched):
     results = json.loads((run / "results.json").read_text())
     assert results["trials"] == {"completed": 4, "failed": 0}
     assert results["best"]["trial"] == best["trial"]
-    assert results["objective"] == {"name": "val_auc", "value": float(best["val_auc"])}
+    baselines = json.loads((run / "baselines.json").read_text())
+    assert set(baselines["metrics"]) == set(BASELINES)
+    baseline = {"name": baselines["best"], "value": baselines["metrics"][baselines["best"]]["auc"]}
+    value = float(best["val_auc"])
+    assert results["objective"] == {"name": "val_auc", "value": value, "baseline": baseline}
+    assert set(results["metrics"]) == {*BASELINES, "npa"}
     assert results["parts"] == {"train": "train", "stopping": "validation", "report": "test"}
     assert results["split"] == "test" and results["metrics"]["npa"]["auc"] is not None
 
@@ -109,14 +117,19 @@ def test_what_a_search_holds_and_prints(searched):
     assert table[0].split() == ["trial", "val_auc", "best_epoch", "num_filters", "dropout"]
     assert table[2].split()[:2] == [best["trial"], f"{float(best['val_auc']):.4g}"]
     assert "split test: 40 impressions" in output and f"--config {run / 'config.yaml'}" in output
-    # Training rows, word vectors and a line for each trial; nothing of KerasTuner's.
+    shown = f"{ROWS[baseline['name']]}, {baseline['value']:.4f}"
+    assert f"Best baseline there: {shown}\n" in output
+    # Training rows, word vectors, baselines and a line for each trial; nothing of KerasTuner's.
     lines = [line for line in messages.splitlines() if line]
-    starts = ["245 training rows", "making word vectors", "trials planned: 4"]
-    starts += [
-        f"trial {i} ({i + 1} of 4): val_auc {float(trials[i]['val_auc']):.4f}, " for i in range(4)
+    patterns = [r"\d+ training rows", "making word vectors"]
+    patterns += [r"val_auc without training: random 0\.\d{4}, .* density ratio 0\.\d{4}$"]
+    patterns += ["trials planned: 4"]
+    patterns += [
+        rf"trial {i} \({i + 1} of 4\): val_auc {float(trials[i]['val_auc']):.4f}, "
+        for i in range(4)
     ]
-    assert len(lines) == len(starts), messages
-    assert all(map(str.startswith, lines, starts)), messages
+    assert len(lines) == len(patterns), messages
+    assert all(map(re.match, patterns, lines)), messages
 
 
 def test_the_winner_is_what_was_measured(searched, untraced):
@@ -314,7 +327,8 @@ def test_overwrite_replaces_a_finished_search(searched, tmp_path, in_process):
     assert sorted(run.rglob("*")) == before  # nothing is lost by a name that does not exist
     (tmp_path / "empty").mkdir()
     assert in_process(*options, tmp_path / "empty") == 2  # found when the folder is replaced
-    assert sorted(path.name for path in run.iterdir()) == ["search.yaml", "space.yaml"]
+    names = sorted(path.name for path in run.iterdir())
+    assert names == ["base.yaml", "search.yaml", "space.yaml"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "search"]
 
 

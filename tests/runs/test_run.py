@@ -10,6 +10,7 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
+from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.settings import TrainingSettings
 
@@ -23,6 +24,7 @@ CONFIG = NPAConfig(
 )
 SETTINGS = TrainingSettings("mind/small", epochs=4, holdout="none")
 POPULARITY = {"N1": (1, 3), 'N"2,': (0, 2)}
+BASELINES = Baselines(POPULARITY, np.linspace(0, 1, 10, dtype=np.float16).reshape(5, 2))
 BATCH = {
     "user_id": np.array([1, 0], np.int32),
     "history": np.array([[2, 3], [3, 0]], np.int32),
@@ -50,19 +52,72 @@ def model():
 
 @pytest.fixture
 def run(model, tmp_path):
-    return Run.create(tmp_path / "run", model, SETTINGS, POPULARITY)
+    return Run.create(tmp_path / "run", model, SETTINGS, BASELINES)
 
 
 def test_what_is_written_is_read(run, model):
     assert run.config == CONFIG
     assert run.settings == SETTINGS
-    assert run.popularity == POPULARITY
+    assert run.baselines.popularity == POPULARITY
+    np.testing.assert_array_equal(run.baselines.word_vectors, BASELINES.word_vectors)
+    assert run.baselines.word_vectors.dtype == np.float16
     assert run.history == [] and run.metrics is None
     run.metrics = {"auc": 0.5}
     assert Run(run.path).metrics == {"auc": 0.5}
     loaded = load_run(run.path)
     assert loaded.catalog == model.catalog and loaded.users == model.users
     np.testing.assert_array_equal(loaded(BATCH), model(BATCH))
+
+
+def test_the_history_of_epochs(run):
+    rows = [
+        {"epoch": 0, "val_auc": 0.1, "seconds": 1.0},
+        {"epoch": 1, "loss": np.float32(0.1), "val_auc": 1 / 3, "seconds": 2.5},
+    ]
+    run.history = rows
+    assert (run.path / "history.csv").read_text().splitlines() == [
+        "epoch,loss,seconds,val_auc",
+        "0,,1.0,0.1",
+        "1,0.10000000149011612,2.5,0.3333333333333333",
+    ]
+    assert run.history == rows
+
+
+def test_the_history_of_an_earlier_version(run):
+    """It counted trained epochs from 0, and knew nothing of the untrained model."""
+    (run.path / "history.csv").write_text("epoch,loss,val_auc\n0,1.5,0.5\n1,1.25,0.75\n")
+    rows = [
+        {"epoch": 1, "loss": 1.5, "val_auc": 0.5},
+        {"epoch": 2, "loss": 1.25, "val_auc": 0.75},
+    ]
+    assert run.history == rows
+    run.history = run.history
+    assert run.history == rows
+
+
+def test_a_run_without_word_vectors(model, tmp_path):
+    run = Run.create(tmp_path / "run", model, SETTINGS, Baselines(POPULARITY))
+    assert run.baselines.word_vectors is None
+    assert run.baselines.popularity == POPULARITY
+
+
+def test_damaged_word_vectors(run):
+    file = run.path / "word_vectors.npy"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match="word_vectors.npy is damaged: .*--overwrite"):
+        _ = run.baselines
+
+
+def test_the_configuration_of_an_earlier_version(run):
+    """What it did not have is off, so that its weights fit and mean what they meant."""
+    saved = CONFIG.to_dict()
+    new = ("center_words", "residual", "unit_vectors", "logit_scale", "user_interest")
+    for name in (*new, "background_titles", "item_bias"):
+        del saved[name]
+    (run.path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert run.config == NPAConfig.from_saved(saved)
+    assert not run.config.residual and run.config.user_interest == "mean"
+    assert run.config != CONFIG
 
 
 def test_the_best_checkpoint_is_loaded(run, model):
@@ -117,7 +172,7 @@ def test_a_failed_save_keeps_the_checkpoint(run, model, monkeypatch):
 def test_a_failed_creation_leaves_nothing(model, tmp_path, monkeypatch):
     monkeypatch.setattr(model.users, "save", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Run.create(tmp_path / "run", model, SETTINGS, POPULARITY)
+        Run.create(tmp_path / "run", model, SETTINGS, BASELINES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,7 +197,7 @@ def test_what_may_be_overwritten(run, model, tmp_path):
     with pytest.raises(ValueError, match="holds a run already.*--overwrite"):
         Run.check_free(run.path, overwrite=False)
     (run.path / "history.csv").touch()
-    Run.create(run.path, model, SETTINGS, POPULARITY, overwrite=True)
+    Run.create(run.path, model, SETTINGS, BASELINES, overwrite=True)
     assert not (run.path / "history.csv").exists()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").touch()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import tensorflow as tf
 import yaml
 
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.splits import load_splits
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
+from tfrs_npa.models.npa import NPA
 from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
@@ -39,33 +43,30 @@ def folder(tmp_path_factory):
     return path
 
 
-def rewrite_history(run, change):
-    with run.history_file.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    change(rows)
-    with run.history_file.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+def change_settings(run, **changes):
+    values = yaml.safe_load((run.path / "training.yaml").read_text()) | changes
+    (run.path / "training.yaml").write_text(yaml.safe_dump(values))
 
 
 def test_early_stopping_remembers_what_was_before(folder, tmp_path):
     settings = TrainingSettings(str(folder), epochs=1, patience=2)
     train(tmp_path / "run", settings, CONFIG)
     run = Run(tmp_path / "run")
-    best = [variable.numpy() for variable in load_run(run.path).variables]
-    # An epoch that cannot be beaten, and more of them allowed.
-    rewrite_history(run, lambda rows: rows[0].update(val_auc="1.0"))
+    # The first epoch cannot be beaten, and more of them are allowed.
+    untrained, first = run.history
+    run.history = [untrained, first | {"val_auc": 1.0}]
+    best = run.load_model("last")
+    run.save_checkpoint(best, "best")
     (run.path / "metrics.json").unlink()
-    values = yaml.safe_load((run.path / "training.yaml").read_text()) | {"epochs": 9}
-    (run.path / "training.yaml").write_text(yaml.safe_dump(values))
+    change_settings(run, epochs=9)
     # An epoch that was cut off between its line and its checkpoint is trained again.
-    rewrite_history(run, lambda rows: rows.append(rows[0] | {"epoch": "1"}))
+    run.history = [*run.history, first | {"epoch": 2, "val_auc": 0.25}]
 
     resume(run.path)
-    assert [row["epoch"] for row in run.history] == [0, 1, 2]
+    assert [row["epoch"] for row in run.history] == [0, 1, 2, 3]
+    assert run.history[2]["val_auc"] != 0.25
     assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (3, 1)
-    for found, expected in zip(load_run(run.path).variables, best, strict=True):
+    for found, expected in zip(load_run(run.path).variables, best.variables, strict=True):
         np.testing.assert_array_equal(found, expected)
 
     # Done is done.
@@ -73,6 +74,153 @@ def test_early_stopping_remembers_what_was_before(folder, tmp_path):
     resume(run.path)
     assert run.metrics["epochs"] == 3
     assert (run.path / "checkpoints" / "last.weights.h5").read_bytes() == last
+
+
+def same_weights(one, other):
+    variables = one.trainable_variables, other.trainable_variables  # no state of metrics
+    return all(map(np.array_equal, *variables))
+
+
+def test_the_untrained_model_is_epoch_0(folder, tmp_path, monkeypatch):
+    """It stays the best, if no epoch is better, and early stopping counts from it."""
+    evaluations = iter([0.9, 0.5, 0.6])
+    evaluate = NPA.evaluate
+
+    def evaluate_worse(model, *args, **kwargs):
+        return evaluate(model, *args, **kwargs) | {"auc": next(evaluations)}
+
+    monkeypatch.setattr(NPA, "evaluate", evaluate_worse)
+    settings = TrainingSettings(str(folder), epochs=9, patience=2)
+    train(tmp_path / "run", settings, CONFIG)
+    run = Run(tmp_path / "run")
+    assert [(row["epoch"], row["val_auc"]) for row in run.history] == [(0, 0.9), (1, 0.5), (2, 0.6)]
+    assert "loss" not in run.history[0] and "loss" in run.history[1]
+    assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (2, 0)
+    assert run.metrics["seconds"]["training"] == pytest.approx(
+        sum(row["seconds"] for row in run.history[1:])
+    )
+    best = run.load_model("best")
+    tf.keras.utils.set_random_seed(CONFIG.seed)
+    catalog, splits = load_splits(settings)
+    assert same_weights(best, NPA(CONFIG, catalog, splits.users))
+    assert not same_weights(best, run.load_model("last"))
+
+    # A training that was interrupted before it ended has stopped too.
+    (run.path / "metrics.json").unlink()
+    resume(run.path)
+    assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (2, 0)
+
+
+class Killed(BaseException):
+    """Nothing in the program catches it."""
+
+
+@pytest.mark.parametrize("when", ["evaluated", "recorded", "training", "between"])
+def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(folder, tmp_path, when, monkeypatch):
+    settings = TrainingSettings(str(folder), epochs=2, patience=2)
+    config = CONFIG.replace(history_sampling="random", dropout=0.2)
+    train(tmp_path / "whole", settings, config)
+
+    def kill(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if when == "evaluated":  # before anything is recorded
+            patch.setattr("tfrs_npa.runs.train.record_untrained", kill)
+        elif when == "recorded":  # before the history, after the best checkpoint
+            patch.setattr(Run, "history", Run.history.setter(kill))
+        elif when == "training":
+            patch.setattr(NPA, "fit", kill)
+        else:  # after the history and before the last checkpoint of epoch 1
+            save = Run.save_checkpoint
+            names = iter(["best", "last", "best", "last"])
+
+            def save_until_then(run, model, name):
+                step = model.optimizer.iterations > 0 and name == "last"
+                return kill() if step else save(run, model, next(names) and name)
+
+            patch.setattr(Run, "save_checkpoint", save_until_then)
+        with pytest.raises(Killed):
+            train(tmp_path / "run", settings, config)
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    assert len(run.history) == {"evaluated": 0, "recorded": 0, "training": 1, "between": 2}[when]
+    resume(run.path)
+    assert_equal_runs(run, whole)
+
+
+def assert_equal_runs(run, whole):
+    """Bit for bit, but for the seconds."""
+
+    def measured(run):
+        timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
+        return timeless, {k: v for k, v in run.metrics.items() if k != "seconds"}
+
+    assert measured(run) == measured(whole)
+    for name in ("best", "last"):
+        assert same_weights(run.load_model(name), whole.load_model(name))
+
+
+# What configurations have had no field for.
+NEW_FIELDS = (
+    "center_words",
+    "residual",
+    "unit_vectors",
+    "logit_scale",
+    "user_interest",
+    "background_titles",
+    "item_bias",
+)
+
+
+def make_old(run):
+    """Turns a run without any new feature into what an earlier version has written."""
+    file = run.path / "config.yaml"
+    saved = yaml.safe_load(file.read_text())
+    for name in NEW_FIELDS:
+        del saved[name]
+    file.write_text(yaml.safe_dump(saved))
+    (run.path / "word_vectors.npy").unlink()
+    rows = [{"epoch": row["epoch"] - 1} | row for row in run.history[1:]]
+    with (run.path / "history.csv").open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"epoch": int(row["epoch"]) - 1} for row in rows)
+
+
+def test_a_run_of_an_earlier_version(folder, tmp_path):
+    """It loads, evaluates and resumes as it did."""
+    fields = CONFIG.replace(schedule="constant").to_dict()
+    config = NPAConfig.from_saved({name: fields[name] for name in fields if name not in NEW_FIELDS})
+    settings = TrainingSettings(str(folder), epochs=3, patience=3)
+    train(tmp_path / "whole", settings, config)
+    whole = Run(tmp_path / "whole")
+
+    # Interrupted in its second epoch: the history and the checkpoints of the first.
+    first = tmp_path / "first"
+    train(first, dataclasses.replace(settings, epochs=1), config)
+    run = Run(first)
+    # The first epoch was always the best so far.
+    checkpoints = first / "checkpoints"
+    shutil.copy(checkpoints / "last.weights.h5", checkpoints / "best.weights.h5")
+    change_settings(run, epochs=3)
+    make_old(run)
+    (first / "metrics.json").unlink()
+    assert run.config == config
+    assert [row["epoch"] for row in run.history] == [1]
+    resume(first)
+    assert same_weights(run.load_model("last"), whole.load_model("last"))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in one.history]
+        for one in (run, whole)
+    ]
+    assert timeless[0] == timeless[1][1:]
+
+    # An old run that has ended; the two baselines of word vectors are left out.
+    make_old(whole)
+    before = whole.metrics["metrics"]
+    evaluation = resume(whole.path)
+    assert evaluation["metrics"] == {name: before[name] for name in ("random", "popularity", "npa")}
+    assert same_weights(load_run(whole.path), whole.load_model("best"))
 
 
 def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
@@ -89,6 +237,7 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
         config = CONFIG.replace(learning_rate=1e-9, table_learning_rate=None)
         train(tmp_path / "run", settings, config)
     assert "word vectors cover" in caplog.text and "epoch 2 of 2: loss" in caplog.text
+    assert "untrained" not in caplog.text
     run = Run(tmp_path / "run")
     assert (run.metrics["epochs"], run.metrics["best_epoch"]) == (2, 2)
     assert run.metrics["parts"] == {"train": "train", "stopping": None, "report": "test"}
@@ -96,11 +245,13 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
     for one, other in zip(best.variables, last.variables, strict=True):
         np.testing.assert_array_equal(one, other)
     number = best.catalog.vocabulary.index([word, "unheard"])
+    # Centred by how often words occur, and only one of them does.
     np.testing.assert_allclose(
         tf.gather(best.candidate_tower.word_table, number),
-        [[9, 8, 7, 6], [-1, -2, -3, -4]],
-        atol=1e-5,
+        [[0, 0, 0, 0], [-10, -10, -10, -10]],
+        atol=1e-4,
     )
+    assert [row["epoch"] for row in run.history] == [1, 2]
 
     file = folder / "dev" / "news.tsv"
     before = file.read_text()

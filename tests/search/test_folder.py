@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
+from tfrs_npa.config import NPAConfig
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.space import SearchSpace
 from tfrs_npa.settings import SearchSettings
@@ -27,6 +29,39 @@ def test_a_folder_gives_back_what_it_was_made_with(space, tmp_path):
 def test_without_a_file_the_default_space(tmp_path):
     folder = SearchFolder.create(tmp_path / "search", SETTINGS)
     assert SearchSpace.from_yaml(folder.space_file) == SearchSpace()
+
+
+def test_the_base_is_that_of_the_time_when_it_was_made(space, tmp_path):
+    """Also if a preset, or a default, has another value since."""
+    folder = SearchFolder.create(tmp_path / "search", SETTINGS, space)
+    assert folder.space == SearchSpace.from_yaml(space)
+    base = folder.path / "base.yaml"
+    saved = yaml.safe_load(base.read_text())
+    base.write_text(yaml.safe_dump(saved | {"dropout": 0.45}))
+    assert folder.space.base == NPAConfig().replace(dropout=0.45)
+    assert folder.space.fields == {"num_filters": [8, 16]}
+
+
+@pytest.mark.parametrize("preset", ["", "preset: small\n"])
+def test_what_an_earlier_version_did_not_have_is_off(space, tmp_path, preset):
+    space.write_text(preset + space.read_text())
+    folder = SearchFolder.create(tmp_path / "search", SETTINGS, space)
+    (folder.path / "base.yaml").unlink()
+    found, now = folder.space.base, SearchSpace.from_yaml(space).base
+    off = {"center_words", "residual", "unit_vectors", "user_interest", "item_bias"}
+    before, after = NPAConfig.from_saved({}).to_dict(), NPAConfig().to_dict()
+    assert off == {name for name in before if before[name] != after[name]}
+    assert found == now.replace(**{name: before[name] for name in off})
+
+
+def test_baselines_are_kept(space, tmp_path):
+    folder = SearchFolder.create(tmp_path / "search", SETTINGS, space)
+    assert folder.baselines is None
+    folder.baselines = {"best": "cosine"}
+    assert folder.baselines == {"best": "cosine"}
+    (folder.path / "baselines.json").write_text("{")
+    with pytest.raises(ValueError, match="baselines.json is damaged"):
+        _ = folder.baselines
 
 
 def test_a_bad_space_makes_no_folder(space, tmp_path):

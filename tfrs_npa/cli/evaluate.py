@@ -26,12 +26,18 @@ Evaluates the best model of a run again: by default on the data it was trained o
 that `train` reports on. Articles that the run does not know yet are added; their titles suffice.
 
 Or evaluates a file of predictions, by this or any other model, as the MIND leaderboard does.
+
+Metrics have 95 % confidence intervals, by the bootstrap over impressions. With --against, the
+difference to another run, or another file of predictions, has one too, of the same impressions in
+pairs; a difference whose interval holds 0 is called within noise.
 """
 EPILOG = """\
 examples:
   tfrs-npa evaluate --run runs/demo
   tfrs-npa evaluate --run runs/demo --data my-data --split validation --json metrics.json
+  tfrs-npa evaluate --run runs/new --against runs/demo
   tfrs-npa evaluate --predictions prediction.txt --truth my-data/dev/behaviors.tsv
+  tfrs-npa evaluate --predictions a.txt --against b.txt --truth my-data/dev/behaviors.tsv
 """
 
 _STANDARD_OUTPUT = "-"
@@ -47,6 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--truth", metavar="FILE", help="with --predictions: the labelled behaviors.tsv"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="DIR|FILE",
+        help="what to compare with on the same impressions: another run, or with --predictions "
+        "another file of predictions",
     )
     parser.add_argument(
         "--json",
@@ -87,20 +99,47 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     trained = Run(options.run)
+    other = None if options.against is None else Run(options.against)
+    if other is not None:
+        _require_same_data(options, trained, other)
     import_tensorflow()
     from tfrs_npa.metrics.table import evaluation_table
-    from tfrs_npa.runs.evaluation import evaluate_model
+    from tfrs_npa.runs.evaluation import evaluate_model, model_values
 
     data = data_of(options, trained, cache_of(options))
     split = options.split or data.report_split
     data.require_labels(split)
-    model = model_of(options, trained)
-    model.add_articles(data.titles(split))
-    impressions = data.impressions(split, model.catalog, model.users)
-    # Keras writes its progress bar to standard output.
-    verbose = int(sys.stdout.isatty() and options.json != _STANDARD_OUTPUT)
-    metrics = evaluate_model(model, data, split, impressions, trained.popularity, verbose)
-    return metrics, evaluation_table(metrics)
+
+    def load(run):
+        model = model_of(options, run)
+        model.add_articles(data.titles(split))
+        return model, data.impressions(split, model.catalog, model.users)
+
+    # First, so that only one model is in memory.
+    against = None if other is None else model_values(*load(other))
+    model, impressions = load(trained)
+    metrics = evaluate_model(model, data, split, impressions, trained.baselines, against)
+    table = evaluation_table(metrics)
+    if other is not None:
+        table += "\n\n" + _comparison(options, metrics["metrics"]["npa"], metrics["against"])
+        metrics["against"] = {"run": options.against} | metrics["against"]
+    return metrics, table
+
+
+def _require_same_data(options, trained: Run, other: Run) -> None:
+    names = trained.settings.data, other.settings.data
+    if options.data is None and names[0] != names[1]:
+        raise ValueError(
+            f"{options.run} was trained on {names[0]} and {options.against} on {names[1]}: name "
+            "the data to compare them on with --data"
+        )
+
+
+def _comparison(options, metrics, against) -> str:
+    from tfrs_npa.metrics.table import comparison_table
+
+    names = options.run or options.predictions, options.against
+    return comparison_table(names, (metrics, against["metrics"]), against)
 
 
 def _check_predictions(options) -> None:
@@ -114,20 +153,30 @@ def _check_predictions(options) -> None:
 
 def _evaluate_predictions(options) -> tuple[dict[str, Any], str]:
     import_tensorflow()
-    from tfrs_npa.metrics.table import metrics_table
-    from tfrs_npa.submission import evaluate_predictions
+    from tfrs_npa.metrics.impression_values import by_users, mean_values
+    from tfrs_npa.metrics.significance import compare, intervals_of
+    from tfrs_npa.metrics.table import OF_ALL_USERS, metrics_table
+    from tfrs_npa.submission import prediction_values
 
-    metrics = evaluate_predictions(options.predictions, options.truth)
+    values = prediction_values(options.predictions, options.truth)
+    metrics = mean_values(values)
+    intervals = intervals_of(by_users(values)[""])
     counts = {"all": metrics.pop("impressions"), "skipped": metrics.pop("skipped_impressions")}
-    table = metrics_table({"predictions": metrics})
-    line = (
-        f"{options.predictions} against {options.truth}: {counts['all']:,} impressions, "
-        f"{counts['skipped']:,} skipped (no click, or nothing but clicks)"
-    )
     result = {
         "predictions": options.predictions,
         "truth": options.truth,
         "metrics": {"predictions": metrics},
+        "intervals": {"predictions": intervals},
         "impressions": counts,
     }
-    return result, f"{table}\n\n{line}"
+    table = metrics_table({"predictions": metrics}, intervals={"predictions": intervals})
+    table += (
+        f"\n\n{options.predictions} against {options.truth}: {counts['all']:,} impressions, "
+        f"{counts['skipped']:,} skipped (no click, or nothing but clicks)"
+    )
+    if options.against is not None:
+        other = prediction_values(options.against, options.truth)
+        comparison = {"metrics": mean_values(other)} | compare(values, other, OF_ALL_USERS)
+        table += "\n\n" + _comparison(options, metrics, comparison)
+        result["against"] = {"predictions": options.against} | comparison
+    return result, table

@@ -35,7 +35,12 @@ demo, small and large are downloaded, or taken from --manual-dir without any net
 
 Metrics are reported on the test split if it is labelled, else on the validation split. Early
 stopping looks at the validation split in the first case, and in the second at the last day of
-training, which is then not trained on (--holdout).
+training, which is then not trained on (--holdout). The untrained model is epoch 0: if no epoch has
+a better AUC, it is the model of the run.
+
+The metrics are those of NPA and of baselines that need no training: random scores, popularity, the
+cosine of title vectors, and the ratio of two densities of title vectors, that of the user's clicks
+and that of everyone's.
 """
 EPILOG = """\
 examples:
@@ -114,7 +119,22 @@ def run(options: argparse.Namespace) -> None:
         hint = f"`tfrs-npa train --run {options.run} --resume` resumes the run"
         raise KeyboardInterrupt(hint) from interrupt
     print(evaluation_table(metrics))
+    print(_course(Run(options.run)))
     print(f"Run: {options.run}")
+
+
+def _course(run: Run) -> str:
+    """Says which epoch was the best, and what the untrained model had."""
+    from tfrs_npa.runs.callbacks import best_epoch, last_epoch
+
+    history = run.history
+    best, line = best_epoch(history), f"Epochs: {last_epoch(history)}"
+    aucs = {int(row["epoch"]): row["val_auc"] for row in history if "val_auc" in row}
+    if best in aucs:
+        line += f"; val_auc {aucs[best]:.4f} after epoch {best}, the best"
+    if 0 in aucs:
+        line += f", and {aucs[0]:.4f} untrained" if best else ": training has not improved it"
+    return line
 
 
 def _config(options: argparse.Namespace) -> NPAConfig:

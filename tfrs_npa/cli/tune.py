@@ -40,6 +40,7 @@ are reported on.
 
 The folder of the search gets config.yaml (the best configuration, for `tfrs-npa train --config`),
 results.json (the best model on impressions that no trial saw), trials.csv (a row for each trial),
+baselines.json (scores that need no training, on the impressions that trials are compared on),
 objective.png and hyperparameters.png, tensorboard/ with the tab HParams, and trials/, which is
 KerasTuner's. A search that was interrupted, in whatever way, is resumed with --resume.
 """
@@ -129,9 +130,7 @@ def run(options: argparse.Namespace) -> int:
     from tfrs_npa.search.search import SearchFailed, search
 
     try:
-        results = search(
-            options.run, cache_of(options), int(sys.stdout.isatty()), options.wait_for_chief
-        )
+        results = search(options.run, cache_of(options), options.wait_for_chief)
     except KeyboardInterrupt as interrupt:
         hint = f"`tfrs-npa tune --run {options.run} --resume` resumes the search"
         raise KeyboardInterrupt(hint) from interrupt
@@ -162,7 +161,7 @@ def _prepare_folder(options: argparse.Namespace) -> None:
 def _print(results: dict[str, Any], folder: pathlib.Path) -> None:
     from tabulate import tabulate
 
-    from tfrs_npa.metrics.table import evaluation_table
+    from tfrs_npa.metrics.table import ROWS, evaluation_table
 
     with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["val_auc"]]
@@ -179,9 +178,11 @@ def _print(results: dict[str, Any], folder: pathlib.Path) -> None:
     print(f"\nTrials: {counts['completed']} completed, {counts['failed']} failed")
     print(
         f"Best: trial {results['best']['trial']}, {objective['name']} {objective['value']:.4f} on "
-        f"{results['parts']['stopping']}, after epoch {results['best']['epoch']}. On impressions "
-        "that the search did not see:\n"
+        f"{results['parts']['stopping']}, after epoch {results['best']['epoch']}"
     )
+    if (baseline := objective["baseline"]) is not None:
+        print(f"Best baseline there: {ROWS[baseline['name']]}, {baseline['value']:.4f}")
+    print("\nOn impressions that the search did not see:\n")
     print(evaluation_table(results))
     print(f"Search: {folder}")
     print(f"Train with the best configuration: tfrs-npa train --config {folder / 'config.yaml'}")

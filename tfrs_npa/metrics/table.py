@@ -8,6 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from tfrs_npa.metrics.significance import within_noise
+
 TITLES = {
     "auc": "AUC",
     "auc_known_users": "AUC known users",
@@ -20,13 +22,19 @@ TITLES = {
 OF_ALL_USERS = ("auc", "mrr", "ndcg_5", "ndcg_10")
 """Metrics over all users."""
 
-_ROWS = {
+ROWS = {
     "random": "random",
     "popularity": "popularity",
+    "cosine": "cosine",
+    "density_ratio": "density ratio",
     "npa": "NPA",
     "history_only": "best from history alone",
     "true_preferences": "true preferences",
 }
+"""What is evaluated, in the order of tables, with its titles."""
+
+_INTERVAL = "± 95 %"
+_MISSING = "-"
 
 
 def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
@@ -40,7 +48,9 @@ def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def metrics_table(
-    rows: Mapping[str, Mapping[str, float | None]], columns: Sequence[str] = OF_ALL_USERS
+    rows: Mapping[str, Mapping[str, float | None]],
+    columns: Sequence[str] = OF_ALL_USERS,
+    intervals: Mapping[str, Mapping[str, Sequence[float] | None]] | None = None,
 ) -> str:
     """Formats metrics as a table.
 
@@ -48,13 +58,46 @@ def metrics_table(
         rows: Metrics by title of the row, and then by name; `-` is shown for a metric that is
             absent or None.
         columns: Names of the metrics, keys of `TITLES`.
+        intervals: Confidence intervals, as `rows`; half the width of each is shown in a row below.
     """
-    return tabulate(
-        [[title, *(metrics.get(name) for name in columns)] for title, metrics in rows.items()],
-        headers=["", *(TITLES[name] for name in columns)],
-        floatfmt=".4f",
-        missingval="-",
-    )
+    lines = []
+    for title, metrics in rows.items():
+        lines.append([title, *(_number(metrics.get(name)) for name in columns)])
+        if intervals and title in intervals:
+            widths = (_half_width(intervals[title].get(name)) for name in columns)
+            lines.append([_INTERVAL, *(_number(width) for width in widths)])
+    return _table(lines, columns)
+
+
+def comparison_table(
+    names: Sequence[str],
+    metrics: Sequence[Mapping[str, float | None]],
+    comparison: Mapping[str, Any],
+    columns: Sequence[str] = OF_ALL_USERS,
+) -> str:
+    """Formats the comparison of two rankings of the same impressions: a table, and a line below.
+
+    Args:
+        names: What they are called, two names.
+        metrics: The metrics of both by name.
+        comparison: The result of `tfrs_npa.metrics.significance.compare`.
+        columns: Names of the metrics, keys of `TITLES`.
+    """
+    differences, intervals = comparison["difference"], comparison["intervals"]
+    lines = [
+        [name, *(_number(found.get(column)) for column in columns)]
+        for name, found in zip(names, metrics, strict=True)
+    ]
+    lines += [
+        ["difference", *(_number(differences[name], "+.4f") for name in columns)],
+        [_INTERVAL, *(_number(_half_width(intervals[name])) for name in columns)],
+        ["verdict", *(_verdict(differences[name], intervals[name]) for name in columns)],
+    ]
+    table = _table(lines, columns)
+    if differences["auc"] is None:
+        return table
+    difference = _difference(differences["auc"], intervals["auc"], f"that of {names[1]}")
+    return f"{table}\n\nThe AUC of {names[0]} is {difference}"
 
 
 def evaluation_table(result: Mapping[str, Any]) -> str:
@@ -69,7 +112,9 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
             "auc" if group == "all" else f"auc_{group}": auc for group, auc in aucs.items()
         }
     table = metrics_table(
-        {title: rows[name] for name, title in _ROWS.items() if name in rows}, tuple(TITLES)
+        {title: rows[name] for name, title in ROWS.items() if name in rows},
+        tuple(TITLES),
+        {ROWS["npa"]: result["intervals"]["npa"]},
     )
     counts = result["impressions"]
     lines = [
@@ -77,6 +122,12 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
         f"{counts['known_users']:,} of known users, {counts['new_users']:,} of new users, "
         f"{counts['skipped']:,} skipped (no click, or nothing but clicks)"
     ]
+    best = result["best_baseline"]
+    if best is not None:
+        other = f"that of the best baseline, {ROWS[best['name']]}"
+        lines.append(f"NPA's AUC is {_difference(best['difference'], best['interval'], other)}")
+    if "density_ratio" not in rows:
+        lines.append("Without word vectors in the run: no cosine and no density ratio of titles")
     shares = result["share_of_optimum"]
     if shares:
         parts = [
@@ -89,3 +140,39 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
             + " and ".join(parts)
         )
     return "\n".join([table, "", *lines])
+
+
+def _table(lines, columns) -> str:
+    return tabulate(
+        lines,
+        headers=["", *(TITLES[name] for name in columns)],
+        # Numbers are text here, so that some of them can have signs.
+        disable_numparse=True,
+        colalign=["left", *["right"] * len(columns)],
+    )
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return _MISSING if value is None else format(value, form)
+
+
+def _half_width(interval: Sequence[float] | None) -> float | None:
+    return None if interval is None else (interval[1] - interval[0]) / 2
+
+
+def _verdict(difference: float | None, interval) -> str:
+    if difference is None:
+        return _MISSING
+    if within_noise(interval):
+        return "within noise"
+    return "better" if difference > 0 else "worse"
+
+
+def _difference(difference: float, interval, other: str) -> str:
+    """Says how far above or below another AUC is."""
+    words = f"{abs(difference):.4f} {'below' if difference < 0 else 'above'} {other}"
+    if interval is None:
+        return f"{words}: within noise"
+    low, high = interval
+    words += f" (95 % interval of the difference: {low:+.4f} to {high:+.4f})"
+    return f"{words}: within noise" if within_noise(interval) else words

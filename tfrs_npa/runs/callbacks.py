@@ -1,10 +1,15 @@
-"""Callbacks of a training: checkpoints, early stopping, logging."""
+"""Callbacks of a training: history, checkpoints, early stopping, logging.
+
+What they decide depends on the history in the run folder alone, so that a resumed training goes on
+as if it had not been interrupted.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -13,35 +18,72 @@ from tfrs_npa.runs.run import Run
 logger = logging.getLogger(__name__)
 
 
-def best_epoch(history: list[dict[str, float]]) -> int:
-    """Returns the epoch, from 1 on, of the best checkpoint; 0 before the first."""
-    if not history or "val_auc" not in history[0]:
-        return len(history)
-    aucs = [row["val_auc"] for row in history]
-    return aucs.index(max(aucs)) + 1
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """Returns the epoch of the best checkpoint: the best `val_auc`, or the last without any.
+
+    Args:
+        history: As `Run.history`.
+
+    Returns:
+        The epoch; 0, the untrained model, before the first.
+    """
+    measured = [row for row in history if "val_auc" in row]
+    if measured:
+        return int(max(measured, key=lambda row: row["val_auc"])["epoch"])
+    return last_epoch(history)
 
 
-def callbacks(run: Run, stops: bool, verbose: int) -> list[tf.keras.callbacks.Callback]:
+def last_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """Returns how many epochs a history has, other than that of the untrained model."""
+    return int(history[-1]["epoch"]) if history else 0
+
+
+def has_stopped(history: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether a training ends because its last `patience` epochs have not improved `val_auc`."""
+    return last_epoch(history) - best_epoch(history) >= patience
+
+
+def callbacks(run: Run, verbose: int) -> list[tf.keras.callbacks.Callback]:
     """Makes the callbacks of a training, which continue from its history.
 
     Args:
         run: The run, with its history so far.
-        stops: Whether there is a `val_auc` to stop on.
         verbose: 0 logs a line for each epoch.
     """
-    history = run.history
     chosen = [
         SameDraws(run.config.seed),
         _Seconds(),
-        tf.keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False),
-        _History(run.history_file, append=True),
+        _TensorBoard(run.path / "tensorboard", write_graph=False),
+        _Records(run),
     ]
-    if stops:
-        chosen.append(_EarlyStopping(history, run.settings.patience))
-    chosen.append(_Checkpoints(run, history))
     if not verbose:
         chosen.append(_Lines(run.settings.epochs))
     return chosen
+
+
+def record_untrained(
+    run: Run,
+    model: tf.keras.Model,
+    metrics: Mapping[str, float],
+    seconds: float,
+) -> None:
+    """Records the model before its first step as epoch 0, which trained epochs have to beat.
+
+    Args:
+        run: The run, without any history.
+        model: The untrained model.
+        metrics: What `evaluate` returns for the impressions that early stopping monitors.
+        seconds: How long that took.
+    """
+    logs = {f"val_{name}": value for name, value in metrics.items()} | {"seconds": seconds}
+    _record(run, model, 0, logs)
+    _log(0, run.settings.epochs, logs)
+    # Keras's names: the steps of epoch 0 come before those of its callback.
+    writer = tf.summary.create_file_writer(str(run.path / "tensorboard" / "validation"))
+    with writer.as_default():
+        for name, value in metrics.items():
+            tf.summary.scalar(f"epoch_{name}", value, step=0)
+    writer.close()
 
 
 class SameDraws(tf.keras.callbacks.Callback):
@@ -73,51 +115,24 @@ class _Seconds(tf.keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self._started
 
 
-class _History(tf.keras.callbacks.CSVLogger):
-    """Writes the metrics; Keras's own logger adds validation columns even without validation."""
+class _TensorBoard(tf.keras.callbacks.TensorBoard):
+    """Counts trained epochs from 1."""
 
-    def on_epoch_end(self, epoch, logs):
-        self.keys = sorted(logs)
-        super().on_epoch_end(epoch, logs)
-
-
-class _EarlyStopping(tf.keras.callbacks.EarlyStopping):
-    """Stops on `val_auc`, with the epochs before an interruption taken into account."""
-
-    def __init__(self, history, patience):
-        super().__init__(monitor="val_auc", mode="max", patience=patience)
-        self._history = history
-
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        for epoch, past in enumerate(self._history):
-            self.on_epoch_end(epoch, past)
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch + 1, logs)
 
 
-class _Checkpoints(tf.keras.callbacks.Callback):
-    """Keeps the best model and the last one.
+class _Records(tf.keras.callbacks.Callback):
+    """Keeps the history, the best model and the last one, and stops a training in time."""
 
-    Keras's own ModelCheckpoint writes in place: interrupted, it leaves neither the old checkpoint
-    nor the new one.
-    """
-
-    def __init__(self, run, history):
+    def __init__(self, run):
         super().__init__()
         self._run = run
-        self._best = max((row.get("val_auc", -math.inf) for row in history), default=-math.inf)
 
     def on_epoch_end(self, epoch, logs):
-        for name in ("loss", "val_auc"):
-            if math.isnan(logs.get(name, 0)):
-                raise ValueError(
-                    f"{name} of epoch {epoch + 1} is not a number: either the training has "
-                    "diverged and needs a lower learning_rate, or no validation impression has "
-                    "both a click and a candidate without one, and --holdout none is needed"
-                )
-        if logs.get("val_auc", math.inf) > self._best:
-            self._best = logs.get("val_auc", -math.inf)
-            self._run.save_checkpoint(self.model, "best")
-        self._run.save_checkpoint(self.model, "last")
+        _record(self._run, self.model, epoch + 1, logs)
+        if has_stopped(self._run.history, self._run.settings.patience):
+            self.model.stop_training = True
 
 
 class _Lines(tf.keras.callbacks.Callback):
@@ -128,13 +143,34 @@ class _Lines(tf.keras.callbacks.Callback):
         self._epochs = epochs
 
     def on_epoch_end(self, epoch, logs):
-        shown = [
-            f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss", "val_auc") if name in logs
-        ]
-        logger.info(
-            "epoch %d of %d: %s, %.0f s",
-            epoch + 1,
-            self._epochs,
-            ", ".join(shown),
-            logs["seconds"],
-        )
+        _log(epoch + 1, self._epochs, logs)
+
+
+def _record(run: Run, model: tf.keras.Model, epoch: int, logs: Mapping[str, float]) -> None:
+    """Adds an epoch to the history, and keeps its model as the last, and the best if it is.
+
+    Keras's own ModelCheckpoint writes in place: interrupted, it leaves neither the old checkpoint
+    nor the new one.
+    """
+    for name in ("loss", "val_auc"):
+        if math.isnan(logs.get(name, 0)):
+            raise ValueError(
+                f"{name} of epoch {epoch} is not a number: either the training has diverged and "
+                "needs a lower learning_rate, or no validation impression has both a click and a "
+                "candidate without one, and --holdout none is needed"
+            )
+    history = [*run.history, {"epoch": epoch, **logs}]
+    # In this order: what is in the history has a checkpoint, and an epoch of which the last
+    # checkpoint is missing is trained again, with the same result.
+    if best_epoch(history) == epoch:
+        run.save_checkpoint(model, "best")
+    run.history = history
+    run.save_checkpoint(model, "last")
+
+
+def _log(epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
+    shown = [f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss", "val_auc") if name in logs]
+    untrained = "" if epoch else " (untrained)"
+    logger.info(
+        "epoch %d of %d%s: %s, %.0f s", epoch, epochs, untrained, ", ".join(shown), logs["seconds"]
+    )

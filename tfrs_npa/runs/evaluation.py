@@ -1,79 +1,97 @@
-"""Evaluates a model on a split, next to model-free baselines."""
+"""Evaluates a model on a split, next to baselines that need no training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
 
-from tfrs_npa.data import ragged
 from tfrs_npa.data.batches import impression_batches
-from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsCatalog
+from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UNKNOWN_USER
-from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
-from tfrs_npa.metrics.table import as_numbers
+from tfrs_npa.metrics.impression_values import by_users, impression_values, mean_values
+from tfrs_npa.metrics.significance import compare, intervals_of
+from tfrs_npa.metrics.table import OF_ALL_USERS
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.runs.baselines import Baselines
 
-_BATCH = 1024
-_CHUNK = 16384
+NPA_NAME = "npa"
 
 
-def popularity_counts(impressions: Impressions, catalog: NewsCatalog) -> dict[str, tuple[int, int]]:
-    """Counts how often each article was clicked and shown.
+def model_logits(model: NPA, impressions: Impressions) -> np.ndarray:
+    """Scores the candidates of impressions.
 
     Args:
-        impressions: Labelled impressions, such as those of training.
-        catalog: Their articles.
+        model: The model, with whose catalogue and users the impressions were converted.
+        impressions: The impressions.
 
     Returns:
-        `(clicked, shown)` by id, for the known articles that were shown.
+        float32 `[candidates]` of all impressions, packed.
     """
-    shown, clicked = np.zeros((2, len(catalog)), np.int64)
-    for first in range(0, len(impressions), _CHUNK):
-        rows = np.arange(first, min(first + _CHUNK, len(impressions)))
-        positions = ragged.positions(impressions.candidate_splits, rows)
-        articles = impressions.candidate_values[positions]
-        is_click = impressions.clicked[positions] == 1
-        shown += np.bincount(articles, minlength=len(catalog))
-        clicked += np.bincount(articles[is_click], minlength=len(catalog))
-    ids = catalog.ids
+    batches = impression_batches(impressions, model.catalog, model.users, model.config)
+    with tqdm(total=len(batches), desc="Evaluating", unit=" batches", delay=2, disable=None) as bar:
+        progress = tf.keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs: bar.update()
+        )
+        return model.predict(batches, verbose=0, callbacks=[progress]).values.numpy()
+
+
+def model_values(model: NPA, impressions: Impressions) -> dict[str, np.ndarray]:
+    """Measures the scores of a model, as `impression_values`.
+
+    Args:
+        model: As `model_logits` takes it.
+        impressions: The labelled impressions.
+    """
+    packed = impressions.take(slice(None))
+    logits = model_logits(model, packed)
+    return impression_values(packed.clicked, logits, packed.candidate_splits)
+
+
+def baseline_values(
+    baselines: Baselines, impressions: Impressions, catalog: NewsCatalog
+) -> dict[str, dict[str, np.ndarray]]:
+    """Measures the scores of baselines, as `impression_values`, by name.
+
+    Args:
+        baselines: The baselines.
+        impressions: The labelled impressions.
+        catalog: Their articles.
+    """
+    packed = impressions.take(slice(None))
     return {
-        ids[index]: (int(clicked[index]), int(shown[index]))
-        for index in np.flatnonzero(shown)
-        if index >= FIRST_ARTICLE
+        name: impression_values(packed.clicked, scores, packed.candidate_splits)
+        for name, scores in baselines.scores(packed, catalog)
     }
 
 
-def evaluate_scores(
-    score: Callable[[dict[str, np.ndarray]], np.ndarray],
-    impressions: Impressions,
-    model: NPA,
-) -> dict[str, float | None]:
-    """Evaluates any scores by `tfrs_npa.ImpressionMetrics`.
+def evaluate_baselines(
+    baselines: Baselines, impressions: Impressions, catalog: NewsCatalog
+) -> dict[str, Any]:
+    """Evaluates baselines alone.
 
     Args:
-        score: Returns `[batch, candidates]` scores for a batch of `impression_batches`.
-        impressions: Labelled impressions.
-        model: The model whose catalogue, users and configuration the batches are made with.
+        baselines: The baselines.
+        impressions: The labelled impressions.
+        catalog: Their articles.
 
     Returns:
-        The metrics by name; None where there is nothing to measure.
+        `metrics` and `intervals` as in the result of `evaluate_model`, and `best`, the name of the
+        baseline with the best AUC; None if there is nothing to measure.
     """
-    metrics = ImpressionMetrics()
-    batches = impression_batches(
-        impressions, model.catalog, model.users, model.config, batch_size=_BATCH
-    )
-    for batch in batches.as_numpy_iterator():
-        metrics.update(
-            batch["clicked"],
-            score(batch),
-            mask=batch["candidates"] != PADDING,
-            known_user=batch["user_id"] != UNKNOWN_USER,
-        )
-    return as_numbers(metrics.result())
+    values = baseline_values(baselines, impressions, catalog)
+    known_user = impressions.user_id != UNKNOWN_USER
+    metrics = {name: mean_values(found, known_user) for name, found in values.items()}
+    return {
+        "metrics": metrics,
+        "intervals": _intervals(values, known_user),
+        "best": _best(metrics),
+    }
 
 
 def evaluate_model(
@@ -81,58 +99,113 @@ def evaluate_model(
     data: MindData,
     split: str,
     impressions: Impressions,
-    popularity: Mapping[str, tuple[int, int]],
-    verbose: int = 0,
+    baselines: Baselines,
+    against: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a model on a split, next to random scores and popularity.
+    """Evaluates a model on a split, next to the baselines.
 
     Args:
-        model: The compiled model, whose catalogue holds the articles of the split.
+        model: The model, whose catalogue holds the articles of the split.
         data: The data set that the impressions come from.
         split: Their split.
         impressions: The labelled impressions.
-        popularity: Clicks and views of articles in training, as from `popularity_counts`; the score
-            of an article is its click-through rate, 0 if it was never shown.
-        verbose: As `Model.evaluate` takes it.
+        baselines: The baselines of the training impressions.
+        against: Values of another model to compare with, from `model_values`.
 
     Returns:
-        A dict that JSON can hold: `data`, `split`; `metrics`, by `random`, `popularity` and `npa`
-        and then by name; `reference_auc`, by `history_only` and `true_preferences` and then by
-        `all`, `known_users` and `new_users` (empty where it is not known); `share_of_optimum`,
-        how much of the way from AUC 0.5 to that of `history_only` the model covers, by group;
-        `impressions`: `all`, `known_users`, `new_users` and `skipped`, those in no mean.
+        A dict that JSON can hold: `data`, `split`; `metrics`, by `npa` and by name of the baseline,
+        and then by name; `intervals`, 95 % confidence intervals of the same, see
+        `tfrs_npa.metrics.significance`; `best_baseline`: `name` of the baseline with the best AUC,
+        and `difference` and `interval` of the model's AUC less its (None if there is nothing to
+        measure); `reference_auc`, by `history_only` and `true_preferences` and then by `all`,
+        `known_users` and `new_users` (empty where it is not known); `share_of_optimum`, how much of
+        the way from AUC 0.5 to that of `history_only` the model covers, by group; `impressions`:
+        `all`, `known_users`, `new_users` and `skipped`, those in no mean. With `against`, also
+        `against`: `metrics` of the other model, and `difference` and `intervals` of this model's
+        metrics less the other's, by name.
     """
-    config = model.config
-    rates = np.zeros(len(model.catalog), np.float32)
-    articles = model.catalog.index(list(popularity))
-    for article, (clicked, shown) in zip(articles, popularity.values(), strict=True):
-        rates[article] = clicked / shown
-    rates[UNKNOWN_ARTICLE] = 0
-    generator = np.random.default_rng(config.seed)
-    batches = impression_batches(impressions, model.catalog, model.users, config)
-    metrics = {
-        "random": evaluate_scores(
-            lambda batch: generator.random(batch["candidates"].shape, np.float32),
-            impressions,
-            model,
-        ),
-        "popularity": evaluate_scores(lambda batch: rates[batch["candidates"]], impressions, model),
-        "npa": as_numbers(model.evaluate(batches, verbose=verbose, return_dict=True)),
-    }
+    packed = impressions.take(slice(None))
+    logits = model_logits(model, packed)
+    scored = packed.clicked, logits, packed.candidate_splits
+    found = impression_values(*scored)
+    values = baseline_values(baselines, packed, model.catalog) | {NPA_NAME: found}
+    known_user = packed.user_id != UNKNOWN_USER
+    metrics = {name: mean_values(column, known_user) for name, column in values.items()}
+    metrics[NPA_NAME]["loss"] = _cross_entropy(*scored)
     reference = dict(data.reference_auc.get(split, {}))
-    known = int(np.count_nonzero(impressions.user_id != UNKNOWN_USER))
-    return {
+    known = int(np.count_nonzero(known_user))
+    result: dict[str, Any] = {
         "data": data.name,
         "split": split,
         "metrics": metrics,
+        "intervals": _intervals(values, known_user),
+        "best_baseline": _above_baselines(metrics, values),
         "reference_auc": reference,
-        "share_of_optimum": _share_of_optimum(metrics["npa"], reference),
+        "share_of_optimum": _share_of_optimum(metrics[NPA_NAME], reference),
         "impressions": {
             "all": len(impressions),
             "known_users": known,
             "new_users": len(impressions) - known,
-            "skipped": int(metrics["npa"]["skipped_impressions"] or 0),
+            "skipped": metrics[NPA_NAME]["skipped_impressions"],
         },
+    }
+    if against is not None:
+        others = {"metrics": mean_values(dict(against))}
+        result["against"] = others | compare(found, against, OF_ALL_USERS)
+    return result
+
+
+def _cross_entropy(clicked, logits, splits) -> float | None:
+    """Returns the loss of `NPA.evaluate`; None if no impression has a click, or a logit is NaN."""
+    rows = np.flatnonzero(np.diff(splits))  # others have nothing to sum
+    starts, lengths = splits[rows], np.diff(splits)[rows]
+    is_click = clicked == 1
+    clicks = np.add.reduceat(is_click, starts, dtype=np.float64)
+    shifted = logits.astype(np.float64)
+    shifted -= np.repeat(np.maximum.reduceat(shifted, starts), lengths)
+    log_sums = np.log(np.add.reduceat(np.exp(shifted), starts))
+    clicked_sums = np.add.reduceat(np.where(is_click, shifted, 0), starts)
+    has_click = clicks > 0
+    losses = log_sums[has_click] - clicked_sums[has_click] / clicks[has_click]
+    loss = np.mean(losses) if len(losses) else np.nan
+    return None if np.isnan(loss) else float(loss)
+
+
+def _intervals(values, known_user) -> dict[str, dict[str, Any]]:
+    """Returns the intervals of all metrics of each of `values`."""
+    intervals: dict[str, dict[str, Any]] = {name: {} for name in values}
+    groups = {name: by_users(found, known_user) for name, found in values.items()}
+    for suffix in next(iter(groups.values())):
+        # Together, because they are of the same impressions.
+        columns = {
+            (name, metric): column
+            for name, group in groups.items()
+            for metric, column in group[suffix].items()
+        }
+        for (name, metric), interval in intervals_of(columns).items():
+            intervals[name][metric] = interval
+    return intervals
+
+
+def _best(metrics) -> str | None:
+    """Returns the name of the baseline with the best AUC."""
+    aucs = {
+        name: found["auc"]
+        for name, found in metrics.items()
+        if name != NPA_NAME and found["auc"] is not None
+    }
+    return max(aucs, key=lambda name: aucs[name], default=None)
+
+
+def _above_baselines(metrics, values) -> dict[str, Any] | None:
+    best = _best(metrics)
+    if best is None or metrics[NPA_NAME]["auc"] is None:
+        return None
+    found = compare(values[NPA_NAME], values[best], ["auc"])
+    return {
+        "name": best,
+        "difference": found["difference"]["auc"],
+        "interval": found["intervals"]["auc"],
     }
 
 

@@ -58,7 +58,7 @@ class ResultFolder:
         try:
             return self.settings_type(**yaml.safe_load(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, yaml.YAMLError) as error:
-            raise _damaged(file, error) from error
+            raise damaged(file, error) from error
 
     @classmethod
     def check_free(cls, path: str | os.PathLike, overwrite: bool) -> None:
@@ -99,7 +99,7 @@ class ResultFolder:
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise _damaged(file, error) from error
+            raise damaged(file, error) from error
 
     def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Saves the fingerprint of the data, for `require_same_data`.
@@ -164,7 +164,8 @@ class ResultFolder:
         return None
 
 
-def _damaged(file: pathlib.Path, error: Exception) -> ValueError:
+def damaged(file: pathlib.Path, error: Exception) -> ValueError:
+    """Returns the error of a file in a folder that cannot be read."""
     return ValueError(f"{file} is damaged: {error}; restore it, or start over with --overwrite")
 
 

@@ -6,17 +6,20 @@ import csv
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.runs.folder import ResultFolder, write_data_fingerprint
+from tfrs_npa.runs.folder import ResultFolder, damaged, write_data_fingerprint
 from tfrs_npa.settings import TrainingSettings
 
 # The folder can be looked at without TensorFlow.
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
+    from tfrs_npa.runs.baselines import Baselines
 
 
 class Run(ResultFolder):
@@ -24,10 +27,11 @@ class Run(ResultFolder):
 
     It holds `config.yaml` (hyper-parameters), `training.yaml` (data and course of the training),
     `data.json` (a fingerprint of the data), `catalog/` and `users.txt`, `popularity.csv` (clicks
-    and views of the training articles), `checkpoints/last.weights.h5` and
-    `checkpoints/best.weights.h5`, `history.csv` (a line for each epoch), `tensorboard/`, and at the
-    end `metrics.json`. It is created complete enough to train, and each file is replaced as a
-    whole, so it can be read and resumed whenever the training is interrupted.
+    and views of the training articles), `word_vectors.npy` (those of the baselines),
+    `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
+    epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json`. It is
+    created complete enough to train, and each file is replaced as a whole, so it can be read and
+    resumed whenever the training is interrupted. So can the folders of earlier versions.
 
     Args:
         path: The folder.
@@ -46,6 +50,7 @@ class Run(ResultFolder):
         "catalog/articles.jsonl",
         "users.txt",
         "popularity.csv",
+        "word_vectors.npy",
         "checkpoints/last.weights.h5",
         "checkpoints/best.weights.h5",
         "history.csv",
@@ -60,7 +65,7 @@ class Run(ResultFolder):
         path: str | os.PathLike,
         model: NPA,
         settings: TrainingSettings,
-        popularity: Mapping[str, tuple[int, int]],
+        baselines: Baselines,
         overwrite: bool = False,
         data_fingerprint: Mapping[str, Any] | None = None,
     ) -> Run:
@@ -70,7 +75,7 @@ class Run(ResultFolder):
             path: The folder.
             model: The model with its optimizer.
             settings: The settings that the training was given.
-            popularity: For articles by id, how often each was clicked and shown.
+            baselines: The baselines of the training impressions.
             overwrite: Whether to replace an existing run.
             data_fingerprint: The result of `Splits.fingerprint`, if there is to be one.
 
@@ -87,36 +92,68 @@ class Run(ResultFolder):
             with (temporary / "popularity.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(["news_id", "clicked", "shown"])
-                writer.writerows([news_id, *counts] for news_id, counts in popularity.items())
+                popularity = baselines.popularity.items()
+                writer.writerows([news_id, *counts] for news_id, counts in popularity)
+            if baselines.word_vectors is not None:
+                np.save(temporary / "word_vectors.npy", baselines.word_vectors)
             model.save_weights(temporary / "checkpoints" / "last.weights.h5")
         return cls(path)
 
     @property
     def config(self) -> NPAConfig:
-        """The hyper-parameters."""
-        return NPAConfig.from_yaml(self.path / "config.yaml")
+        """The hyper-parameters; those that an earlier version did not have are off."""
+        return NPAConfig.from_yaml(self.path / "config.yaml", NPAConfig.from_saved({}))
 
     @property
-    def popularity(self) -> dict[str, tuple[int, int]]:
-        """For articles by id, how often each was clicked and shown in training."""
+    def baselines(self) -> Baselines:
+        """The baselines of the training impressions; without vectors in older versions' folders.
+
+        Raises:
+            ValueError: if the file of vectors is damaged.
+        """
+        from tfrs_npa.runs.baselines import Baselines
+
         with (self.path / "popularity.csv").open(encoding="utf-8", newline="") as file:
-            return {
+            popularity = {
                 row["news_id"]: (int(row["clicked"]), int(row["shown"]))
                 for row in csv.DictReader(file)
             }
+        vectors = self.path / "word_vectors.npy"
+        if not vectors.exists():
+            return Baselines(popularity)
+        try:
+            return Baselines(popularity, np.load(vectors, allow_pickle=False))
+        except (ValueError, EOFError) as error:
+            raise damaged(vectors, error) from error
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch by name."""
-        if not self.history_file.exists():
+        """For each epoch, `epoch` and its metrics by name; epoch 0 is the untrained model."""
+        file = self.path / "history.csv"
+        if not file.exists():
             return []
-        with self.history_file.open(encoding="utf-8", newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows = [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(opened)
+            ]
+        if rows and rows[0]["epoch"] == 0 and "loss" in rows[0]:
+            # An earlier version's: it counted trained epochs from 0.
+            rows = [row | {"epoch": row["epoch"] + 1} for row in rows]
+        return rows
 
-    @property
-    def history_file(self) -> pathlib.Path:
-        """`history.csv`."""
-        return self.path / "history.csv"
+    @history.setter
+    def history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        names = {name for row in rows for name in row} - {"epoch"}
+        with (
+            atomic_file(self.path / "history.csv") as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, ["epoch", *sorted(names)])
+            writer.writeheader()
+            # float: numbers of NumPy would be rounded.
+            numbers = ({name: float(value) for name, value in row.items()} for row in rows)
+            writer.writerows(row | {"epoch": int(row["epoch"])} for row in numbers)
 
     @property
     def metrics(self) -> dict[str, Any] | None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_npa._files import atomic_file
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.batches import impression_batches, row_batches
 from tfrs_npa.data.cache import Cache
@@ -24,8 +23,15 @@ from tfrs_npa.data.splits import Splits, load_splits, split_impressions
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.runs.callbacks import best_epoch, callbacks
-from tfrs_npa.runs.evaluation import evaluate_model, popularity_counts
+from tfrs_npa.runs.baselines import Baselines, popularity_counts
+from tfrs_npa.runs.callbacks import (
+    best_epoch,
+    callbacks,
+    has_stopped,
+    last_epoch,
+    record_untrained,
+)
+from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import TrainingSettings
 
@@ -49,9 +55,10 @@ def train(
     verbose: int = 0,
     cache: Cache | None = None,
 ) -> dict[str, Any]:
-    """Trains a model, keeps the best checkpoint, and evaluates it.
+    """Trains a model, keeps the best checkpoint, and evaluates it next to the baselines.
 
-    Two trainings with the same arguments on the same machine give the same model.
+    The untrained model is evaluated too and counts as epoch 0: it is the best checkpoint until an
+    epoch beats it. Two trainings with the same arguments on the same machine give the same model.
 
     Args:
         folder: The folder of the run that this creates.
@@ -75,9 +82,9 @@ def train(
     model = NPA(config, catalog, splits.users)
     rows = TrainingRows(splits.train, config)
     _compile(model, rows.steps * settings.epochs)
-    popularity = popularity_counts(splits.train, catalog)
+    baselines = Baselines.of_training(splits.train, catalog, config.word_embedding_dim)
     fingerprint = splits.fingerprint(catalog)
-    run = Run.create(folder, model, settings, popularity, overwrite, fingerprint)
+    run = Run.create(folder, model, settings, baselines, overwrite, fingerprint)
     return _train(run, model, splits, rows, 0, verbose)
 
 
@@ -103,7 +110,8 @@ def resume(
     run.load_checkpoint(model, "last")
     epoch = int(model.optimizer.iterations) // rows.steps
     logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
-    _keep_history(run, epoch)
+    # Without epochs whose checkpoint was not completed.
+    run.history = [row for row in run.history if row["epoch"] <= epoch]
     return _train(run, model, splits, rows, epoch, verbose)
 
 
@@ -117,7 +125,8 @@ def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
         checks = {
             "other articles or titles": catalog == saved,
             "other users": splits.users == UserIndex.load(run.path / "users.txt"),
-            "other train impressions": popularity_counts(splits.train, catalog) == run.popularity,
+            "other train impressions": popularity_counts(splits.train, catalog)
+            == run.baselines.popularity,
         }
         others = [difference for difference, is_same in checks.items() if not is_same]
     run.require_same_data(data.name, splits.fingerprint(catalog), others)
@@ -132,30 +141,31 @@ def _train(
     validation = None
     if splits.validation is not None:
         validation = impression_batches(splits.validation, model.catalog, model.users, config)
-    best = best_epoch(run.history)
-    if epoch < settings.epochs and (validation is None or epoch - best < settings.patience):
+        if epoch == 0 and not run.history:
+            started = time.monotonic()
+            metrics = model.evaluate(validation, verbose=verbose, return_dict=True)
+            record_untrained(run, model, metrics, time.monotonic() - started)
+    if epoch < settings.epochs and not has_stopped(run.history, settings.patience):
         model.fit(
             row_batches(rows, epoch),
             initial_epoch=epoch,
             epochs=settings.epochs,
             validation_data=validation,
-            callbacks=callbacks(run, validation is not None, verbose),
+            callbacks=callbacks(run, verbose),
             verbose=verbose,
         )
     run.load_checkpoint(model, "best")
     started = time.monotonic()
-    evaluation = evaluate_model(
-        model, splits.data, splits.test_split, splits.test, run.popularity, verbose
-    )
+    evaluation = evaluate_model(model, splits.data, splits.test_split, splits.test, run.baselines)
     seconds = time.monotonic() - started
     history = run.history
     run.metrics = evaluation | {
         "parts": splits.names,
         "impressions_trained_on": len(splits.train),
-        "epochs": len(history),
+        "epochs": last_epoch(history),
         "best_epoch": best_epoch(history),
         "seconds": {
-            "training": sum(row["seconds"] for row in history),
+            "training": sum(row["seconds"] for row in history if row["epoch"]),
             "evaluation": seconds,
         },
         "seed": config.seed,
@@ -168,15 +178,6 @@ def _compile(model: NPA, total_steps: int) -> None:
     model.compile(optimizer=default_optimizer(model.config, total_steps))
     # A checkpoint restores the state of an optimizer only if its variables exist.
     model.optimizer.build(model.trainable_variables)
-
-
-def _keep_history(run: Run, epochs: int) -> None:
-    """Removes epochs whose checkpoint was not completed from the history."""
-    if run.history_file.exists():
-        lines = run.history_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        with atomic_file(run.history_file) as temporary:
-            kept = lines[: epochs + 1] if epochs else []
-            temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -15,7 +15,9 @@ import tensorflow as tf
 from tfrs_npa._files import atomic_file
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.splits import Splits, load_splits
-from tfrs_npa.runs.evaluation import evaluate_model, popularity_counts
+from tfrs_npa.metrics.table import ROWS
+from tfrs_npa.runs.baselines import Baselines
+from tfrs_npa.runs.evaluation import evaluate_baselines, evaluate_model
 from tfrs_npa.search.cluster import (
     CHIEF,
     WORKER,
@@ -50,7 +52,6 @@ class SearchFailed(RuntimeError):
 def search(
     folder: str | os.PathLike,
     cache: Cache | None = None,
-    verbose: int = 0,
     chief_timeout: float = CHIEF_TIMEOUT,
 ) -> dict[str, Any] | None:
     """Starts or resumes the search in a folder: there is no difference.
@@ -63,13 +64,13 @@ def search(
     Args:
         folder: The folder of the search, see `SearchFolder.create`.
         cache: Keeps preprocessed data.
-        verbose: 1 shows Keras's progress bar of the final evaluation.
         chief_timeout: Seconds that a worker waits for its chief to start.
 
     Returns:
         The content of `results.json`: the result of `evaluate_model` for the best checkpoint of the
-        best trial, on impressions that no trial saw; plus `parts`, `objective`, `best` (the
-        trial) and `trials` (how many were completed and how many failed). None in a worker.
+        best trial, on impressions that no trial saw; plus `parts`, `objective`, with the best
+        `baseline` on the impressions that it is measured on, `best` (the trial) and `trials` (how
+        many were completed and how many failed). None in a worker.
 
     Raises:
         ValueError: if anything is wrong with the settings, the space or the data; if a search is
@@ -79,31 +80,47 @@ def search(
     """
     check_environment()
     if role() != WORKER:
-        return _search(SearchFolder(folder), cache, verbose)
+        return _search(SearchFolder(folder), cache)
     with watch_chief(folder, chief_timeout) as has_chief:
         if has_chief:
-            _search(SearchFolder(folder), cache, verbose)
+            _search(SearchFolder(folder), cache)
     return None
 
 
-def _search(folder: SearchFolder, cache: Cache | None, verbose: int) -> dict[str, Any] | None:
+def _search(folder: SearchFolder, cache: Cache | None) -> dict[str, Any] | None:
     settings = folder.settings
     catalog, splits = load_splits(settings, cache)
     fingerprint = splits.fingerprint(catalog)
     folder.require_same_data(splits.data.name, fingerprint)
     hypermodel = NPAHyperModel(
-        catalog, splits.train, splits.validation, folder.space_file, users=splits.users
+        catalog, splits.train, splits.validation, folder.space, users=splits.users
     )
     tuner = SearchTuner(folder, hypermodel)
     if role() == WORKER:
         fail_deadly_trial(tuner)
     else:
         folder.save_data_fingerprint(fingerprint)
+        dim = hypermodel.space.base.word_embedding_dim
+        baselines = Baselines.of_training(splits.train, catalog, dim)
+        _report_baselines(baselines, folder, hypermodel)
         _report_trials(tuner.oracle, folder)
     tensorboard = tf.keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
     with announce_chief(folder.path) if role() == CHIEF else contextlib.nullcontext():
         tuner.search(epochs=settings.epochs, callbacks=[tensorboard], verbose=0)
-    return None if role() == WORKER else _results(folder, tuner, splits, verbose)
+    return None if role() == WORKER else _results(folder, tuner, splits, baselines)
+
+
+def _report_baselines(
+    baselines: Baselines, folder: SearchFolder, hypermodel: NPAHyperModel
+) -> None:
+    """Writes `baselines.json`, and logs the AUCs that a trial has to beat."""
+    found = folder.baselines
+    if found is None:
+        found = evaluate_baselines(baselines, hypermodel.validation, hypermodel.catalog)
+        folder.baselines = found
+    aucs = {ROWS[name]: row["auc"] for name, row in found["metrics"].items()}
+    shown = [f"{title} {auc:.4f}" for title, auc in aucs.items() if auc is not None]
+    logger.info("%s without training: %s", OBJECTIVE, ", ".join(shown))
 
 
 def _report_trials(oracle, folder: SearchFolder) -> None:
@@ -127,7 +144,7 @@ def _report_trial(oracle, folder: SearchFolder, planned: int | None, trial) -> N
 
 
 def _results(
-    folder: SearchFolder, tuner: SearchTuner, splits: Splits, verbose: int
+    folder: SearchFolder, tuner: SearchTuner, splits: Splits, baselines: Baselines
 ) -> dict[str, Any]:
     """Writes the results of a search that has ended."""
     trials = records(tuner.oracle, folder)
@@ -152,14 +169,17 @@ def _results(
         splits.data,
         splits.test_split,
         splits.test,
-        popularity_counts(splits.train, tuner.hypermodel.catalog),
-        verbose,
+        baselines,
     )
     evaluation_seconds = time.monotonic() - started
     seconds = [trial.seconds for trial in trials if trial.seconds is not None]
     results = evaluation | {
         "parts": splits.names,
-        "objective": {"name": OBJECTIVE, "value": winner.score},
+        "objective": {
+            "name": OBJECTIVE,
+            "value": winner.score,
+            "baseline": _best_baseline(folder),
+        },
         "best": {
             "trial": winner.trial,
             "epoch": winner.best_epoch,
@@ -174,6 +194,13 @@ def _results(
     with atomic_file(folder.path / "results.json") as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
+
+
+def _best_baseline(folder: SearchFolder) -> dict[str, Any] | None:
+    found = folder.baselines
+    if found is None or found["best"] is None:
+        return None
+    return {"name": found["best"], "value": found["metrics"][found["best"]]["auc"]}
 
 
 def _why_none(folder: SearchFolder, trials: list[TrialRecord]) -> str:

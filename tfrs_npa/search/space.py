@@ -85,23 +85,27 @@ class SearchSpace:
     ):
         if others not in _OTHERS:
             raise ValueError(f"others is {others!r}; it has to be one of {', '.join(_OTHERS)}")
-        self.base = base or NPAConfig()
         wanted = dict(DEFAULT_SPACE if others == "searched" else {}) | dict(fields or {})
         # Raises for a name that is not a field.
         NPAConfig.from_dict({name: None for name in wanted if name not in FIELD_TYPES})
+        wanted = {
+            name: [choice] if not isinstance(choice, Mapping | list | tuple) else choice
+            for name, choice in wanted.items()
+        }
+        pinned = {
+            name: choice[0]
+            for name, choice in wanted.items()
+            if not isinstance(choice, Mapping) and len(choice) == 1
+        }
+        # Together, because some values need others.
+        self.base = (base or NPAConfig()).replace(**pinned)
         self.fields: dict[str, Any] = {}
         for name in FIELD_TYPES:
-            if name not in wanted:
+            if name not in wanted or name in pinned:
                 continue
             choice = wanted[name]
-            if isinstance(choice, Mapping):
-                self.fields[name] = self._range(name, choice)
-                continue
-            values = self._choice(name, choice if isinstance(choice, list | tuple) else [choice])
-            if len(values) == 1:
-                self.base = self.base.replace(**{name: values[0]})
-            else:
-                self.fields[name] = values
+            check = self._range if isinstance(choice, Mapping) else self._choice
+            self.fields[name] = check(name, choice)
 
     def __eq__(self, other) -> bool:
         return (
@@ -111,7 +115,7 @@ class SearchSpace:
         )
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike) -> SearchSpace:
+    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> SearchSpace:
         """Reads a space from a file.
 
             preset: small        # where the search starts; left out: NPAConfig()
@@ -123,6 +127,7 @@ class SearchSpace:
 
         Args:
             path: The file.
+            base: Where the search starts, whatever the file says; None: as it says.
 
         Raises:
             ValueError: if the file is malformed; names file and field.
@@ -134,12 +139,12 @@ class SearchSpace:
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise ValueError(f"{path} is not YAML: {error}") from error
         try:
-            return cls._from_sections({} if sections is None else sections)
+            return cls._from_sections({} if sections is None else sections, base)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
     @classmethod
-    def _from_sections(cls, sections) -> SearchSpace:
+    def _from_sections(cls, sections, base) -> SearchSpace:
         expected = f"the file holds {', '.join(_SECTIONS)}"
         if not isinstance(sections, Mapping):
             raise ValueError(f"{expected}; not {sections!r}")
@@ -154,7 +159,8 @@ class SearchSpace:
         if not isinstance(fields, Mapping | None):
             raise ValueError(f"space has to hold `field: values` lines; it holds {fields!r}")
         preset = sections.get("preset")
-        base = None if preset is None else NPAConfig.preset(preset)
+        if base is None and preset is not None:
+            base = NPAConfig.preset(preset)
         return cls(fields, base, others=sections.get("others", "searched"))
 
     def to_yaml(self) -> str:
