@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 
 
@@ -51,9 +52,18 @@ class PlainNPA(tfrs_npa.NPA):
         """Scores candidates; see the class."""
         embedding = self.user_embedding(features["user_id"], training=training)
         candidates = tf.convert_to_tensor(features["candidates"])
-        user = self._users(tf.convert_to_tensor(features["history"]), embedding, training)
+        history = tf.convert_to_tensor(features["history"])
         articles = self._articles(candidates, embedding, training)
-        logits = tf.linalg.matvec(articles, user)
+        if self.config.user_interest == "density":
+            logits = self._density_ratio(history, articles, candidates, embedding, training)
+        else:
+            user = self._users(history, embedding, training)
+            logits = tf.linalg.matvec(articles, user)
+            if self.config.unit_vectors:
+                logits *= self.candidate_tower.logit_scale
+        if self.config.item_bias:
+            shown = self._for_everyone(candidates, training)
+            logits += tf.linalg.matvec(shown, self.candidate_tower.item_bias)
         return tf.where(candidates != PADDING, logits, MASKED_LOGIT)
 
     def _articles(self, news_id, embedding, training):
@@ -71,12 +81,47 @@ class PlainNPA(tfrs_npa.NPA):
             words *= tf.cast(mask, words.dtype)[..., tf.newaxis]
         values = tf.nn.conv1d(words, tower.convolution_kernel, stride=1, padding="SAME")
         values = tf.nn.relu(values + tower.convolution_bias)
+        if self.config.residual:
+            filters = self.config.num_filters
+            own = tf.pad(words, [[0, 0], [0, 0], [0, 0], [0, filters]])[..., :filters]
+            values = own + tower.convolution_scale * values
         values = self.filter_dropout(values, training=training)
         values = self.title_dropout(values, training=training)
         query = attention.query(embedding)
         if query is not None:
             query = query[:, tf.newaxis]  # one user, all slots
-        return attention.pool(values, attention.keys(values), query, mask)["output"]
+        vectors = attention.pool(values, attention.keys(values), query, mask)["output"]
+        return tf.math.l2_normalize(vectors, axis=-1) if self.config.unit_vectors else vectors
+
+    def _for_everyone(self, news_id, training):
+        """Encodes articles `[batch, slots]` for the unknown user; `[batch, slots, num_filters]`."""
+        unknown = tf.fill([tf.shape(news_id)[0]], UNKNOWN_USER)
+        return self._articles(news_id, self.user_embedding(unknown), training)
+
+    def _density_ratio(self, history, articles, candidates, embedding, training):
+        """Compares the density of a user's clicks with that of everyone's; see `UserEncoder`.
+
+        Returns:
+            `[batch, candidates]`.
+        """
+        tower, attention = self.candidate_tower, self.query_tower.attention
+
+        def kernels(vectors, places):
+            return tf.exp(tower.logit_scale * tf.matmul(vectors, places, transpose_b=True))
+
+        clicked = self._articles(history, embedding, training)
+        values = self.history_dropout(clicked, training=training)
+        mask = history != PADDING if self.config.mask_padding else None
+        query = attention.query(embedding)
+        weights = attention.pool(values, attention.keys(values), query, mask)["attention"]
+        own = tf.linalg.matvec(kernels(articles, clicked), weights)
+        shown = self._for_everyone(candidates, training)
+        everyone = tf.nn.softmax(tower.background_logits)
+        everyones = tf.linalg.matvec(kernels(shown, tower.background), everyone)
+        counts = tf.ones_like(history) if mask is None else tf.cast(mask, history.dtype)
+        counts = tf.cast(tf.reduce_sum(counts, axis=1, keepdims=True), own.dtype)
+        prior = tf.exp(self.query_tower.log_prior_clicks)
+        return tf.math.log((counts * own / everyones + prior) / (counts + prior))
 
     def _users(self, history, embedding, training):
         """Encodes `[batch, user_embedding_dim]` users by their clicks `[batch, history]`.

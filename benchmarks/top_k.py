@@ -120,8 +120,9 @@ class Benchmark:
 
         model, args = self._model, self._args
         spec = tf.TensorSpec([None], tf.int32)
+        vectors_of = [None] * (3 if model.config.user_interest == "density" else 2)
 
-        @tf.function(input_signature=[spec, spec, tf.TensorSpec([None, None], tf.float32)])
+        @tf.function(input_signature=[spec, spec, tf.TensorSpec(vectors_of, tf.float32)])
         def scores(users, articles, vectors):
             every = tf.size(articles)
             pairs = {
@@ -129,7 +130,7 @@ class Benchmark:
                 "news_id": tf.tile(articles, [tf.size(users)]),
             }
             towers = tf.reshape(model.candidate_tower(pairs), [tf.size(users), every, -1])
-            return tf.linalg.matvec(towers, vectors)
+            return model.query_tower.scores(vectors, towers)
 
         def run(queries, chunk, articles):
             """Returns seconds for the first `articles` articles."""
@@ -167,7 +168,8 @@ class Benchmark:
         def vectors(queries):
             users = model.users.index(queries["user_id"])
             history = model.catalog.index(queries["history"])
-            return model.query_tower({"user_id": users, "history": history})
+            vectors = model.query_tower({"user_id": users, "history": history})
+            return model.query_tower.average(vectors)
 
         self._time("BruteForce, the floor", call, vectors)
         self._memory.append(["BruteForce", f"{4 * model.config.num_filters:,}", "", ""])

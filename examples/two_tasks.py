@@ -57,7 +57,7 @@ class ClicksAndCategories(tfrs.Model):
             training=training,
         )
         real = candidates != 0
-        logits = tf.einsum("bcf,bf->bc", tf.reshape(vectors, [batch, width, -1]), user)
+        logits = self.npa.query_tower.scores(user, tf.reshape(vectors, [batch, width, -1]))
         logits = tf.where(real, logits, MASKED_LOGIT)
         clicked = tf.cast(features["clicked"] > 0, logits.dtype)
         loss = self.clicks(

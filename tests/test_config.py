@@ -76,6 +76,11 @@ def test_preset_recommenders():
         word_initializer="normal",
         schedule="constant",
         batch_size=32,
+        center_words=False,
+        residual=False,
+        unit_vectors=False,
+        user_interest="mean",
+        item_bias=False,
     )
 
 
@@ -104,6 +109,11 @@ def test_preset_paper():
         word_initializer="normal",
         schedule="constant",
         batch_size=100,
+        center_words=False,
+        residual=False,
+        unit_vectors=False,
+        user_interest="mean",
+        item_bias=False,
     )
 
 
@@ -121,6 +131,22 @@ def test_preset_small_is_our_recipe_with_smaller_dimensions():
     assert small.attention == full.attention
     for name in ("word_embedding_dim", "user_embedding_dim", "num_filters", "attention_dim"):
         assert getattr(small, name) < getattr(full, name)
+
+
+def test_density_needs_unit_vectors():
+    with pytest.raises(ValueError, match="user_interest=density needs unit_vectors=true"):
+        NPAConfig(unit_vectors=False)
+    assert not NPAConfig(unit_vectors=False, user_interest="mean").unit_vectors
+
+
+def test_fields_that_an_earlier_version_lacked_are_off():
+    saved = NPAConfig.preset("small").to_dict()
+    assert NPAConfig.from_saved(saved) == NPAConfig.preset("small")
+    for name in ("center_words", "residual", "unit_vectors", "user_interest", "item_bias"):
+        del saved[name]
+    found = NPAConfig.from_saved(saved)
+    assert not (found.center_words or found.residual or found.unit_vectors or found.item_bias)
+    assert found.user_interest == "mean"
 
 
 def test_unknown_preset():

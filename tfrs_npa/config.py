@@ -16,6 +16,7 @@ ATTENTION_FORMS = ("recommenders", "paper")
 ATTENTION_KINDS = ("personalized", "vanilla", "mean")
 HISTORY_SAMPLING = ("last", "random")
 WORD_INITIALIZERS = ("titles", "normal")
+USER_INTERESTS = ("mean", "density")
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -41,11 +42,26 @@ class NPAConfig:
             vectors in which words of the same titles are alike, see
             `tfrs_npa.data.word_vectors.title_word_vectors`; `"normal"`: draws with a standard
             deviation of 0.4.
+        center_words: Whether the initial word vectors, pretrained or of titles, are centred by how
+            often words occur, and words without a vector start at zero.
         user_embedding_dim: Size U of a user embedding.
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
         window_size: Width of the convolution, in words.
         filter_bias: Initial bias of the convolution; below zero, a filter fires for fewer words.
+        residual: Whether a contextual word is its own embedding (cut or padded with zeros to
+            `num_filters`) plus the convolution, `c_i = x_i + g * relu(conv(x))_i` with a learned
+            g `[num_filters]` that starts at zero. An untrained title is then the mean of its
+            words.
+        unit_vectors: Whether the vector r_u of an article has unit length.
+        logit_scale: With unit vectors, the initial value b of the learned factor of their
+            products, as in CLIP (Radford et al., 2021, section 2.3).
+        user_interest: `"mean"`: a user vector, the weighted mean of the clicked articles', as
+            published. `"density"`: the score is the log ratio of two densities at the candidate,
+            that of the user's clicks and that of everyone's; see `tfrs_npa.models.user_encoder`.
+            It needs `unit_vectors`.
+        background_titles: Titles that everyone's density starts from.
+        item_bias: Whether a score has a term that depends on the title alone.
         attention_dim: Size A of the attention's hidden layer.
         dropout: Dropout rate after the word embedding and after the convolution.
         pooling_dropout: Extra dropout rate on the values that an attention pools.
@@ -74,11 +90,18 @@ class NPAConfig:
     history_sampling: str = "last"
     word_embedding_dim: int = 300
     word_initializer: str = "titles"
+    center_words: bool = True
     user_embedding_dim: int = 100
     user_initializer: str = "uniform"
     num_filters: int = 400
     window_size: int = 3
-    filter_bias: float = -0.3
+    filter_bias: float = 0.0
+    residual: bool = True
+    unit_vectors: bool = True
+    logit_scale: float = 4.0
+    user_interest: str = "density"
+    background_titles: int = 512
+    item_bias: bool = True
     attention_dim: int = 200
     dropout: float = 0.1
     pooling_dropout: float = 0.0
@@ -94,6 +117,8 @@ class NPAConfig:
     def __post_init__(self):
         for name in FIELD_TYPES:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        if self.user_interest == "density" and not self.unit_vectors:
+            raise ValueError("user_interest=density needs unit_vectors=true.")
 
     @classmethod
     def preset(cls, name: str) -> NPAConfig:
@@ -129,6 +154,20 @@ class NPAConfig:
                 hint = f"; did you mean {close[0]!r}?" if close else f". Known: {', '.join(names)}."
                 raise ValueError(f"{key!r} is not a hyper-parameter{hint}")
         return dataclasses.replace(base or cls(), **values)
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any]) -> NPAConfig:
+        """Returns a configuration from what `to_dict` gave, in this version or an earlier one.
+
+        Fields that the earlier version did not have are off, so that a saved model stays as it is.
+
+        Args:
+            values: Fields by name.
+
+        Raises:
+            ValueError: as `from_dict`.
+        """
+        return cls.from_dict({**_OFF, **values})
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> NPAConfig:
@@ -188,7 +227,16 @@ _SMALL = {
     "learning_rate": 3e-3,
     "table_learning_rate": 1e-2,
 }
+# Fields that published forms do not have, and configurations saved before there were such fields.
+_OFF = {
+    "center_words": False,
+    "residual": False,
+    "unit_vectors": False,
+    "user_interest": "mean",
+    "item_bias": False,
+}
 _RECOMMENDERS = {
+    **_OFF,
     "attention": "recommenders",
     "title_length": 10,
     "word_initializer": "normal",
@@ -205,6 +253,7 @@ _RECOMMENDERS = {
     "batch_size": 32,
 }
 _PAPER = {
+    **_OFF,
     "attention": "paper",
     "title_length": 30,
     "word_initializer": "normal",
@@ -232,11 +281,12 @@ _CHOICES = {
     "news_attention": ATTENTION_KINDS,
     "history_sampling": HISTORY_SAMPLING,
     "word_initializer": WORD_INITIALIZERS,
+    "user_interest": USER_INTERESTS,
     "schedule": SCHEDULES,
 }
 _LEAST = {"seed": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
-_LEARNING_RATES = ("learning_rate", "table_learning_rate")
+_POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale")
 
 
 def _field_types() -> dict[str, type]:
@@ -270,6 +320,6 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"{name} is {value}; it has to be at least {_LEAST.get(name, 1)}.")
     if name in _RATES and not 0 <= value < 1:
         raise ValueError(f"{name} is {value}; it has to be in [0, 1).")
-    if name in _LEARNING_RATES and not 0 < value < float("inf"):
+    if name in _POSITIVE and not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value}; it has to be positive.")
     return value

@@ -1,8 +1,8 @@
 """Generated data of MINDdemo's size, with the extra files that Microsoft Recommenders needs.
 
-Users, histories and impressions are those of `SyntheticWorld`. Its titles use only 600 words, which
-would favour whichever side encodes each word once, so titles keep their lengths but their words are
-drawn from a vocabulary as large as MIND's, by Zipf's law.
+Users, histories and impressions are those of `SyntheticWorld`. Titles keep their lengths but their
+words are drawn from a vocabulary as large as MINDdemo's, by Zipf's law: encoding each word once
+must not gain more here than it does there.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Sequence[int]) -> Non
             raise ValueError(f"{folder} holds data of another size: remove it or name another")
         return
     world = SyntheticWorld(
-        size.seed,
+        seed=size.seed,
         users=size.users,
         articles=size.articles,
         impressions=(size.training_impressions, size.impressions, 0),

@@ -60,7 +60,7 @@ def test_one_seed(script, mind_folder, first):
     losses = [line for line in messages.splitlines() if "epoch 1 of 1: loss" in line]
     assert len(losses) == 2
     one, two = (float(line.split()[-1]) for line in losses)
-    assert one == pytest.approx(two, abs=2e-4)
+    assert one == pytest.approx(two, abs=2e-3)
 
     assert f"{mind_folder}, split test: 40 impressions" in shown
     (table,) = result["tables"]

@@ -58,7 +58,7 @@ def _impressions(behaviors):
 
 
 class World:
-    """A model and its batches.
+    """A model and its batches; `published`: without the fields that the published forms lack.
 
     Tracing takes longer than all the steps of a test, so steps run eagerly where `graph` is false.
     """
@@ -70,7 +70,7 @@ class World:
     catalog = tfrs_npa.NewsCatalog().adapt(news)
     users = tfrs_npa.UserIndex().adapt({"user_id": user_ids})
 
-    def __init__(self, graph=False, without_dropout=False, **changes):
+    def __init__(self, graph=False, without_dropout=False, published=False, **changes):
         fields = {
             "title_length": 6,
             "history_length": 5,
@@ -90,7 +90,8 @@ class World:
         }
         if without_dropout:
             fields |= {"dropout": 0.0, "pooling_dropout": 0.0, "user_dropout": 0.0}
-        self.config = tfrs_npa.NPAConfig(**fields | changes)
+        config_of = tfrs_npa.NPAConfig.from_saved if published else tfrs_npa.NPAConfig.from_dict
+        self.config = config_of(fields | changes)
         self.model = tfrs_npa.NPA(self.config, self.catalog, self.users)
         self.model.compile(
             optimizer=tfrs_npa.default_optimizer(self.config, 100), run_eagerly=not graph
@@ -119,10 +120,10 @@ class World:
 
 
 @functools.cache
-def _random_model(**changes):
+def _random_model(published=False, **changes):
     """A model with random weights and no dropout; article 1 is unknown, article 4 has no words.
 
-    Only for tests that do not change it.
+    Only for tests that do not change it. `published`: see `World`.
     """
     fields = {
         "title_length": 5,
@@ -135,7 +136,8 @@ def _random_model(**changes):
         "pooling_dropout": 0.0,
         "user_dropout": 0.0,
     }
-    config = tfrs_npa.NPAConfig(**fields | changes)
+    config_of = tfrs_npa.NPAConfig.from_saved if published else tfrs_npa.NPAConfig.from_dict
+    config = config_of(fields | changes)
     news = {"news_id": [f"N{i}" for i in range(len(ODD_TITLES))], "title": ODD_TITLES}
     users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2", "U3"]})
     model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), users)

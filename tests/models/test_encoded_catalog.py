@@ -23,9 +23,11 @@ class Watch(tf.keras.callbacks.Callback):
     def _note(self, notes):
         encoded = self.model.encoded_catalog
         notes.append(bool(encoded.ready))
-        values, keys, *_ = encoded.features()
-        has_own_keys = keys is not None and keys is not values
-        self.bytes.add(values.numpy().nbytes + (keys.numpy().nbytes if has_own_keys else 0))
+        features = encoded.features()
+        parts = [features.values, features.terms]
+        if features.keys is not features.values:
+            parts.append(features.keys)
+        self.bytes.add(sum(part.numpy().nbytes for part in parts if part is not None))
 
     def on_train_batch_begin(self, batch, logs=None):
         self._note(self.train)

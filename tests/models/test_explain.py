@@ -51,9 +51,8 @@ def assert_close(ours, theirs):
 @pytest.mark.parametrize("kind", ["personalized", "vanilla", "mean"])
 def test_same_as_one_at_a_time(kind, attention, mask_padding, random_model, odd_batch):
     users, histories, candidates = inputs(odd_batch)
-    model = random_model(
-        word_attention=kind, news_attention=kind, attention=attention, mask_padding=mask_padding
-    )
+    fields = {"attention": attention, "mask_padding": mask_padding}
+    model = random_model(True, word_attention=kind, news_attention=kind, **fields)
     found = explain(model, users, histories, candidates)
     for row, user in enumerate(users):
         embedding = model.user_embedding.table[user]

@@ -60,17 +60,20 @@ def test_steps_per_epoch(make_world):
 # What is trained
 
 
-def test_user_rows_move_and_only_those_of_the_batch(make_world, behaviors_of):
-    world = make_world(without_dropout=True)
+@pytest.mark.parametrize("published", [True, False])
+def test_user_rows_move_and_only_those_of_the_batch(published, make_world, behaviors_of):
+    world = make_world(without_dropout=True, published=published)
     rows = world.model.user_embedding.table.numpy()
     world.fit(behaviors=behaviors_of(["U3"], [["N1"]], [["N2", "N3"]], [[0, 1]]))
     moved = np.any(world.model.user_embedding.table.numpy() != rows, axis=1)
-    assert np.flatnonzero(moved).tolist() == world.users.index(["U3"]).tolist()
+    # Everyone's density is that of the unknown user.
+    expected = world.users.index(["U3"] if published else ["nobody", "U3"])
+    assert np.flatnonzero(moved).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("user_dropout", [0.0, 0.5])
 def test_user_dropout_trains_the_unknown_user(user_dropout, make_world):
-    world = make_world(user_dropout=user_dropout)
+    world = make_world(user_dropout=user_dropout, published=True)
     before = world.model.user_embedding.table.numpy()[0]
     known = world.train_behaviors.filter(
         lambda row: tf.reduce_any(row["user_id"] == world.user_ids)
@@ -89,7 +92,7 @@ def test_all_users_may_be_unknown(make_world):
 
 
 def test_default_history_is_trained_by_users_without_clicks(make_world, behaviors_of):
-    world = make_world(without_dropout=True)
+    world = make_world(without_dropout=True, user_interest="mean")
     tower = world.model.query_tower
     before = tower.default_history.numpy()
     with_clicks = behaviors_of(["U3"], [["N1"]], [["N2", "N3"]], [[0, 1]])

@@ -42,8 +42,10 @@ def test_lists_are_accepted(trained):
     """As in the class's example."""
     features = {"user_id": [1], "history": [[2, 3]], "candidates": [[2, 3, 4]]}
     assert trained.model(features).shape == (1, 3)
-    assert trained.model.query_tower({"user_id": [1], "history": [[2, 3]]}).shape == (1, 9)
-    assert trained.model.candidate_tower({"user_id": [1], "news_id": [2]}).shape == (1, 9)
+    # A vector for the prior and for each click; two terms of the density and the item bias.
+    query = trained.model.query_tower({"user_id": [1], "history": [[2, 3]]})
+    assert query.shape == (1, 1 + 2, 9 + 3)
+    assert trained.model.candidate_tower({"user_id": [1], "news_id": [2]}).shape == (1, 9 + 3)
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])
@@ -63,7 +65,7 @@ def test_integers_of_any_width(random_model, odd_batch, widths, mask_padding):
     batch = {name: odd_batch[name].astype(width) for name, width in zip(names, widths)}
     expected = {name: odd_batch[name].astype("int32") for name in names}
     np.testing.assert_array_equal(model(batch), model(expected))
-    np.testing.assert_array_equal(model(batch, training=True), model(expected))
+    np.testing.assert_array_equal(model(batch, training=True), model(expected, training=True))
     np.testing.assert_array_equal(model.query_tower(batch), model.query_tower(expected))
     pairs, expected_pairs = (
         {"user_id": b["user_id"], "news_id": b["candidates"][:, 0]} for b in (batch, expected)
@@ -111,7 +113,7 @@ def test_poolings_start_with_unequal_weights(make_world):
     (batch,) = world.impression_batches(batch_size=23).take(1)
     users = world.model.user_embedding(batch["user_id"])
     tower = world.model.candidate_tower
-    _, keys, _, lengths = tower.title_features(tf.range(2, 12))
+    _, keys, _, lengths, _ = tower.title_features(tf.range(2, 12))
     rows = packed_rows(lengths)
     logits = inner_products(tower.attention.query(users), keys, rows, tf.range(tf.size(rows)))
     weights = tf.RaggedTensor.from_row_lengths(packed_softmax(logits, lengths), lengths)
@@ -199,7 +201,7 @@ def test_mixed_bfloat16(attention, kind, make_world):
         scores = rough.predict().flat_values
         assert scores.dtype == tf.float32
         difference = np.abs(scores - exact.predict().flat_values)
-        assert 0 < difference.max() < 0.02
+        assert 0 < difference.max() < 0.05
         assert np.isfinite(rough.fit()["loss"][0])
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")

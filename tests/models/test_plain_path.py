@@ -13,6 +13,9 @@ import tensorflow as tf
 KINDS = ("personalized", "vanilla", "mean")
 
 
+OFF = {"residual": False, "unit_vectors": False, "user_interest": "mean", "item_bias": False}
+
+
 class Twin:
     """NPA by its definition, on the weights of `model`."""
 
@@ -20,11 +23,11 @@ class Twin:
         self.model, self.config = model, model.config
 
     def attend(self, layer, values, user):
-        """Pools `[length, features]`, all of which takes part."""
+        """Pools `[length, features]`, all of which takes part; returns the weights too."""
         if len(values) == 0:
-            return tf.zeros(self.config.num_filters)
+            return tf.zeros(self.config.num_filters), tf.zeros(0)
         if layer.kind == "mean":
-            return tf.reduce_mean(values, axis=0)
+            return tf.reduce_mean(values, axis=0), tf.fill([len(values)], 1 / len(values))
         keys = values
         if layer.form == "recommenders":
             keys = tf.tanh(values @ layer.key_kernel + layer.key_bias)
@@ -36,7 +39,7 @@ class Twin:
                 query = tf.nn.relu(query)
                 query = tf.tanh(query @ layer.preference_kernel + layer.preference_bias)
         weights = tf.nn.softmax(tf.reduce_sum(keys * query, axis=1))
-        return tf.reduce_sum(weights[:, None] * values, axis=0)
+        return tf.reduce_sum(weights[:, None] * values, axis=0), weights
 
     def article(self, news, user):
         tower = self.model.candidate_tower
@@ -46,16 +49,58 @@ class Twin:
             words *= (tokens != 0)[:, None].astype(np.float32)
         values = tf.nn.conv1d(words[None], tower.convolution_kernel, 1, "SAME")[0]
         values = tf.nn.relu(values + tower.convolution_bias)
+        if self.config.residual:
+            width = self.config.num_filters
+            own = tf.pad(words, [[0, 0], [0, width]])[:, :width]
+            values = own + tower.convolution_scale * values
         if self.config.mask_padding:
             values = values[: np.count_nonzero(tokens)]
-        return self.attend(tower.attention, values, user)
+        vector, _ = self.attend(tower.attention, values, user)
+        if self.config.unit_vectors and np.any(vector != 0):
+            vector /= tf.norm(vector)
+        return vector
 
-    def user(self, history, user):
+    def appeal(self, news):
+        """What the title alone adds to a score."""
+        if not self.config.item_bias:
+            return tf.constant(0.0)
+        vector = self.article(news, self.model.user_embedding.table[0])
+        return tf.reduce_sum(vector * self.model.candidate_tower.item_bias)
+
+    def density(self, vector, places, weights):
+        """The density at `vector` of kernels at `places`."""
+        kernels = tf.exp(self.model.candidate_tower.logit_scale * tf.linalg.matvec(places, vector))
+        return tf.reduce_sum(weights * kernels)
+
+    def clicks(self, history, user):
+        """The vectors of a history, and their weights."""
         masked = self.config.mask_padding
-        if masked and not any(history):
-            return self.model.query_tower.default_history + 0.0
         values = [self.article(news, user) for news in history if news != 0 or not masked]
-        return self.attend(self.model.query_tower.attention, tf.stack(values), user)
+        if not values:
+            return None, None
+        _, weights = self.attend(self.model.query_tower.attention, tf.stack(values), user)
+        return tf.stack(values), weights
+
+    def score(self, history, candidate, user):
+        tower, query_tower = self.model.candidate_tower, self.model.query_tower
+        vector, (places, weights) = self.article(candidate, user), self.clicks(history, user)
+        if self.config.user_interest == "density":
+            prior = tf.exp(query_tower.log_prior_clicks)
+            if places is None:
+                return self.appeal(candidate)
+            shown = self.article(candidate, self.model.user_embedding.table[0])
+            everyone = tf.nn.softmax(tower.background_logits)
+            ratio = self.density(vector, places, weights)
+            ratio /= self.density(shown, tower.background, everyone)
+            number = float(len(places))
+            ratio = (number * ratio + prior) / (number + prior)
+            return tf.math.log(ratio) + self.appeal(candidate)
+        if places is None:
+            own = query_tower.default_history + 0.0
+        else:
+            own = tf.linalg.matvec(places, weights, transpose_a=True)
+        scale = tower.logit_scale if self.config.unit_vectors else 1.0
+        return scale * tf.reduce_sum(vector * own) + self.appeal(candidate)
 
     def scores(self, batch):
         """A list of lists: the scores of the real candidates of each impression."""
@@ -63,11 +108,8 @@ class Twin:
         for user_id, history, candidates in zip(
             batch["user_id"], batch["history"], batch["candidates"]
         ):
-            embedding = self.model.user_embedding.table[user_id]
-            user = self.user(history, embedding)
-            rows.append(
-                [tf.reduce_sum(self.article(c, embedding) * user) for c in candidates if c != 0]
-            )
+            user = self.model.user_embedding.table[user_id]
+            rows.append([self.score(history, c, user) for c in candidates if c != 0])
         return rows
 
     def loss(self, batch, rows):
@@ -109,6 +151,28 @@ def test_scores_loss_and_gradients(
     check_against_twin(model, odd_batch)
 
 
+@pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
+@pytest.mark.parametrize("attention", ["recommenders", "paper"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        OFF,
+        OFF | {"residual": True},
+        OFF | {"residual": True, "num_filters": 7},
+        OFF | {"unit_vectors": True},
+        OFF | {"item_bias": True},
+        {"user_interest": "mean"},
+        {"residual": False},
+        {"item_bias": False},
+        {"word_attention": "vanilla", "user_interest": "mean"},
+    ],
+    ids=lambda changes: "-".join(f"{name}={value}" for name, value in changes.items()),
+)
+def test_each_field_alone(changes, attention, mask_padding, random_model, odd_batch):
+    fields = {"attention": attention, "mask_padding": mask_padding, **changes}
+    check_against_twin(random_model(**fields), odd_batch)
+
+
 @pytest.mark.parametrize("window_size", [1, 2, 4, 5])
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
 def test_other_windows(window_size, mask_padding, random_model, odd_batch):
@@ -120,6 +184,7 @@ def test_no_clicks_at_all(random_model, odd_batch):
     """A batch without a single real history slot packs nothing."""
     batch = odd_batch | {"history": np.zeros([4, 1], np.int64)}
     check_against_twin(random_model(), batch)
+    check_against_twin(random_model(user_interest="mean"), batch)
 
 
 def check_against_twin(model, batch):

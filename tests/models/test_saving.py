@@ -109,7 +109,7 @@ def test_pretrained_vectors_are_saved_as_weights(tmp_path, trained):
     dim = trained.config.word_embedding_dim
     vectors = tfrs_npa.WordVectors(["rain", "sun"], np.random.default_rng(0).normal(size=[2, dim]))
     catalog = tfrs_npa.NewsCatalog(vectors).adapt(trained.news)
-    model = tfrs_npa.NPA(trained.config, catalog, tfrs_npa.UserIndex())
+    model = tfrs_npa.NPA(trained.config.replace(center_words=False), catalog, tfrs_npa.UserIndex())
     rain = int(catalog.vocabulary.index("rain"))
     np.testing.assert_allclose(
         model.candidate_tower.word_table[rain], vectors.matrix(["rain"], 0)[0], rtol=1e-6

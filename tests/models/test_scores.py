@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 # As `random_model` has them.
 ARTICLES, UNKNOWN_ARTICLE, WITHOUT_WORDS = 8, 1, 4
-FORMS = {"attention": st.sampled_from(["recommenders", "paper"])}
+FORMS = {
+    "attention": st.sampled_from(["recommenders", "paper"]),
+    "user_interest": st.sampled_from(["mean", "density"]),
+}
 FIELDS = st.fixed_dictionaries(FORMS | {"mask_padding": st.booleans()})
 MASKED = st.fixed_dictionaries(FORMS | {"mask_padding": st.just(True)})
 SEEDS = st.integers(0, 10**6)
@@ -106,12 +109,12 @@ def test_unmasked_padding_takes_part(attention, random_model, odd_batch):
     """As in the published code; were it masked by accident, this would not show in the twin."""
     model = random_model(mask_padding=False, attention=attention)
     wider = odd_batch | {"history": np.pad(odd_batch["history"], [(0, 0), (0, 2)])}
-    assert np.abs(model(wider).numpy() - model(odd_batch).numpy())[0, 0] > 1e-3
+    assert np.abs(model(wider).numpy() - model(odd_batch).numpy())[0, 0] > 1e-4
 
 
 @properties
 @given(FIELDS, batches())
-def test_score_is_the_product_of_the_towers(random_model, fields, batch):
+def test_score_is_made_of_the_products_of_the_towers(random_model, fields, batch):
     model = random_model(**fields)
     shape = batch["candidates"].shape
     pairs = {
@@ -120,7 +123,11 @@ def test_score_is_the_product_of_the_towers(random_model, fields, batch):
     }
     users = model.query_tower({"user_id": batch["user_id"], "history": batch["history"]})
     articles = tf.reshape(model.candidate_tower(pairs), [*shape, -1])
-    assert_close(tf.einsum("bf,bcf->bc", users, articles), model(batch))
+    assert_close(model.query_tower.scores(users, articles), model(batch))
+    products = np.einsum("b...f,bcf->bc...", users, articles)
+    if fields["user_interest"] == "density":
+        products = np.log(np.exp(products).sum(axis=2))
+    assert_close(products, model(batch))
 
 
 @properties
@@ -143,10 +150,27 @@ def test_unknown_article_is_scored_as_a_title_without_words(mask_padding, random
     np.testing.assert_array_equal(scores[:, 0], scores[:, 1])
 
 
-def test_user_without_clicks_gets_the_default_vector(random_model):
-    model = random_model(mask_padding=True)
+@pytest.mark.parametrize("unit_vectors", [True, False])
+def test_user_without_clicks_gets_the_default_vector(unit_vectors, random_model):
+    fields = {"user_interest": "mean", "item_bias": False, "unit_vectors": unit_vectors}
+    model = random_model(**fields)
     batch = {"user_id": np.array([0, 2]), "history": np.zeros([2, 3], np.int32)}
-    assert_close(model.query_tower(batch), [model.query_tower.default_history.numpy()] * 2)
+    expected = model.query_tower.default_history.numpy()
+    if unit_vectors:
+        expected = model.candidate_tower.logit_scale.numpy() * expected
+    assert_close(model.query_tower(batch), [expected] * 2)
+
+
+def test_user_without_clicks_has_everyones_density(random_model, odd_batch):
+    """What is left of the score is the appeal of the title, the same for every user."""
+    batch = odd_batch | {
+        "history": np.zeros([4, 3], np.int32),
+        "candidates": np.tile(odd_batch["candidates"][[3]], [4, 1]),
+    }
+    scores = random_model()(batch).numpy()
+    assert np.ptp(scores[0]) > 1e-3
+    assert_close(scores, scores[[0] * 4])
+    assert_close(random_model(item_bias=False)(batch), np.zeros([4, 3]))
 
 
 def test_users_differ(random_model, odd_batch):

@@ -24,14 +24,20 @@ def make_tower(**changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"attention": "paper", "mask_padding": False}, {"word_attention": "vanilla"}],
-    ids=["recipe", "paper", "vanilla"],
+    [
+        {},
+        {"attention": "paper", "mask_padding": False},
+        {"word_attention": "vanilla"},
+        {"user_interest": "mean", "item_bias": False},
+    ],
+    ids=["recipe", "paper", "vanilla", "no terms"],
 )
 def test_same_as_encoded(changes):
     tower = make_tower(**changes)
     articles = tf.constant([7, 1, 3, 4, 3, 0])
     found = StoredTitles(tower).features(articles, tf.float32)._asdict()
-    for name, value in tower.title_features(articles)._asdict().items():
+    expected = tower.with_terms(tower.title_features(articles))
+    for name, value in expected._asdict().items():
         if value is None:
             assert found[name] is None
         else:

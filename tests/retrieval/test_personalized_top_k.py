@@ -18,6 +18,12 @@ import tfrs_npa.models.title_layout
 
 ARTICLES = 40
 IDS = [f"N{i}" for i in range(ARTICLES)]
+PUBLISHED = {
+    "residual": False,
+    "unit_vectors": False,
+    "user_interest": "mean",
+    "item_bias": False,
+}
 FORMS = {
     "recommenders": {},
     "paper": {"attention": "paper"},
@@ -25,6 +31,12 @@ FORMS = {
     "paper unmasked": {"attention": "paper", "mask_padding": False},
     "vanilla": {"word_attention": "vanilla"},
     "mean": {"word_attention": "mean", "news_attention": "mean"},
+    "published": PUBLISHED,
+    "published vanilla": {**PUBLISHED, "word_attention": "vanilla"},
+    "item bias": {**PUBLISHED, "item_bias": True},
+    "unit vectors": {"user_interest": "mean"},
+    "unit vectors, no bias": {"user_interest": "mean", "item_bias": False},
+    "no bias": {"item_bias": False},
 }
 
 
@@ -98,7 +110,7 @@ def test_any_request(
         assert strings(again[1]) == strings(found[1])
 
 
-@pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean"])
+@pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean", "published"])
 def test_ties_go_to_the_lower_index(form, make_model, queries, monkeypatch, strings):
     """Equal titles have equal scores wherever their blocks have put them."""
     monkeypatch.setattr(tfrs_npa.models.title_layout, "BLOCK", 130)
@@ -207,9 +219,10 @@ def test_bfloat16(form, model_of, queries, plain_scores, assert_best, strings):
     assert_best(scores, plain, ARTICLES, atol=0.02 * np.std(plain))
 
 
+@pytest.mark.parametrize("form", ["recommenders", "published"])
 @pytest.mark.parametrize("dtype, size", [("float32", 4), ("bfloat16", 2)])
-def test_bytes_per_article(dtype, size, make_model):
-    model = make_model(400)
+def test_bytes_per_article(dtype, size, form, make_model):
+    model = make_model(400, **FORMS[form])
     index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index()
     words = np.count_nonzero(model.candidate_tower.tokens.numpy())
     width = size * (model.config.num_filters + model.config.attention_dim)
@@ -217,7 +230,8 @@ def test_bytes_per_article(dtype, size, make_model):
     total = 400 * index.bytes_per_article
     assert total == pytest.approx(sum(array.nbytes for array in held))
     # Titles of 1 to 6 words; the block of each length begins with a new group of rows.
-    assert words * width <= total <= (words + 6 * 31) * width
+    terms = 400 * 4 * model.candidate_tower.num_terms
+    assert words * width <= total - terms <= (words + 6 * 31) * width
 
 
 def test_mixed_precision(make_model, queries):
@@ -231,9 +245,10 @@ def test_mixed_precision(make_model, queries):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
-def test_factorized_top_k(model_of, queries, plain_scores):
+@pytest.mark.parametrize("form", ["recommenders", "published", "unit vectors"])
+def test_factorized_top_k(form, model_of, queries, plain_scores):
     """Recall in the whole catalogue, against ranks in plain scores; weights count."""
-    model = model_of()
+    model = model_of(**FORMS[form])
     index, ks = _index_of(model), (1, 5, 20)
     clicked, weights = ["N0", "N17", "N3", "N30", "N39", "N8"], np.array([1.0, 2, 3, 1, 1, 4])
     plain = plain_scores(model, queries)
@@ -243,15 +258,10 @@ def test_factorized_top_k(model_of, queries, plain_scores):
     ranks = ((plain > own + 1e-5) | earlier).sum(axis=1)
     metric = tfrs.metrics.FactorizedTopK(candidates=index, ks=ks)
     embeddings = index.query_embeddings(queries)
-    filters = model.config.num_filters
-    assert embeddings.shape == (6, filters + model.config.attention_dim)
-    users = model.users.index(queries["user_id"])
-    vectors = model.candidate_tower({"user_id": users, "news_id": model.catalog.index(clicked)})
-    articles = tf.pad(vectors, [[0, 0], [0, embeddings.shape[1] - filters]])
-    np.testing.assert_allclose(
-        tf.reduce_sum(embeddings * articles, axis=1), plain[range(6), place], rtol=1e-5, atol=1e-5
-    )
-    for second in (articles, tf.zeros_like(embeddings)):
+    seconds = [tf.zeros_like(embeddings)]
+    if model.config.user_interest == "mean":
+        seconds.append(_right_factors(model, queries, clicked, embeddings, plain[range(6), place]))
+    for second in seconds:
         metric.reset_states()
         metric.update_state(
             embeddings, second, true_candidate_ids=tf.constant(clicked), sample_weight=weights
@@ -259,6 +269,18 @@ def test_factorized_top_k(model_of, queries, plain_scores):
         expected = [np.average(ranks < k, weights=weights) for k in ks]
         np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
     assert 0 < expected[1] < 1
+
+
+def _right_factors(model, queries, clicked, embeddings, scores):
+    """The vectors of articles whose products with embeddings are scores."""
+    users = model.users.index(queries["user_id"])
+    vectors = model.candidate_tower({"user_id": users, "news_id": model.catalog.index(clicked)})
+    width = model.config.num_filters + model.candidate_tower.num_terms
+    assert embeddings.shape == (6, width + model.config.attention_dim)
+    articles = tf.pad(vectors, [[0, 0], [0, embeddings.shape[1] - width]])
+    products = tf.reduce_sum(embeddings * articles, axis=1)
+    np.testing.assert_allclose(products, scores, rtol=1e-5, atol=1e-5)
+    return articles
 
 
 def test_inside_a_model(model_of):
@@ -318,9 +340,9 @@ def test_bad_requests(index, model_of, queries):
     refused(r"history has to have the shape \[batch, art", {"user_id": users, "history": ["N1"]})
     refused(r"user_id has to have the shape \[batch\]", {"user_id": "U1", "history": history})
     refused("user_id has to be strings", {"user_id": np.arange(6), "history": history})
-    refused(r"embeddings \[batch, 13\]; found \(2, 3\)", tf.zeros([2, 3]))
-    refused(r"embeddings \[batch, 13\]; found", [["U1"]])
-    refused("hold no history", tf.zeros([2, 13]), exclude_history=True)
+    refused(r"embeddings \[batch, 56\]; found \(2, 3\)", tf.zeros([2, 3]))
+    refused(r"embeddings \[batch, 56\]; found", [["U1"]])
+    refused("hold no history", tf.zeros([2, 56]), exclude_history=True)
     exclude = index.query_with_exclusions
     refused("exclusions has 2 rows; there are 6 users", method=exclude, exclusions=[["N1"]] * 2)
     refused(r"exclusions has to have the shape", method=exclude, exclusions=["N1"])

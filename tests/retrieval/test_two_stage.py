@@ -38,10 +38,14 @@ def strings(ids):
 
 
 def shortlists(model, queries, exact, length):
-    """The articles with the largest products of unknown-user vector and user vector."""
+    """The articles with the largest products of unknown-user vector and average user vector."""
     numbers = np.arange(2, len(model.catalog))
     articles = model.candidate_tower({"user_id": np.zeros_like(numbers), "news_id": numbers})
-    vectors = exact.query_embeddings(queries).numpy()[:, : model.config.num_filters]
+    tower, users = model.query_tower, exact.query_embeddings(queries)
+    vectors = users[:, : users.shape[1] - exact.resources.blocks.query_dim]
+    if model.config.user_interest == "density":
+        vectors = tf.reshape(vectors, [len(vectors), 1 + model.config.history_length, -1])
+    vectors = tower.average(vectors).numpy()
     order = np.argsort(-vectors @ articles.numpy().T, axis=1, kind="stable")[:, :length]
     return [[model.catalog.ids[2 + place] for place in row] for row in order]
 

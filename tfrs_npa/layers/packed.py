@@ -54,3 +54,14 @@ def packed_softmax(logits, lengths):
     weights = tf.exp(logits - tf.gather(largest, rows))
     totals = tf.math.unsorted_segment_sum(weights, rows, sequences)
     return weights / tf.gather(totals, rows)
+
+
+def padded_rows(rows, multiple: int):
+    """Appends rows of zeros until their number is a multiple of `multiple`.
+
+    Args:
+        rows: `[rows, ...]`.
+        multiple: The number.
+    """
+    missing = -tf.shape(rows)[0] % multiple
+    return tf.pad(rows, [[0, missing], *[[0, 0]] * (rows.shape.rank - 1)])

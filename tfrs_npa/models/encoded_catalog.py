@@ -43,6 +43,7 @@ class EncodedCatalog:
             keys=variable([None, key_dim if self._own_keys else 0], dtype),
             starts=variable([None], tf.int32),
             lengths=variable([None], tf.int32),
+            terms=variable([None, encoder.num_terms], dtype),
             ready=tf.Variable(False, trainable=False),
         )
         # Chunks differ in size; none of them needs a trace of its own.
@@ -59,7 +60,13 @@ class EncodedCatalog:
         own = self._untracked
         values = own.values.read_value()
         keys = own.keys.read_value() if self._own_keys else values if self._has_keys else None
-        return TitleFeatures(values, keys, own.starts.read_value(), own.lengths.read_value())
+        return TitleFeatures(
+            values,
+            keys,
+            own.starts.read_value(),
+            own.lengths.read_value(),
+            own.terms.read_value() if self._encoder.num_terms else None,
+        )
 
     def size(self) -> int:
         """Returns the bytes that the encoded catalogue takes."""
@@ -68,7 +75,8 @@ class EncodedCatalog:
     def _size(self, lengths):
         own = self._untracked
         width = own.values.shape[1] + own.keys.shape[1]
-        return int(lengths.sum(dtype=np.int64)) * width * own.values.dtype.size
+        numbers = int(lengths.sum(dtype=np.int64)) * width + len(lengths) * own.terms.shape[1]
+        return numbers * own.values.dtype.size
 
     @contextlib.contextmanager
     def encoded(self, memory: int) -> Iterator[None]:
@@ -92,7 +100,7 @@ class EncodedCatalog:
             yield
         finally:
             own.ready.assign(False)
-            for part in (own.values, own.keys, own.starts, own.lengths):
+            for part in (own.values, own.keys, own.starts, own.lengths, own.terms):
                 part.assign(tf.zeros([0, *part.shape[1:]], part.dtype))
 
     def _encode_all(self, lengths):
@@ -105,9 +113,12 @@ class EncodedCatalog:
             name: tf.raw_ops.Empty(shape=[splits[-1], target.shape[1]], dtype=target.dtype)
             for name, target in targets.items()
         }
+        terms = []
         for first in range(0, articles, _CHUNK):
             last = min(first + _CHUNK, articles)
             parts = self._title_features(tf.range(first, last))
+            if self._encoder.num_terms:
+                terms.append(parts["terms"])
             rows = tf.range(splits[first], splits[last], dtype=tf.int32)
             # Chunks that are kept and put together in the end would be there twice, and a variable
             # that is written in slices is copied whenever it is read.
@@ -115,10 +126,13 @@ class EncodedCatalog:
                 wholes[name] = tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=parts[name])
         for name, target in targets.items():
             target.assign(wholes.pop(name))
+        if terms:
+            own.terms.assign(tf.concat(terms, axis=0))
         own.lengths.assign(lengths)
         own.starts.assign(splits[:-1].astype(np.int32))
         own.ready.assign(True)
 
     def _encode(self, articles):
-        features = self._encoder.title_features(articles)._asdict()
+        features = self._encoder.title_features(articles)
+        features = self._encoder.with_terms(features)._asdict()
         return {name: part for name, part in features.items() if part is not None}

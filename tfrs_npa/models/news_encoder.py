@@ -9,17 +9,20 @@ import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.layers.byte_dropout import ByteDropout
 from tfrs_npa.layers.packed import (
     packed_positions,
     packed_rows,
     packed_softmax,
     packed_starts,
+    padded_rows,
 )
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.models.title_layout import ROWS
 
 
 class TitleFeatures(NamedTuple):
@@ -32,12 +35,14 @@ class TitleFeatures(NamedTuple):
             pooled already, and is a single word here.
         starts: `[titles]`, the first word of each title.
         lengths: `[titles]`, the words of each title.
+        terms: `[titles, num_terms]`, what `NewsEncoder.terms` gives, if it is known already.
     """
 
     values: tf.Tensor
     keys: tf.Tensor | None
     starts: tf.Tensor
     lengths: tf.Tensor
+    terms: tf.Tensor | None = None
 
 
 class NewsEncoder(tf.keras.Model):
@@ -47,6 +52,17 @@ class NewsEncoder(tf.keras.Model):
     the user. All but the last step is the same for every user, so it is done once for each
     distinct article of a call. Words are packed one title after the other: nothing is computed
     for padding, unless the configuration says that padding takes part.
+
+    The score of an article is the inner product of its vector and a user vector; where a user has
+    several, it is the log of the sum of the exponentials of their products. So that this can hold
+    for every configuration, `terms` that depend on no user come after r_u in the vector of an
+    article, and what a user multiplies them with comes last in the user vector:
+
+    - with `user_interest="density"`, a one, and the log of everyone's density at the article,
+      `log p(n) = log sum_k w_k exp(b r_n . z_k)`, negative. Here r_n is the article as the unknown
+      user sees it, b the learned factor, z `[background_titles, num_filters]` and w learned; they
+      start with titles of the catalogue and equal weights.
+    - with `item_bias`, a learned linear function of r_n.
 
     Args:
         config: Hyper-parameters.
@@ -63,7 +79,11 @@ class NewsEncoder(tf.keras.Model):
         training: Whether dropout is on.
 
     Returns:
-        `[batch, num_filters]`: the vector r_u of each article for its user.
+        `[batch, num_filters + num_terms]`: the vector r_u of each article for its user, and the
+        terms of its score that depend on no user.
+
+    Attributes:
+        num_terms: Number of these terms; 0 in the published forms.
     """
 
     def __init__(
@@ -77,6 +97,7 @@ class NewsEncoder(tf.keras.Model):
     ):
         super().__init__(name=name)
         self.config = config
+        self.num_terms = 2 * (config.user_interest == "density") + config.item_bias
         self.user_embedding = user_embedding
         self._untracked = Untracked(
             tokens=tf.Variable(
@@ -111,10 +132,44 @@ class NewsEncoder(tf.keras.Model):
             name="word_attention",
         )
         self.attention.build(((None, None, config.num_filters), (None, config.user_embedding_dim)))
+        if config.residual:
+            self.convolution_scale = self.add_weight(
+                name="convolution_scale", shape=(config.num_filters,), initializer="zeros"
+            )
+        if config.unit_vectors:
+            self.logit_scale = self.add_weight(
+                name="logit_scale",
+                shape=(),
+                initializer=tf.keras.initializers.Constant(config.logit_scale),
+            )
+        if config.item_bias:
+            self.item_bias = self.add_weight(
+                name="item_bias", shape=(config.num_filters,), initializer="zeros"
+            )
         # One layer for both would draw the same bytes in both places of a graph.
         self._word_dropout = ByteDropout(config.dropout, config.seed + 2)
         self._dropout = ByteDropout(config.dropout, config.seed + 3)
+        if config.user_interest == "density":
+            self._add_background(tokens)
         self.built = True
+
+    def _add_background(self, tokens):
+        """Adds the weights of everyone's density, which starts from titles of the catalogue."""
+        number = self.config.background_titles
+        generator = np.random.default_rng(self.config.seed)
+        titles = np.flatnonzero(np.any(np.asarray(tokens) != PADDING, axis=1))
+        vectors = np.zeros((number, self.config.num_filters), np.float32)
+        if len(titles):
+            drawn = tf.constant(generator.choice(titles, number), tf.int32)
+            vectors = tf.cast(self._for_everyone(self.title_features(drawn)), tf.float32).numpy()
+        self.background = self.add_weight(
+            name="background",
+            shape=vectors.shape,
+            initializer=tf.keras.initializers.Constant(vectors),
+        )
+        self.background_logits = self.add_weight(
+            name="background_logits", shape=(number,), initializer="zeros"
+        )
 
     @property
     def tokens(self) -> tf.Variable:
@@ -174,7 +229,7 @@ class NewsEncoder(tf.keras.Model):
         keys = self.attention.keys(values)
         if self.attention.kind != "personalized":
             pooled = self.attention.pool_packed(values, keys, self.attention.query(None), lengths)
-            values, keys, lengths = pooled["output"], None, tf.ones_like(lengths)
+            values, keys, lengths = self._unit(pooled["output"]), None, tf.ones_like(lengths)
         return TitleFeatures(values, keys, packed_starts(lengths), lengths)
 
     def contextual_words(self, tokens, training=False):
@@ -198,7 +253,13 @@ class NewsEncoder(tf.keras.Model):
         distinct, words = tf.unique(words)
         x = tf.cast(tf.gather(self.word_table, distinct), self.compute_dtype)
         x = self._word_dropout(x, training=training)
-        return self._dropout(self._convolve(x, words, lengths), training=training), lengths
+        values = self._convolve(x, words, lengths)
+        if self.config.residual:
+            own = _fitted(x, self.config.num_filters)
+            number = tf.size(words)
+            values *= tf.cast(self.convolution_scale, x.dtype)
+            values += weighted_sums(None, own, tf.range(number), words, number)
+        return self._dropout(values, training=training), lengths
 
     def _convolve(self, x, words, lengths):
         """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.
@@ -245,9 +306,70 @@ class NewsEncoder(tf.keras.Model):
         if features.keys is None:
             return tf.gather(features.values, titles)
         weights, words, lengths = self.word_weights(features, titles, rows, query)
-        return weighted_sums(
+        vectors = weighted_sums(
             weights, features.values, packed_rows(lengths), words, tf.size(lengths)
         )
+        return self._unit(vectors)
+
+    def _unit(self, vectors):
+        """Returns vectors of unit length, if r_u is to have it; those without words stay zero."""
+        return unit(vectors) if self.config.unit_vectors else vectors
+
+    def _for_everyone(self, features):
+        """Returns the vector of each title of `features` as the unknown user sees it."""
+        titles = tf.range(tf.size(features.lengths))
+        query = self.attention.query(self.user_embedding(tf.constant([UNKNOWN_USER])))
+        return self.pool(features, titles, tf.zeros_like(titles), query)
+
+    def terms(self, features, titles):
+        """Returns the terms of a score that depend on the title alone; see the class.
+
+        Args:
+            features: `TitleFeatures`.
+            titles: `[n]` titles of `features`.
+
+        Returns:
+            `[n, num_terms]`.
+        """
+        if features.terms is not None:
+            return tf.gather(features.terms, titles)
+        titles, back = tf.unique(titles)
+        lengths = tf.gather(features.lengths, titles)
+        words = packed_positions(tf.gather(features.starts, titles), lengths)
+        keys = None if features.keys is None else tf.gather(features.keys, words)
+        chosen = TitleFeatures(
+            tf.gather(features.values, words), keys, packed_starts(lengths), lengths
+        )
+        return tf.gather(self._terms(chosen), back)
+
+    def with_terms(self, features):
+        """Returns `features` with the terms of all its titles."""
+        return features._replace(terms=self._terms(features)) if self.num_terms else features
+
+    def _terms(self, features):
+        # Whole groups of rows, so that equal titles have equal terms to the last bit.
+        vectors = padded_rows(self._for_everyone(features), ROWS)
+        terms = []
+        if self.config.user_interest == "density":
+            background = tf.cast(self.background, vectors.dtype)
+            scale = tf.cast(self.logit_scale, vectors.dtype)
+            logits = scale * tf.matmul(vectors, background, transpose_b=True)
+            logits += tf.cast(tf.nn.log_softmax(self.background_logits), vectors.dtype)
+            density = tf.reduce_logsumexp(logits, axis=1)
+            terms += [tf.ones_like(density), -density]
+        if self.config.item_bias:
+            terms.append(tf.linalg.matvec(vectors, tf.cast(self.item_bias, vectors.dtype)))
+        return tf.stack(terms, axis=1)[: tf.size(features.lengths)]
+
+    def vectors(self, features, titles, rows, query):
+        """Returns the vectors of articles whose products with user vectors are scores.
+
+        Args, Returns: as `pool`, but `[pairs, num_filters + num_terms]`.
+        """
+        vectors = self.pool(features, titles, rows, query)
+        if not self.num_terms:
+            return vectors
+        return tf.concat([vectors, self.terms(features, titles)], axis=1)
 
     def word_weights(self, features, titles, rows, query):
         """Returns the personalised weights of the words of titles (equation 4 of the paper).
@@ -268,23 +390,38 @@ class NewsEncoder(tf.keras.Model):
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
         return weights, words, lengths
 
-    def score(self, features, titles, rows, query, user):
-        """Returns the inner products of the vectors r_u of titles and user vectors.
+    def score(self, features, titles, rows, query, user, training=False):
+        """Returns the scores of titles for users.
 
         Args:
             features: As in `pool`.
             titles: As in `pool`.
             rows: As in `pool`.
             query: As in `pool`.
-            user: `[batch, num_filters]` user vectors.
+            user: `[batch, num_filters + num_terms]` user vectors, or `[batch, interests,
+                num_filters + num_terms]` where a user has several; see the class.
+            training: Whether scores of equal titles may differ by rounding.
 
         Returns:
             `[pairs]`.
         """
-        if features.keys is None:
+        if features.keys is None and not self.num_terms:
             return inner_products(user, features.values, rows, titles)
-        vectors = self.pool(features, titles, rows, query)
-        return inner_products(user, vectors, rows, tf.range(tf.size(rows)))
+        vectors = self.vectors(features, titles, rows, query)
+        if user.shape.rank == 2:
+            return inner_products(user, vectors, rows, tf.range(tf.size(rows)))
+        # Padded to rows of equal length: a product of matrices is worth the padding.
+        number = tf.shape(user)[0]
+        lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, number)
+        columns = tf.range(tf.size(rows)) - tf.gather(packed_starts(lengths), rows)
+        width = tf.maximum(tf.reduce_max(lengths), 0)
+        if not training:
+            width += -width % ROWS
+        slots = rows * width + columns
+        dense = tf.scatter_nd(slots[:, tf.newaxis], vectors, [number * width, vectors.shape[-1]])
+        dense = tf.reshape(dense, [number, width, vectors.shape[-1]])
+        scores = tf.reduce_logsumexp(tf.matmul(dense, user, transpose_b=True), axis=2)
+        return tf.gather(tf.reshape(scores, [-1]), slots)
 
     def call(self, inputs, training=False):
         """Encodes articles for users; see the class."""
@@ -292,4 +429,19 @@ class NewsEncoder(tf.keras.Model):
         features, titles = self.distinct_features(inputs["news_id"], training)
         rows = tf.range(tf.shape(user_embedding)[0])
         query = self.attention.query(user_embedding)
-        return self.pool(features, titles, rows, query)
+        return self.vectors(features, titles, rows, query)
+
+
+def unit(vectors):
+    """Returns vectors `[rows, ..., n]` divided by their length; zeros stay zeros."""
+    squares = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
+    # TensorFlow rounds the last few roots of an array otherwise than the rest. Those are of padding
+    # here, so equal vectors stay equal wherever they are.
+    roots = tf.math.rsqrt(tf.maximum(padded_rows(squares, ROWS), 1e-12))
+    return vectors * roots[: tf.shape(vectors)[0]]
+
+
+def _fitted(x, width):
+    """Returns rows cut, or padded with zeros, to `width`."""
+    x = x[:, :width]
+    return tf.pad(x, [[0, 0], [0, width - x.shape[1]]])

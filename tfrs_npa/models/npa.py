@@ -96,7 +96,10 @@ class NPA(tfrs.Model):
             len(catalog.require_vocabulary()),
             self.user_embedding,
             catalog.word_embeddings(
-                config.word_embedding_dim, config.seed, config.word_initializer == "titles"
+                config.word_embedding_dim,
+                config.seed,
+                from_titles=config.word_initializer == "titles",
+                centered=config.center_words,
             ),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
@@ -163,8 +166,9 @@ class NPA(tfrs.Model):
         clicked, shown = tf.split(titles, [tf.size(clicks.news_id), tf.shape(slots)[0]])
         user_embedding = self.user_embedding(features["user_id"], training=training)
         user = self.query_tower.encode(clicks, encoded, clicked, user_embedding, training)
+        rows = tf.cast(slots[:, 0], tf.int32)
         logits = self.candidate_tower.score(
-            encoded, shown, tf.cast(slots[:, 0], tf.int32), user["word_query"], user["output"]
+            encoded, shown, rows, user["word_query"], user["output"], training
         )
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
         return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
@@ -176,8 +180,12 @@ class NPA(tfrs.Model):
         return tf.cond(
             self.encoded_catalog.ready,
             lambda: (self.encoded_catalog.features(), articles),
-            lambda: self.candidate_tower.distinct_features(articles),
+            lambda: self._with_terms(*self.candidate_tower.distinct_features(articles)),
         )
+
+    def _with_terms(self, features, titles):
+        # The branches of a condition give the same structure.
+        return self.candidate_tower.with_terms(features), titles
 
     def compute_loss(self, features, training=False):
         """Returns the mean loss of a batch and updates the metrics.
@@ -275,7 +283,7 @@ class NPA(tfrs.Model):
         users = UserIndex()
         if config["users"]:
             users.extend({"user_id": config["users"]})
-        return cls(NPAConfig(**config["config"]), catalog, users, name=config["name"])
+        return cls(NPAConfig.from_saved(config["config"]), catalog, users, name=config["name"])
 
 
 def _unpacked(features):

@@ -47,4 +47,6 @@ class StoredTitles(TitleBlocks):
         values, keys = words(self._values), None
         if self._personalized:
             keys = values if self._keys is None else words(self._keys)
-        return TitleFeatures(values, keys, packed_starts(lengths), lengths)
+        terms = tf.cast(tf.gather(self._terms, tf.gather(self._order, articles)), dtype)
+        terms = terms if self._terms.shape[1] else None
+        return TitleFeatures(values, keys, packed_starts(lengths), lengths, terms)

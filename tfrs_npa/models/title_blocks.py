@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.layers.packed import packed_starts, padded_rows
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.models.news_encoder import NewsEncoder, unit
 from tfrs_npa.models.title_layout import ROWS, TitleLayout
+from tfrs_npa.models.user_encoder import num_interests
 
 # Titles that are encoded, or moved, at a time.
 _CHUNK = 4096
@@ -20,7 +22,8 @@ class TitleBlocks(tf.Module):
     products of packed words with all users, then a softmax within each title. The titles of a block
     have equally many words, and a block has the first words of all its titles, then all second
     words and so on. So its products are an array `[length, titles, users]`, and softmax and sum run
-    along its first axis: nothing is padded, and nothing has to be gathered.
+    along its first axis: nothing is padded, and nothing has to be gathered. Where vectors of titles
+    have unit length or a user has several vectors, a block is pooled for each user first.
 
     Args:
         encoder: The candidate tower.
@@ -28,18 +31,22 @@ class TitleBlocks(tf.Module):
 
     Attributes:
         query_dim: Size Q of a query; 0 where the weights of words depend on no user.
+        width: Numbers that stand for a user, see `UserEncoder.flat`, and Q more.
     """
 
     def __init__(self, encoder: NewsEncoder, dtype: str = "float32"):
         super().__init__(name="title_blocks")
         config, attention = encoder.config, encoder.attention
         filters = config.num_filters
+        self._interests = num_interests(config)
+        self._pools = config.unit_vectors
         self._personalized = attention.kind == "personalized"
         # A key of the paper's form is the value itself.
         own_keys = self._personalized and attention.form == "recommenders"
         self.query_dim = 0
         if self._personalized:
             self.query_dim = config.attention_dim if own_keys else filters
+        self.width = self._interests * (filters + encoder.num_terms) + self.query_dim
 
         def variable(shape, dtype):
             return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
@@ -48,6 +55,8 @@ class TitleBlocks(tf.Module):
         # slices that do not. Shapes are open: other titles need no new trace.
         self._values = variable([None, ROWS, filters], dtype)
         self._keys = variable([None, ROWS, config.attention_dim], dtype) if own_keys else None
+        # In the order of the blocks.
+        self._terms = variable([None, encoder.num_terms], tf.float32)
         self._blocks = variable([None, 3], tf.int32)
         self._order = variable([None], tf.int32)
         self._untracked = Untracked(
@@ -59,10 +68,11 @@ class TitleBlocks(tf.Module):
 
     @property
     def size(self) -> int:
-        """Bytes that the words take."""
-        return self._untracked.layout.rows * sum(
+        """Bytes that the titles take."""
+        words = self._untracked.layout.rows * sum(
             part.shape[-1] * part.dtype.size for part in self._parts().values()
         )
+        return words + len(self._untracked.articles) * self._terms.shape[1] * 4
 
     def _parts(self):
         parts = {"values": self._values}
@@ -105,61 +115,93 @@ class TitleBlocks(tf.Module):
             rows = own.layout.words(source[moved])
             write(layout.words(target[moved]), {n: tf.gather(p, rows) for n, p in held.items()})
         del held
+        terms = np.zeros([len(articles), self._terms.shape[1]], np.float32)
+        terms[layout.order[target]] = self._terms.numpy()[own.layout.order[source]]
         for first in range(0, len(added), _CHUNK):
             chunk = added[first : first + _CHUNK]
-            write(layout.words(chunk), own.encode(tf.constant(articles[chunk], tf.int32)))
-        self._assign(articles, layout, wholes)
+            parts = own.encode(tf.constant(articles[chunk], tf.int32))
+            write(layout.words(chunk), parts)
+            if self._terms.shape[1]:
+                terms[layout.order[chunk]] = parts["terms"]
+        self._assign(articles, layout, wholes, terms)
 
-    def _assign(self, articles, layout, wholes=None):
+    def _assign(self, articles, layout, wholes=None, terms=None):
         for name, part in self._parts().items():
             shape = [-1, *part.shape[1:]]
             whole = tf.zeros([0], part.dtype) if wholes is None else wholes.pop(name)
             part.assign(tf.reshape(whole, shape))
+        self._terms.assign(np.zeros([0, self._terms.shape[1]]) if terms is None else terms)
         self._blocks.assign(layout.blocks)
         self._order.assign(layout.order)
         self._untracked.articles, self._untracked.layout = articles, layout
 
     def _encode(self, articles):
-        features = self._untracked.encoder.title_features(articles)
-        return {name: getattr(features, name) for name in self._parts()}
+        encoder = self._untracked.encoder
+        features = encoder.with_terms(encoder.title_features(articles))
+        parts = {name: getattr(features, name) for name in self._parts()}
+        if encoder.num_terms:
+            parts["terms"] = tf.cast(features.terms, tf.float32)
+        return parts
 
     def scores(self, users):
         """Scores all titles for all users.
 
         Args:
-            users: `[batch, num_filters + query_dim]` float32, user vectors and queries side by
-                side.
+            users: `[batch, width]` float32, what `UserEncoder.flat` gives and queries side by side.
 
         Returns:
             `[batch, titles]` float32.
         """
-        filters = self._values.shape[-1]
-        vectors, queries = tf.transpose(users[:, :filters]), tf.transpose(users[:, filters:])
+        filters, number = self._values.shape[-1], tf.shape(users)[0]
+        own = users[:, : self.width - self.query_dim]
+        own = tf.reshape(own, [number, self._interests, filters + self._terms.shape[1]])
+        vectors, factors = own[:, :, :filters], own[:, :, filters:]
+        queries = tf.transpose(users[:, self.width - self.query_dim :])
+        columns = tf.transpose(tf.reshape(vectors, [-1, filters]))
         values, blocks = self._values.read_value(), self._blocks.read_value()
         keys = values if self._keys is None else self._keys.read_value()
+        terms = self._terms.read_value()
+        starts = packed_starts(blocks[:, 2])
 
-        def products(part, groups, words, right):
-            rows = tf.reshape(part[groups[0] : groups[1]], [-1, part.shape[-1]])
-            return tf.matmul(tf.cast(rows, tf.float32), right)[:words]
+        def rows(part, groups):
+            whole = tf.reshape(part[groups[0] : groups[1]], [-1, part.shape[-1]])
+            return tf.cast(whole, tf.float32)
 
         def score(block, results):
             group, length, titles = tf.unstack(blocks[block], num=3)
             words = length * titles
             groups = group, group + (words + ROWS - 1) // ROWS
-            shape = tf.stack([length, titles, tf.shape(users)[0]])
-            result = tf.reshape(products(values, groups, words, vectors), shape)
+            shape = tf.stack([length, titles, number])
             if self._personalized:
-                logits = tf.reshape(products(keys, groups, words, queries), shape)
+                logits = tf.matmul(rows(keys, groups), queries)[:words]
+                logits = tf.reshape(logits, shape)
                 weights = tf.exp(logits - tf.reduce_max(logits, axis=0))
                 # A title without words has no weights.
-                result = tf.math.divide_no_nan(
-                    tf.reduce_sum(weights * result, axis=0), tf.reduce_sum(weights, axis=0)
-                )
+                weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=0))
+            if self._personalized and self._pools:
+                c = tf.reshape(rows(values, groups)[:words], [length, titles, filters])
+                pooled = tf.einsum("lnu,lnf->nuf", weights, c)
+                pooled = padded_rows(unit(pooled), ROWS)
+                result = tf.einsum("nuf,uif->nui", pooled, vectors)
+            elif self._personalized:
+                result = tf.matmul(rows(values, groups), columns)[:words]
+                result = tf.reduce_sum(weights * tf.reshape(result, shape), axis=0)
+                result = padded_rows(result[:, :, tf.newaxis], ROWS)
             else:
-                result = result[0]
-            return block + 1, results.write(block, result)
+                result = tf.matmul(rows(values, groups), columns)
+                result = tf.reshape(result, [-1, number, self._interests])
+            if self._terms.shape[1]:
+                first = starts[block]
+                part = padded_rows(terms[first : first + titles], ROWS)[:, tf.newaxis, tf.newaxis]
+                for k in range(self._terms.shape[1]):
+                    result += part[..., k] * factors[:, :, k]
+            if self._interests == 1:
+                result = result[:, :, 0]
+            else:
+                result = tf.reduce_logsumexp(result, axis=2)
+            return block + 1, results.write(block, result[:titles])
 
-        number = tf.shape(blocks)[0]
-        results = tf.TensorArray(tf.float32, number, infer_shape=False, element_shape=[None, None])
-        _, results = tf.while_loop(lambda block, _: block < number, score, (0, results))
+        count = tf.shape(blocks)[0]
+        results = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, None])
+        _, results = tf.while_loop(lambda block, _: block < count, score, (0, results))
         return tf.transpose(tf.gather(results.concat(), self._order))

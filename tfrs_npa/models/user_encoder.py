@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.packed import packed_rows
-from tfrs_npa.layers.personalized_attention import PersonalizedAttention
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
 
@@ -28,11 +28,29 @@ class Clicks(NamedTuple):
     slots: tf.Tensor | None
 
 
+def num_interests(config: NPAConfig) -> int:
+    """Returns the most vectors that a user can have."""
+    return 1 + config.history_length if config.user_interest == "density" else 1
+
+
 class UserEncoder(tf.keras.Model):
     """Personalised user encoder (Wu et al., KDD 2019, section 3.2): the query tower.
 
-    Attention over the vectors of the articles that the user clicked, with the user as the query.
-    Where padding is masked, a user without clicks gets a learned default vector.
+    Attention over the vectors r_j of the articles that the user clicked, with the user as the
+    query, gives weights a_j. There are two ways to go on from there (`config.user_interest`):
+
+    - `"mean"`, as published: the user vector is `sum_j a_j r_j`. Where padding is masked, a user
+      without clicks gets a learned default vector. Where r_j has unit length, the vector is
+      multiplied by the learned factor b.
+    - `"density"`: a reader's interest is a density over titles, with a kernel at each click, and
+      the score of an article n is how much denser its place is for the reader than for everyone:
+
+          log((h sum_j a_j exp(b r_n . r_j) / p(n) + m) / (h + m))
+
+      with h clicks and everyone's density p(n), see `NewsEncoder`. The learned m > 0 is how many
+      clicks of everyone each reader is given (a Dirichlet prior, as in language models for
+      retrieval: Zhai & Lafferty, SIGIR 2001, section 3), so that few clicks say little and
+      none say nothing. It has a user vector for each click, and one for m.
 
     Args:
         config: Hyper-parameters.
@@ -45,7 +63,9 @@ class UserEncoder(tf.keras.Model):
         training: Whether dropout is on.
 
     Returns:
-        `[batch, num_filters]` user vectors.
+        User vectors, to be multiplied with those of the candidate tower: `[batch, num_filters +
+        num_terms]`, or with `"density"` `[batch, 1 + history, num_filters + num_terms]`, whose
+        products `logsumexp` adds up; see `scores`.
     """
 
     def __init__(
@@ -68,7 +88,11 @@ class UserEncoder(tf.keras.Model):
             name="news_attention",
         )
         self.attention.build(((None, None, config.num_filters), (None, config.user_embedding_dim)))
-        if config.mask_padding:
+        if config.user_interest == "density":
+            self.log_prior_clicks = self.add_weight(
+                name="log_prior_clicks", shape=(), initializer="zeros"
+            )
+        elif config.mask_padding:
             self.default_history = self.add_weight(
                 name="default_history", shape=(config.num_filters,), initializer="zeros"
             )
@@ -106,9 +130,10 @@ class UserEncoder(tf.keras.Model):
             training: Whether dropout is on.
 
         Returns:
-            A dict of `output`, `[batch, num_filters]` user vectors; `attention`, a ragged `[batch,
-            (clicks)]`, the weights of the clicked articles, that of padding over all its slots;
-            and `word_query`, what `attention.query` of the candidate tower makes of the users.
+            A dict of `output`, the user vectors, as `call` returns them; `attention`, a ragged
+            `[batch, (clicks)]`, the weights of the clicked articles, that of padding over all its
+            slots; and `word_query`, what `attention.query` of the candidate tower makes of the
+            users.
         """
         word_query = self.news_encoder.attention.query(user_embedding)
         rows = packed_rows(clicks.lengths)
@@ -119,11 +144,108 @@ class UserEncoder(tf.keras.Model):
             query = tf.repeat(query, clicks.lengths, axis=0)
         keys = self.attention.keys(values)
         pooled = self.attention.pool_packed(values, keys, query, clicks.lengths, clicks.slots)
+        if self.config.user_interest == "density":
+            pooled["output"] = self._densities(vectors, pooled["attention"], clicks)
+            return {**pooled, "word_query": word_query}
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
             has_clicks = clicks.lengths[:, tf.newaxis] > 0
             pooled["output"] = tf.where(has_clicks, pooled["output"], default)
+        if self.config.unit_vectors:
+            pooled["output"] *= tf.cast(self.news_encoder.logit_scale, vectors.dtype)
+        if self.news_encoder.num_terms:
+            pooled["output"] = tf.pad(pooled["output"], [[0, 0], [0, 1]], constant_values=1)
         return {**pooled, "word_query": word_query}
+
+    def _densities(self, vectors, attention, clicks):
+        """Returns a user vector for each click, and one for the prior before them; see the class.
+
+        Args:
+            vectors: `[clicks, num_filters]` of the clicked articles.
+            attention: Ragged `[batch, (clicks)]`, their weights.
+            clicks: `Clicks`.
+
+        Returns:
+            `[batch, 1 + history, num_filters + num_terms]`.
+        """
+        dtype, encoder = vectors.dtype, self.news_encoder
+        counts = clicks.lengths
+        if clicks.slots is not None:
+            counts = tf.math.unsorted_segment_sum(
+                clicks.slots, packed_rows(clicks.lengths), tf.size(clicks.lengths)
+            )
+        counts = tf.cast(counts, tf.float32)
+        log_prior = tf.cast(self.log_prior_clicks, tf.float32)
+        # log(h / (h + m)) and log(m / (h + m))
+        ratio = tf.math.log(tf.maximum(counts, 1e-9)) - log_prior
+        log_clicks, log_prior = -tf.nn.softplus(-ratio), -tf.nn.softplus(ratio)
+        weights = tf.cast(attention.flat_values, tf.float32)
+        logits = tf.math.log(tf.maximum(weights, 1e-30))
+        logits += tf.repeat(log_clicks, clicks.lengths)
+        kernel = [vectors * tf.cast(encoder.logit_scale, dtype), tf.cast(logits, dtype)[:, None]]
+        ones = tf.ones([tf.size(logits), encoder.num_terms - 1], dtype)
+        rows = attention.with_values(tf.concat([*kernel, ones], axis=1))
+        # Padding has no kernel.
+        rows = rows.to_tensor()
+        width = encoder.config.num_filters
+        real = tf.sequence_mask(clicks.lengths, tf.shape(rows)[1])
+        nothing = tf.one_hot(width, width + encoder.num_terms, MASKED_LOGIT, dtype=dtype)
+        rows = tf.where(real[:, :, tf.newaxis], rows, nothing)
+        # The prior's density is everyone's: it cancels.
+        prior = tf.one_hot(width, width + encoder.num_terms, dtype=dtype)
+        prior *= tf.cast(log_prior, dtype)[:, tf.newaxis]
+        if self.config.item_bias:
+            prior += tf.one_hot(width + 2, width + encoder.num_terms, dtype=dtype)
+        return tf.concat([prior[:, tf.newaxis], rows], axis=1)
+
+    def scores(self, users, articles):
+        """Returns the scores of articles, from what the two towers return.
+
+        Args:
+            users: The result of a call.
+            articles: `[batch, candidates, num_filters + num_terms]` of the candidate tower, each
+                encoded for its user.
+
+        Returns:
+            `[batch, candidates]`.
+        """
+        if users.shape.rank == 2:
+            return tf.linalg.matvec(articles, users)
+        return tf.reduce_logsumexp(tf.matmul(articles, users, transpose_b=True), axis=2)
+
+    def flat(self, output):
+        """Returns user vectors as rows of equal length, whatever the length of the history.
+
+        Args:
+            output: The result of a call.
+
+        Returns:
+            `[batch, num_interests(config) * (num_filters + num_terms)]`.
+        """
+        if output.shape.rank == 2:
+            return output
+        width = output.shape[-1]
+        missing = num_interests(self.config) - tf.shape(output)[1]
+        nothing = tf.one_hot(self.config.num_filters, width, MASKED_LOGIT, dtype=output.dtype)
+        nothing = tf.tile(nothing[tf.newaxis, tf.newaxis], [tf.shape(output)[0], missing, 1])
+        size = num_interests(self.config) * width
+        return tf.reshape(tf.concat([output, nothing], axis=1), [-1, size])
+
+    def average(self, output):
+        """Returns one vector for each user, with products that are about their scores.
+
+        Args:
+            output: The result of a call.
+
+        Returns:
+            `[batch, num_filters + num_terms]`: by Jensen's inequality, products with the mean of
+            the vectors of the clicks are less than `logsumexp` of the products with each.
+        """
+        if output.shape.rank == 2:
+            return output
+        width = self.config.num_filters
+        weights = tf.nn.softmax(output[:, :, width])
+        return tf.reduce_sum(output * weights[:, :, tf.newaxis], axis=1)
 
     def call(self, inputs, training=False):
         """Encodes users; see the class."""

@@ -18,7 +18,7 @@ class PersonalizedTopK(ArticleTopK):
 
     In NPA the vector of an article depends on the user, which stock `BruteForce` and `ScaNN` cannot
     express. But nothing expensive does: this layer holds the contextual words of every
-    title and their keys, and scores them for a batch of users by two matrix products. The result is
+    title and their keys, and scores them for a batch of users by matrix products. The result is
     that of the towers, for all articles, sorted.
 
     A call takes `4 * batch * num_articles` bytes for the scores; give many users in batches.
@@ -65,7 +65,7 @@ class PersonalizedTopK(ArticleTopK):
         blocks = TitleBlocks(model.candidate_tower, dtype)
         self._untracked.is_exact = dtype == "float32"
         self._untracked.blocks = blocks
-        self._untracked.width = model.config.num_filters + blocks.query_dim
+        self._untracked.width = blocks.width
         strings = tf.TensorSpec([None, None], tf.string)
         self._untracked.best = tf.function(
             self._best,
@@ -148,9 +148,10 @@ class PersonalizedTopK(ArticleTopK):
             queries: A dict as in `call`.
 
         Returns:
-            `[batch, num_filters + Q]` float32: the user vector u, and the query q of the attention
-            over words, of size Q: `attention_dim` (`num_filters` in the `paper` form), 0 where word
-            weights depend on no user. The score of an article is the product with `[r_u; 0]`.
+            `[batch, width]` float32: the user's vectors as `UserEncoder.flat` gives them, then the
+            query of the attention over words: `attention_dim` numbers (`num_filters` in the `paper`
+            form), none where word weights depend on no user. With `user_interest="mean"`, the score
+            of an article is the product with what the candidate tower returns, followed by zeros.
 
         Raises:
             ValueError: as `call`.

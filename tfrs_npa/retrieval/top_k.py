@@ -166,7 +166,8 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         model = self._untracked.model
         users = model.users.table.lookup(user_id)
         articles = self._untracked.articles.histories(history, model.config)
-        parts = [model.query_tower({"user_id": users, "history": articles})]
+        output = model.query_tower({"user_id": users, "history": articles})
+        parts = [model.query_tower.flat(output)]
         attention = model.candidate_tower.attention
         if attention.kind == "personalized":
             parts.append(attention.query(model.user_embedding(users)))

@@ -142,6 +142,7 @@ class ServingModule(tf.Module):
         with tf.control_dependencies(checks):
             k = tf.identity(k)
         users, query = self._untracked.users(user_id, history)
+        users = self._untracked.model.query_tower.flat(users)
         if query is not None:
             users = tf.concat([users, query], axis=1)
         scores = self.encoded.scores(tf.cast(users, tf.float32))
@@ -166,7 +167,9 @@ class ServingModule(tf.Module):
             history: `[batch, history]` ids of clicked articles.
 
         Returns:
-            `user_vectors`: `[batch, num_filters]` float32.
+            `user_vectors`: `[batch, num_filters + num_terms]` float32; with
+            `user_interest="density"`, `[batch, 1 + history, num_filters + num_terms]`, and a score
+            is the log of the sum of the exponentials of their products.
         """
         user_id, history = _checked(user_id, history=history)
         users, _ = self._untracked.users(user_id, history)
@@ -180,7 +183,7 @@ class ServingModule(tf.Module):
             candidates: `[batch, candidates]` ids of articles.
 
         Returns:
-            `article_vectors`: `[batch, candidates, num_filters]` float32, 0 at padding.
+            `article_vectors`: `[batch, candidates, num_filters + num_terms]` float32, 0 at padding.
         """
         user_id, candidates = _checked(user_id, candidates=candidates)
         model = self._untracked.model
@@ -189,7 +192,7 @@ class ServingModule(tf.Module):
         embedding = model.user_embedding(model.users.table.lookup(user_id))
         query = model.candidate_tower.attention.query(embedding)
         rows = tf.cast(slots[:, 0], tf.int32)
-        vectors = model.candidate_tower.pool(features, articles, rows, query)
+        vectors = model.candidate_tower.vectors(features, articles, rows, query)
         return {"article_vectors": placed(slots, vectors, tf.shape(candidates))}
 
     def explain(self, user_id, history, candidates):
