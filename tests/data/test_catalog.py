@@ -217,3 +217,48 @@ def test_word_embeddings_of_another_dimension():
     catalog = NewsCatalog(WordVectors(["again"], np.ones((1, 2)))).adapt(NEWS)
     with pytest.raises(ValueError, match="have 2 dimensions, the model 300"):
         catalog.word_embeddings(300, seed=0)
+
+
+def test_word_counts_are_those_of_adapt():
+    news = {"news_id": ["N1", "N2"], "title": ["rain rain sun", "sun rain"]}
+    catalog = NewsCatalog().adapt(news)
+    rain, sun = (int(catalog.vocabulary.index(word)) for word in ("rain", "sun"))
+    catalog.extend({"news_id": ["N3"], "title": ["sun sun sun unheard"]})
+    counts = catalog.word_counts()
+    assert (counts[rain], counts[sun]) == (3, 2) and counts.sum() == 5
+
+
+def test_centred_word_vectors():
+    """The mean over words as they occur is zero; what has no vector is zero."""
+    words = WordVectors(["rain", "sun", "elsewhere"], np.array([[1.0, 4], [5, 0], [9, 9]]))
+    news = {"news_id": ["N1", "N2"], "title": ["rain rain sun", "rain unheard"]}
+    catalog = NewsCatalog(words).adapt(news)
+    found = catalog.word_embeddings(2, seed=0, centered=True)
+    # Three times rain and once sun.
+    mean = np.array([2.0, 3.0])
+    for word, vector in (("rain", [1, 4]), ("sun", [5, 0]), ("elsewhere", [9, 9])):
+        index = int(catalog.vocabulary.index(word))
+        np.testing.assert_allclose(found[index], vector - mean, rtol=1e-6)
+    unheard = int(catalog.vocabulary.index("unheard"))
+    assert not found[[0, 1, unheard]].any()
+    assert catalog.word_embeddings(2, seed=0)[[1, unheard]].any(axis=1).all()
+
+
+def test_centred_vectors_of_titles_are_those_of_cosine():
+    """Function words, which all titles share, no longer decide which titles are alike."""
+    generator = np.random.default_rng(0)
+    topics = [[f"{topic}{i}" for i in range(8)] for topic in "ab"]
+    titles = [" ".join(["the", "of", *generator.choice(topics[row % 2], 4)]) for row in range(200)]
+    catalog = NewsCatalog().adapt({"news_id": [f"N{i}" for i in range(200)], "title": titles})
+
+    def likeness(centered):
+        table = catalog.word_embeddings(8, seed=0, from_titles=True, centered=centered)
+        tokens = catalog.tokens(10)[2:]
+        vectors = np.stack([table[row[row != 0]].mean(axis=0) for row in tokens])
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines = vectors @ vectors.T
+        same = np.equal.outer(np.arange(200) % 2, np.arange(200) % 2)
+        return cosines[same].mean() - cosines[~same].mean()
+
+    assert likeness(True) > likeness(False)
+    assert likeness(True) > 1

@@ -1,0 +1,254 @@
+"""Compares NPA with what needs no training, on made-up sites that nothing was tuned on.
+
+Each site is one of the family of `mind/synthetic`, with a seed and knobs of its own. On each, with
+pretrained word vectors and without, three forms of the recipe are trained with several seeds:
+personalised attention, vanilla attention (one query for everyone) and none (the mean). A training
+is that of `tfrs-npa train`: it stops early, on validation impressions, and epoch 0 counts.
+
+Beside them: the untrained model, the baselines that every report has, and a logistic regression and
+gradient boosting (scikit-learn) on the same titles. Their rows are the clicked candidates of the
+training impressions and 4 others of each; their features are the vector of the candidate's title,
+its product with the mean of the clicked titles', element by element, and the cosine and the density
+ratio of the baselines.
+
+Metrics are AUCs of the test impressions. Those of NPA are means over the seeds of the training.
+Differences are of the same impressions, with 95 % intervals of the bootstrap over impressions.
+
+It resumes after an interruption: trainings that are in `--folder` are not repeated.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import results_file
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import tfrs_npa
+from tfrs_npa._files import atomic_file
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.splits import load_splits
+from tfrs_npa.datasets.mind import SyntheticWorld, WorldKnobs
+from tfrs_npa.metrics.impression_values import impression_values
+from tfrs_npa.metrics.significance import mean_interval, within_noise
+from tfrs_npa.runs.baselines import Baselines, title_vectors
+from tfrs_npa.runs.evaluation import baseline_values, model_values
+from tfrs_npa.runs.train import train
+from tfrs_npa.settings import TrainingSettings
+
+WORLDS: dict[str, tuple[int, dict[str, Any]]] = {
+    # As `mind/synthetic`, drawn with another seed.
+    "like-synthetic": (101, {}),
+    # Broad tastes and weak reasons to click; titles that say less.
+    "weak": (102, {"strength": 1.0, "arbitrary": 0.25, "random_share": 0.15, "hook_appeal": 0.3}),
+    # Narrow tastes, hardly any appeal of titles to everyone, fast change.
+    "narrow": (
+        103,
+        {
+            "affinity_kappa": 8.0,
+            "subjects_of_user": 8,
+            "hook_appeal": 0.15,
+            "word_appeal": 0.05,
+            "drift": 0.3,
+            "new_candidates": 0.75,
+        },
+    ),
+}
+KINDS = ("personalized", "vanilla", "mean")
+VECTORS = ("pretrained", "none")
+NEGATIVES = 4
+DIM = 300
+"""Dimensions of the pretrained word vectors."""
+CLASSIFIERS = {
+    "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=1e-3)),
+    "gradient boosting": lambda: HistGradientBoostingClassifier(random_state=0),
+}
+
+
+def world_folder(folder: pathlib.Path, name: str, sizes: dict[str, Any]) -> pathlib.Path:
+    """Writes a world into `folder`, if it is not there, and returns its own folder."""
+    path = folder / name
+    if not (path / "world.json").exists():
+        seed, knobs = WORLDS[name]
+        print(f"writing {name}", file=sys.stderr)
+        SyntheticWorld(WorldKnobs(**knobs), seed=seed, **sizes).write(path, word_vector_dim=DIM)
+    return path
+
+
+def config_of(preset: str, vectors: str, kind: str, seed: int) -> NPAConfig:
+    config = NPAConfig() if preset == "full" else NPAConfig.preset(preset)
+    if vectors == "pretrained":
+        config = config.replace(word_embedding_dim=DIM)
+    return config.replace(word_attention=kind, news_attention=kind, seed=seed)
+
+
+def npa(run: pathlib.Path, config: NPAConfig, settings: TrainingSettings) -> dict[str, Any]:
+    """Trains a run, if it is not there.
+
+    Returns:
+        `auc` of each test impression with both labels, `untrained`, the same of the model before
+        training, `val_auc` of each epoch from 0 on, and `cpu_seconds` of training and evaluation.
+    """
+    kept = run.with_suffix(".json")
+    if not kept.exists():
+        started = time.process_time()
+        train(run, settings, config, overwrite=True)
+        seconds = time.process_time() - started
+        catalog, splits = load_splits(settings)
+        untrained = tfrs_npa.NPA(config, catalog, splits.users)
+        untrained.compile()
+        with (run / "history.csv").open(newline="", encoding="utf-8") as file:
+            val_auc = [float(row["val_auc"]) for row in csv.DictReader(file)]
+        values = {
+            "auc": _aucs(model_values(tfrs_npa.load_run(run), splits.test)).tolist(),
+            "untrained": _aucs(model_values(untrained, splits.test)).tolist(),
+            "val_auc": val_auc,
+            "cpu_seconds": seconds,
+        }
+        with atomic_file(kept) as temporary:
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def _aucs(values):
+    return values["auc"][values["scored"]].astype(np.float64)
+
+
+def without_npa(settings: TrainingSettings, dim: int) -> dict[str, np.ndarray]:
+    """Returns the test AUCs of baselines and classifiers by name, `[impressions]`."""
+    catalog, splits = load_splits(settings)
+    baselines = Baselines.of_training(splits.train, catalog, dim)
+    found = baseline_values(baselines, splits.test, catalog)
+    result = {name.replace("_", " "): _aucs(values) for name, values in found.items()}
+    x, is_click = _sampled(splits.train, catalog, baselines)
+    test = splits.test.take(slice(None))
+    shown = np.arange(len(test.candidate_values))
+    features = _features(test, catalog, baselines, shown)
+    for name, make in CLASSIFIERS.items():
+        classifier = make().fit(x, is_click)
+        scores = classifier.predict_proba(features)[:, 1].astype(np.float32)
+        result[name] = _aucs(impression_values(test.clicked, scores, test.candidate_splits))
+    return result
+
+
+def _sampled(impressions: Impressions, catalog: NewsCatalog, baselines: Baselines):
+    """Returns features `[rows, ...]` and labels `[rows]` of clicks, and of others of the lists."""
+    packed = impressions.take(slice(None))
+    generator = np.random.default_rng(0)
+    chosen = []
+    for first, last in zip(packed.candidate_splits[:-1], packed.candidate_splits[1:]):
+        is_click = packed.clicked[first:last] == 1
+        others = first + np.flatnonzero(~is_click)
+        number = min(len(others), NEGATIVES * np.count_nonzero(is_click))
+        chosen += [first + np.flatnonzero(is_click), generator.choice(others, number, False)]
+    rows = np.concatenate(chosen)
+    return _features(packed, catalog, baselines, rows), packed.clicked[rows] == 1
+
+
+def _features(packed: Impressions, catalog: NewsCatalog, baselines: Baselines, rows: np.ndarray):
+    """Returns the features of the candidates at `rows` of `candidate_values`."""
+    titles = title_vectors(catalog, baselines.word_vectors)
+    scores = dict(baselines.scores(packed, catalog))
+    columns = [scores["cosine"][rows, np.newaxis], scores["density_ratio"][rows, np.newaxis]]
+    users = np.zeros([len(packed), titles.shape[1]], np.float32)
+    for row in range(len(packed)):
+        clicks = packed.history_values[packed.history_splits[row] : packed.history_splits[row + 1]]
+        if len(clicks):
+            users[row] = titles[clicks[-50:]].mean(axis=0)
+    owners = np.searchsorted(packed.candidate_splits, rows, side="right") - 1
+    shown = titles[packed.candidate_values[rows]]
+    return np.concatenate([*columns, shown, shown * users[owners]], axis=1)
+
+
+def compared(name: str, values: np.ndarray, other: np.ndarray) -> list[str]:
+    """Returns a row of the table of differences."""
+    low, high = mean_interval(values - other)
+    verdict = "within noise" if within_noise([low, high]) else "above" if low > 0 else "below"
+    return [name, f"{np.mean(values - other):+.4f}", f"{low:+.4f} to {high:+.4f}", verdict]
+
+
+def main() -> None:
+    parser = results_file.result_parser(__doc__)
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/untuned-worlds"))
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--vectors", nargs="+", choices=VECTORS, default=list(VECTORS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--preset", choices=["small", "full"], default="small")
+    parser.add_argument("--epochs", type=int, default=3)
+    sizes = parser.add_argument_group("size of the worlds (default: that of mind/synthetic)")
+    sizes.add_argument("--users", type=int)
+    sizes.add_argument("--articles", type=int)
+    sizes.add_argument("--impressions", type=int, nargs=3, metavar=("TRAIN", "VALID", "TEST"))
+    args = parser.parse_args()
+    size = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name in ("users", "articles", "impressions")
+        if (value := getattr(args, name)) is not None
+    }
+    tables, summary = [], []
+    for name in args.worlds:
+        world = world_folder(args.folder, name, size)
+        for vectors in args.vectors:
+            path = str(world / "word_vectors.txt") if vectors == "pretrained" else None
+            settings = TrainingSettings(str(world), word_vectors=path, epochs=args.epochs)
+            found = {}
+            for kind in args.kinds:
+                runs = []
+                for seed in args.seeds:
+                    config = config_of(args.preset, vectors, kind, seed)
+                    run = args.folder / f"{name}-{vectors}-{args.preset}-{kind}-{seed}"
+                    print(run.name, file=sys.stderr)
+                    runs.append(npa(run, config, settings))
+                found[kind] = runs
+            others = without_npa(settings, config.word_embedding_dim)
+            best = found[args.kinds[0]]
+            others |= {"untrained NPA": np.mean([run["untrained"] for run in best], axis=0)}
+            aucs = {k: np.mean([run["auc"] for run in runs], axis=0) for k, runs in found.items()}
+            rows = []
+            for title, value in [*others.items(), *((f"NPA, {k}", v) for k, v in aucs.items())]:
+                low, high = mean_interval(value)
+                rows.append([title, f"{value.mean():.4f}", f"{low:.4f} to {high:.4f}"])
+            title = f"{name}, word vectors: {vectors}"
+            tables.append(results_file.table(title, ["", "AUC", "95 %"], rows))
+            results_file.show(tables[-1])
+            own = aucs[args.kinds[0]]
+            rows = [compared(other, own, value) for other, value in others.items()]
+            rows += [compared(f"NPA, {k}", own, aucs[k]) for k in args.kinds[1:]]
+            tables.append(
+                results_file.table(
+                    f"{title}: NPA, {args.kinds[0]}, less", ["", "AUC", "95 %", ""], rows
+                )
+            )
+            results_file.show(tables[-1])
+            seconds = np.mean([run["cpu_seconds"] for run in best])
+            summary.append(
+                results_file.measurement(
+                    f"{title}: AUC above the best that is not NPA",
+                    float(own.mean() - max(value.mean() for value in others.values())),
+                    target=0.0,
+                )
+            )
+            print(f"{seconds:.0f} CPU seconds for a training with its evaluations\n", flush=True)
+    results_file.write(
+        args.json,
+        title="Sites that nothing was tuned on",
+        about=results_file.about(__doc__),
+        tables=tables,
+        measurements=summary,
+    )
+
+
+if __name__ == "__main__":
+    main()
