@@ -81,6 +81,7 @@ def test_preset_recommenders():
         unit_vectors=False,
         user_interest="mean",
         item_bias=False,
+        warmup_steps=0,
     )
 
 
@@ -114,6 +115,7 @@ def test_preset_paper():
         unit_vectors=False,
         user_interest="mean",
         item_bias=False,
+        warmup_steps=0,
     )
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.optimizers import LazyAdam, default_optimizer
+from tfrs_npa.optimizers import LazyAdam, WarmUp, default_optimizer
 
 schedules = tf.keras.optimizers.schedules
 Adam = tf.keras.optimizers.Adam
@@ -231,9 +231,12 @@ def test_options_that_need_the_whole_table_are_refused(option):
 # The optimizer of a configuration.
 
 
-def config_with(schedule, table_learning_rate=None):
+def config_with(schedule, table_learning_rate=None, warmup_steps=0):
     return types.SimpleNamespace(
-        learning_rate=0.1, table_learning_rate=table_learning_rate, schedule=schedule
+        learning_rate=0.1,
+        table_learning_rate=table_learning_rate,
+        schedule=schedule,
+        warmup_steps=warmup_steps,
     )
 
 
@@ -255,6 +258,31 @@ def test_default_optimizer_follows_the_schedule(schedule, fractions, table_learn
         rates.append([float(optimizer.learning_rate), float(optimizer.table_learning_rate)])
     expected = np.outer(fractions, [0.1, table_learning_rate or 0.1])
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fractions"),
+    [("constant", [0.5, 1, 1, 1]), ("linear", [0.5, 0.75, 0.5, 0.25])],
+)
+def test_default_optimizer_warms_up(schedule, fractions):
+    """Both learning rates rise together, and what they rise to decays."""
+    optimizer = default_optimizer(config_with(schedule, 0.5, warmup_steps=2), total_steps=4)
+    variable = tf.Variable([0.0])
+    rates = []
+    for _ in fractions:
+        optimizer.apply_gradients([(tf.constant([1.0]), variable)])
+        rates.append([float(optimizer.learning_rate), float(optimizer.table_learning_rate)])
+    np.testing.assert_allclose(rates, np.outer(fractions, [0.1, 0.5]), rtol=1e-5, atol=1e-8)
+
+
+def test_warm_up_is_saved():
+    schedules = tf.keras.optimizers.schedules
+    for inner in (0.1, schedules.CosineDecay(0.1, 10)):
+        schedule = WarmUp(inner, 4)
+        copy = schedules.deserialize(schedules.serialize(schedule))
+        rates = [[float(s(step)) for step in range(8)] for s in (schedule, copy)]
+        assert rates[0] == rates[1]
+        assert rates[0][0] == pytest.approx(0.1 / 4) and rates[0][3] > rates[0][2] > rates[0][1]
 
 
 def test_default_optimizer_refuses_what_it_cannot_do():

@@ -75,6 +75,8 @@ class NPAConfig:
         table_learning_rate: Learning rate of the word and user tables; None: `learning_rate`.
         schedule: `"constant"`, or `"linear"` or `"cosine"` decay of the learning rates to zero
             over the training; see `tfrs_npa.default_optimizer`.
+        warmup_steps: Steps over which the learning rates rise to their values. A small training set
+            is thus trained gently, which it needs: epochs on it have few steps.
         batch_size: Rows of a training batch, impressions of an evaluation batch.
         seed: Seed of the weights, of dropout, and of the sampling of batches.
 
@@ -111,6 +113,7 @@ class NPAConfig:
     learning_rate: float = 1e-3
     table_learning_rate: float | None = 3e-3
     schedule: str = "linear"
+    warmup_steps: int = 500
     batch_size: int = 64
     seed: int = 42
 
@@ -234,6 +237,7 @@ _OFF = {
     "unit_vectors": False,
     "user_interest": "mean",
     "item_bias": False,
+    "warmup_steps": 0,
 }
 _RECOMMENDERS = {
     **_OFF,
@@ -284,7 +288,7 @@ _CHOICES = {
     "user_interest": USER_INTERESTS,
     "schedule": SCHEDULES,
 }
-_LEAST = {"seed": 0}  # of the other whole numbers: 1
+_LEAST = {"seed": 0, "warmup_steps": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
 _POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale")
 

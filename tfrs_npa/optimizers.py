@@ -163,6 +163,46 @@ def _move_average(average, rows, values, decay):
     return moved
 
 
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in proportion to the steps, to that of another schedule.
+
+    Example:
+        schedule = WarmUp(tf.keras.optimizers.schedules.CosineDecay(1e-3, 10_000), steps=500)
+
+    Args:
+        schedule: The schedule after the warm-up, a `LearningRateSchedule` or a float.
+        steps: Steps until the learning rate is that of `schedule`; the first has 1 / `steps` of it.
+    """
+
+    def __init__(self, schedule, steps: int):
+        super().__init__()
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        """Returns the learning rate of a step, a scalar."""
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        rate = tf.convert_to_tensor(rate)
+        share = (tf.cast(step, rate.dtype) + 1) / tf.cast(self.steps, rate.dtype)
+        return rate * tf.minimum(share, 1)
+
+    def get_config(self):
+        """Returns the arguments, in types that JSON has."""
+        schedule = self.schedule
+        if callable(schedule):
+            schedule = tf.keras.optimizers.schedules.serialize(schedule)
+        return {"schedule": schedule, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns a schedule from what `get_config` gave."""
+        schedule = config["schedule"]
+        if isinstance(schedule, dict):
+            schedule = tf.keras.optimizers.schedules.deserialize(schedule)
+        return cls(schedule, config["steps"])
+
+
 def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
     """Makes the optimizer that a configuration describes.
 
@@ -171,13 +211,15 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
         model.compile(optimizer=tfrs_npa.default_optimizer(config, len(batches) * epochs))
 
     Args:
-        config: An `NPAConfig`; its `learning_rate`, `table_learning_rate` (may be `None`) and
-            `schedule` are used: `"constant"`, or `"linear"` or `"cosine"` decay to zero.
+        config: An `NPAConfig`; its `learning_rate`, `table_learning_rate` (may be `None`),
+            `warmup_steps` and `schedule` are used: `"constant"`, or `"linear"` or `"cosine"` decay
+            to zero.
         total_steps: Number of training steps over which the learning rate decays to zero. None:
             the learning rate stays constant, whatever the schedule.
 
     Returns:
-        A `LazyAdam`. Callbacks can change its learning rate only where it is constant.
+        A `LazyAdam`. Callbacks can change its learning rate only where it is constant, without
+        a warm-up.
 
     Raises:
         ValueError: If the schedule is unknown, or `total_steps` is not positive.
@@ -195,4 +237,10 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
             learning_rate = schedules.PolynomialDecay(learning_rate, total_steps, 0.0)
         else:
             learning_rate = schedules.CosineDecay(learning_rate, total_steps)
-    return LazyAdam(learning_rate, table_learning_rate=config.table_learning_rate)
+    if config.warmup_steps:
+        learning_rate = WarmUp(learning_rate, config.warmup_steps)
+    return LazyAdam(
+        learning_rate,
+        table_learning_rate=config.table_learning_rate,
+        base_learning_rate=config.learning_rate,
+    )
