@@ -148,7 +148,16 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "first", ["import tensorflow", "tfrs_npa.NewsCatalog", "import tensorflow, tfrs_npa.data"]
+    "first",
+    [
+        "import tensorflow",
+        "tfrs_npa.NewsCatalog",
+        "import tensorflow, tfrs_npa.data",
+        # Each imports TensorFlow, and is not complete when that is.
+        "import keras_tuner",
+        "import tf_keras",
+        "import tensorflow_recommenders",
+    ],
 )
 def test_classes_are_known_by_their_names(first):
     """As HDF5 files and plain configurations need it, which name no module."""

@@ -90,11 +90,24 @@ def _register_mind() -> None:
     importlib.import_module("tfrs_npa.datasets.mind")
 
 
+# Imports in progress that `_classes_registered` wraps.
+_imports = 0
+
+
 @contextlib.contextmanager
 def _classes_registered() -> Iterator[None]:
-    """Wraps the import of TensorFlow, whose Keras then finds our classes by their names."""
-    yield
-    register_classes()
+    """Wraps the import of what our classes need, after which Keras finds them by their names.
+
+    One of these imports another: only when the outermost is complete can ours follow.
+    """
+    global _imports
+    _imports += 1
+    try:
+        yield
+    finally:
+        _imports -= 1
+    if _imports == 0:
+        register_classes()
 
 
 def register_classes() -> None:
@@ -114,6 +127,8 @@ class _Finder:
     contexts = {
         "keras_tuner": _keras_means_keras_2,
         "tensorflow": _classes_registered,
+        "tensorflow_recommenders": _classes_registered,
+        "tf_keras": _classes_registered,
         "tensorflow_datasets": _mind_registered,
     }
 

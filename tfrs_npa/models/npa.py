@@ -25,9 +25,10 @@ from tfrs_npa.settings import ENCODING_MEMORY
 class NPA(tfrs.Model):
     """Neural News Recommendation with Personalized Attention (Wu et al., KDD 2019).
 
-    The score of an article for a user is the inner product of what the two towers return:
-    `query_tower({"user_id", "history"})` and `candidate_tower({"user_id", "news_id"})`, both
-    `[batch, num_filters]`. Training maximises the softmax of clicked articles against articles of
+    The score of an article for a user is made of products of what the two towers return:
+    `query_tower({"user_id", "history"})` and `candidate_tower({"user_id", "news_id"})`. In the
+    published forms it is the inner product of two vectors of `num_filters`; see `UserEncoder` for
+    the other form of a user's interest. Training maximises the softmax of clicked articles against articles of
     the same impression that were not clicked (section 3.3), through `tfrs.tasks.Ranking`.
 
     `fit` takes `tfrs_npa.training_batches`; `evaluate`, `predict` and `validation_data` take
