@@ -24,7 +24,7 @@ import json
 import pathlib
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import results_file
@@ -35,17 +35,14 @@ from sklearn.preprocessing import StandardScaler
 
 import tfrs_npa
 from tfrs_npa._files import atomic_file
+from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.impressions import Impressions
-from tfrs_npa.data.splits import load_splits
-from tfrs_npa.datasets.mind import SyntheticWorld, WorldKnobs
-from tfrs_npa.metrics.impression_values import impression_values
-from tfrs_npa.metrics.significance import mean_interval, within_noise
-from tfrs_npa.runs.baselines import Baselines, title_vectors
-from tfrs_npa.runs.evaluation import baseline_values, model_values
-from tfrs_npa.runs.train import train
 from tfrs_npa.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.catalog import NewsCatalog
+    from tfrs_npa.data.impressions import Impressions
+    from tfrs_npa.runs.baselines import Baselines
 
 WORLDS: dict[str, tuple[int, dict[str, Any]]] = {
     # As `mind/synthetic`, drawn with another seed.
@@ -78,6 +75,8 @@ CLASSIFIERS = {
 
 def world_folder(folder: pathlib.Path, name: str, sizes: dict[str, Any]) -> pathlib.Path:
     """Writes a world into `folder`, if it is not there, and returns its own folder."""
+    from tfrs_npa.datasets.mind import SyntheticWorld, WorldKnobs
+
     path = folder / name
     if not (path / "world.json").exists():
         seed, knobs = WORLDS[name]
@@ -100,6 +99,10 @@ def npa(run: pathlib.Path, config: NPAConfig, settings: TrainingSettings) -> dic
         `auc` of each test impression with both labels, `untrained`, the same of the model before
         training, `val_auc` of each epoch from 0 on, and `cpu_seconds` of training and evaluation.
     """
+    from tfrs_npa.data.splits import load_splits
+    from tfrs_npa.runs.evaluation import model_values
+    from tfrs_npa.runs.train import train
+
     kept = run.with_suffix(".json")
     if not kept.exists():
         started = time.process_time()
@@ -127,6 +130,11 @@ def _aucs(values):
 
 def without_npa(settings: TrainingSettings, dim: int) -> dict[str, np.ndarray]:
     """Returns the test AUCs of baselines and classifiers by name, `[impressions]`."""
+    from tfrs_npa.data.splits import load_splits
+    from tfrs_npa.metrics.impression_values import impression_values
+    from tfrs_npa.runs.baselines import Baselines
+    from tfrs_npa.runs.evaluation import baseline_values
+
     catalog, splits = load_splits(settings)
     baselines = Baselines.of_training(splits.train, catalog, dim)
     found = baseline_values(baselines, splits.test, catalog)
@@ -158,6 +166,8 @@ def _sampled(impressions: Impressions, catalog: NewsCatalog, baselines: Baseline
 
 def _features(packed: Impressions, catalog: NewsCatalog, baselines: Baselines, rows: np.ndarray):
     """Returns the features of the candidates at `rows` of `candidate_values`."""
+    from tfrs_npa.runs.baselines import title_vectors
+
     titles = title_vectors(catalog, baselines.word_vectors)
     scores = dict(baselines.scores(packed, catalog))
     columns = [scores["cosine"][rows, np.newaxis], scores["density_ratio"][rows, np.newaxis]]
@@ -173,6 +183,8 @@ def _features(packed: Impressions, catalog: NewsCatalog, baselines: Baselines, r
 
 def compared(name: str, values: np.ndarray, other: np.ndarray) -> list[str]:
     """Returns a row of the table of differences."""
+    from tfrs_npa.metrics.significance import mean_interval, within_noise
+
     low, high = mean_interval(values - other)
     verdict = "within noise" if within_noise([low, high]) else "above" if low > 0 else "below"
     return [name, f"{np.mean(values - other):+.4f}", f"{low:+.4f} to {high:+.4f}", verdict]
@@ -192,6 +204,9 @@ def main() -> None:
     sizes.add_argument("--articles", type=int)
     sizes.add_argument("--impressions", type=int, nargs=3, metavar=("TRAIN", "VALID", "TEST"))
     args = parser.parse_args()
+    import_tensorflow()
+    from tfrs_npa.metrics.significance import mean_interval
+
     size = {
         name: tuple(value) if isinstance(value, list) else value
         for name in ("users", "articles", "impressions")

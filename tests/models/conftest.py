@@ -86,6 +86,7 @@ class World:
             "batch_size": 6,
             "learning_rate": 0.01,
             "schedule": "constant",
+            "warmup_steps": 0,
             "seed": 7,
         }
         if without_dropout:

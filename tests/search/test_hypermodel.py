@@ -228,7 +228,7 @@ def test_a_trial_is_a_plain_training(make, loaded, base, schedule):
 
 
 def test_the_rate_ends_at_zero_with_the_trial(make, base):
-    hypermodel = make(Seen, schedule="linear")
+    hypermodel = make(Seen, schedule="linear", warmup_steps=0)
     hp = keras_tuner.HyperParameters()
     model = hypermodel.build(hp)
     rates = []

@@ -28,8 +28,9 @@ class NPA(tfrs.Model):
     The score of an article for a user is made of products of what the two towers return:
     `query_tower({"user_id", "history"})` and `candidate_tower({"user_id", "news_id"})`. In the
     published forms it is the inner product of two vectors of `num_filters`; see `UserEncoder` for
-    the other form of a user's interest. Training maximises the softmax of clicked articles against articles of
-    the same impression that were not clicked (section 3.3), through `tfrs.tasks.Ranking`.
+    the other form of a user's interest. Training maximises the softmax of clicked articles against
+    articles of the same impression that were not clicked (section 3.3), through
+    `tfrs.tasks.Ranking`.
 
     `fit` takes `tfrs_npa.training_batches`; `evaluate`, `predict` and `validation_data` take
     `tfrs_npa.impression_batches`. `evaluate` reports the metrics of
