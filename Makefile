@@ -15,7 +15,7 @@ RESULTS := benchmarks/results
 .PHONY: demo tune-demo test lint format bench ablation recipes clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
-	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 3 --run runs/demo --overwrite
+	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 2 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
 
 tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
