@@ -30,6 +30,13 @@ def mind_folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def new_fields():
+    """Hyper-parameters that configurations of earlier versions do not have."""
+    names = "center_words residual unit_vectors logit_scale user_interest background_titles"
+    return (*names.split(), "item_bias", "warmup_steps")
+
+
 class Script:
     """A script of the project that keeps its results in a CSV file."""
 

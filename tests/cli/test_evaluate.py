@@ -17,16 +17,6 @@ from tfrs_npa.runs.baselines import Baselines
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import TrainingSettings
 
-# Hyper-parameters that earlier versions did not have.
-NEW_FIELDS = (
-    "center_words",
-    "residual",
-    "unit_vectors",
-    "logit_scale",
-    "user_interest",
-    "background_titles",
-    "item_bias",
-)
 pytestmark = pytest.mark.usefixtures("untraced")
 
 
@@ -214,7 +204,7 @@ def test_predictions_against_others(mind_folder, ranks, tmp_path, in_process, ca
     assert f"1 of the 40 impressions of {truth} are missing from {best}" in capsys.readouterr().err
 
 
-def test_a_run_of_an_earlier_version(other_run, tmp_path, in_process, capsys):
+def test_a_run_of_an_earlier_version(new_fields, other_run, tmp_path, in_process, capsys):
     """Without vectors of words, and without hyper-parameters that it did not have."""
     copy = shutil.copytree(other_run, tmp_path / "old")
     assert in_process("evaluate", "--run", other_run) == 0
@@ -222,7 +212,7 @@ def test_a_run_of_an_earlier_version(other_run, tmp_path, in_process, capsys):
     (copy / "word_vectors.npy").unlink()
     (copy / "data.json").unlink(missing_ok=True)
     saved = yaml.safe_load((copy / "config.yaml").read_text())
-    for name in NEW_FIELDS:
+    for name in new_fields:
         del saved[name]
     (copy / "config.yaml").write_text(yaml.safe_dump(saved))
     assert in_process("evaluate", "--run", copy) == 0

@@ -18,6 +18,7 @@ from tfrs_npa.layers.packed import (
     packed_starts,
     padded_rows,
 )
+from tfrs_npa.layers.packed_convolution import packed_convolution
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
@@ -253,43 +254,15 @@ class NewsEncoder(tf.keras.Model):
         distinct, words = tf.unique(words)
         x = tf.cast(tf.gather(self.word_table, distinct), self.compute_dtype)
         x = self._word_dropout(x, training=training)
-        values = self._convolve(x, words, lengths)
+        values = packed_convolution(
+            x, words, lengths, self.convolution_kernel, self.convolution_bias
+        )
         if self.config.residual:
             own = _fitted(x, self.config.num_filters)
             number = tf.size(words)
             values *= tf.cast(self.convolution_scale, x.dtype)
             values += weighted_sums(None, own, tf.range(number), words, number)
         return self._dropout(values, training=training), lengths
-
-    def _convolve(self, x, words, lengths):
-        """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.
-
-        The products `K_o x` are made once for each distinct word and then added up.
-
-        Args:
-            x: `[distinct words, word_embedding_dim]`.
-            words: `[words]` rows of `x`, one title after the other.
-            lengths: `[articles]` words of each title.
-
-        Returns:
-            `[words, num_filters]`.
-        """
-        window, _, filters = self.convolution_kernel.shape
-        kernel = tf.cast(tf.concat(tf.unstack(self.convolution_kernel), axis=1), x.dtype)
-        projected = tf.reshape(tf.matmul(x, kernel), [-1, filters])
-        # What each word and its neighbours add up: rows of `projected`, `window` for each word.
-        offsets = [step - (window - 1) // 2 for step in range(window)]
-        number = tf.size(words)
-        first = tf.repeat(packed_starts(lengths), lengths)
-        before = tf.range(number) - first
-        after = tf.repeat(lengths, lengths) - before
-        # Vectors, because TensorFlow takes ten times longer over a comparison that broadcasts.
-        inside = tf.stack([(before >= -o) & (after > o) for o in offsets], axis=1)
-        at = tf.where(inside, tf.range(number)[:, tf.newaxis] + offsets, 0)
-        terms = tf.gather(words, at) * window + tf.range(window)
-        rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
-        sums = weighted_sums(None, projected, rows, tf.boolean_mask(terms, inside), number)
-        return tf.nn.relu(sums + tf.cast(self.convolution_bias, x.dtype))
 
     def pool(self, features, titles, rows, query):
         """Returns the vectors r_u of titles for users.

@@ -1,0 +1,41 @@
+"""The convolution of packed titles, in which each distinct word is projected once."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_npa.layers.packed import packed_starts
+from tfrs_npa.layers.sparse_products import weighted_sums
+
+
+def packed_convolution(x, words, lengths, kernel, bias):
+    """Convolves packed titles, `same` padding: `relu(sum_o K_o x[i + o] + b)`.
+
+    The products `K_o x` are made once for each distinct word and then added up.
+
+    Args:
+        x: `[distinct words, word_embedding_dim]`.
+        words: `[words]` rows of `x`, one title after the other.
+        lengths: `[articles]` words of each title.
+        kernel: K, `[window, word_embedding_dim, num_filters]`.
+        bias: b, `[num_filters]`.
+
+    Returns:
+        `[words, num_filters]`.
+    """
+    window, _, filters = kernel.shape
+    side_by_side = tf.cast(tf.concat(tf.unstack(kernel), axis=1), x.dtype)
+    projected = tf.reshape(tf.matmul(x, side_by_side), [-1, filters])
+    # What each word and its neighbours add up: rows of `projected`, `window` for each word.
+    offsets = [step - (window - 1) // 2 for step in range(window)]
+    number = tf.size(words)
+    first = tf.repeat(packed_starts(lengths), lengths)
+    before = tf.range(number) - first
+    after = tf.repeat(lengths, lengths) - before
+    # Vectors, because TensorFlow takes ten times longer over a comparison that broadcasts.
+    inside = tf.stack([(before >= -o) & (after > o) for o in offsets], axis=1)
+    at = tf.where(inside, tf.range(number)[:, tf.newaxis] + offsets, 0)
+    terms = tf.gather(words, at) * window + tf.range(window)
+    rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
+    sums = weighted_sums(None, projected, rows, tf.boolean_mask(terms, inside), number)
+    return tf.nn.relu(sums + tf.cast(bias, x.dtype))
