@@ -220,10 +220,13 @@ def best(scores, hidden, ids, k):
         Two `[batch, k]`; -1e9 and `""` where nothing is left.
     """
     number = tf.shape(scores)[1]
-    tf.debugging.Assert(
+    check = tf.debugging.Assert(
         (k >= 1) & (k <= number),
         ["k has to be between 1 and the number of articles to choose from; k:", k, "of:", number],
     )
+    # In a graph, `top_k` would otherwise run at the same time, and fail first now and then.
+    with tf.control_dependencies([] if check is None else [check]):
+        k = tf.identity(k)
     values, places = tf.math.top_k(tf.where(hidden, MASKED_LOGIT, scores), k)
     chosen = tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
     return values, tf.where(values > MASKED_LOGIT, chosen, "")
