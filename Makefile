@@ -38,6 +38,9 @@ format: $(INSTALLED) ## fix style and formatting
 bench: $(INSTALLED) ## run the benchmarks and write their results into README.md and docs
 	$(BIN)/python benchmarks/against_recommenders --json $(RESULTS)/against_recommenders.json \
 	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
+	$(BIN)/python benchmarks/time_to_quality.py --json $(RESULTS)/time_to_quality.json \
+	  --plot $(RESULTS)/time_to_quality.png \
+	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
 	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
 	$(BIN)/python benchmarks/metrics.py --json $(RESULTS)/metrics.json
 	$(BIN)/python benchmarks/optimizer_step.py --json $(RESULTS)/optimizer_step.json

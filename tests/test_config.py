@@ -53,11 +53,13 @@ def write(tmp_path):
 
 # What the published forms have not.
 OFF = {
+    "history_rows": 0,
     "center_words": False,
     "residual": False,
     "unit_vectors": False,
     "user_interest": "mean",
     "item_bias": False,
+    "uniform_attention": False,
     "warmup_steps": 0,
 }
 

@@ -37,22 +37,26 @@ class NPAConfig:
         history_length: Clicked articles of a user that are read.
         history_sampling: `"last"` reads the latest clicks, `"random"` draws some for each training
             row (evaluation always reads the latest).
+        history_rows: Training rows made of each user's history, besides those of impressions: which
+            article did they click, given their other clicks? See
+            `tfrs_npa.data.history_rows.HistoryRows`.
         word_embedding_dim: Size E of a word embedding.
         word_initializer: Start of the word table when no pretrained vectors are given. `"titles"`:
             vectors in which words of the same titles are alike, see
             `tfrs_npa.data.word_vectors.title_word_vectors`; `"normal"`: draws with a standard
             deviation of 0.4.
         center_words: Whether the initial word vectors, pretrained or of titles, are centred by how
-            often words occur, and words without a vector start at zero.
+            often words occur and turned to their principal axes, and words without a vector start
+            at zero.
         user_embedding_dim: Size U of a user embedding.
         user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
         window_size: Width of the convolution, in words.
         filter_bias: Initial bias of the convolution; below zero, a filter fires for fewer words.
         residual: Whether a contextual word is its own embedding (cut or padded with zeros to
-            `num_filters`) plus the convolution, `c_i = x_i + g * relu(conv(x))_i` with a learned
-            g `[num_filters]` that starts at zero. An untrained title is then the mean of its
-            words.
+            `num_filters`; with `center_words`, a cut keeps what tells words apart best) plus the
+            convolution, `c_i = x_i + g * relu(conv(x))_i` with a learned g `[num_filters]` that
+            starts at zero. An untrained title is then the mean of its words.
         unit_vectors: Whether the vector r_u of an article has unit length.
         logit_scale: With unit vectors, the initial value b of the learned factor of their
             products, as in CLIP (Radford et al., 2021, section 2.3).
@@ -63,6 +67,7 @@ class NPAConfig:
         background_titles: Titles that everyone's density starts from.
         item_bias: Whether a score has a term that depends on the title alone.
         attention_dim: Size A of the attention's hidden layer.
+        uniform_attention: Whether attention weights are equal before training.
         dropout: Dropout rate after the word embedding and after the convolution.
         pooling_dropout: Extra dropout rate on the values that an attention pools.
         user_dropout: Share of training rows whose user is replaced by the unknown user, so that
@@ -90,6 +95,7 @@ class NPAConfig:
     title_length: int = 30
     history_length: int = 50
     history_sampling: str = "last"
+    history_rows: int = 4
     word_embedding_dim: int = 300
     word_initializer: str = "titles"
     center_words: bool = True
@@ -105,6 +111,7 @@ class NPAConfig:
     background_titles: int = 512
     item_bias: bool = True
     attention_dim: int = 200
+    uniform_attention: bool = True
     dropout: float = 0.1
     pooling_dropout: float = 0.0
     user_dropout: float = 0.5
@@ -232,11 +239,13 @@ _SMALL = {
 }
 # Fields that published forms do not have, and configurations saved before there were such fields.
 _OFF = {
+    "history_rows": 0,
     "center_words": False,
     "residual": False,
     "unit_vectors": False,
     "user_interest": "mean",
     "item_bias": False,
+    "uniform_attention": False,
     "warmup_steps": 0,
 }
 _RECOMMENDERS = {
@@ -288,7 +297,7 @@ _CHOICES = {
     "user_interest": USER_INTERESTS,
     "schedule": SCHEDULES,
 }
-_LEAST = {"seed": 0, "warmup_steps": 0}  # of the other whole numbers: 1
+_LEAST = {"seed": 0, "warmup_steps": 0, "history_rows": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
 _POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale")
 

@@ -25,6 +25,7 @@ BENCHMARKS = pathlib.Path(__file__).parents[1]
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     import results_file
+    from against_recommenders import recommenders_environment
 
     parser = results_file.result_parser(__doc__)
     parser.add_argument("--rounds", type=int, help="rounds (default: 5; --quick: 2)")
@@ -52,17 +53,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=pathlib.Path,
         help="folder to keep the generated data in and reuse it from (default: a temporary folder)",
     )
-    parser.add_argument(
-        "--recommenders-venv",
-        type=pathlib.Path,
-        default=pathlib.Path(".venv-recommenders"),
-        help="virtual environment of Recommenders (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--recommenders-python",
-        default="python3.10",
-        help="interpreter to create it with, 3.9 to 3.11 (default: %(default)s)",
-    )
+    recommenders_environment.add_options(parser)
     args = parser.parse_args(argv)
     usual = (2, 0.5, [10], [32]) if args.quick else (5, 5.0, [10, 30], [32, 256])
     names = ("rounds", "seconds", "title_lengths", "batch_sizes")

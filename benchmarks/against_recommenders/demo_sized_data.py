@@ -87,10 +87,9 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Sequence[int]) -> Non
     Raises:
         ValueError: if the folder holds data of another size.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for length in title_lengths:
-        settings = {**NPA_YAML, "data": {**NPA_YAML["data"], "title_size": length}}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"npa_{length}.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        write_yaml(folder, length)
     complete = folder / "size.json"
     if complete.exists():
         if json.loads(complete.read_text(encoding="utf-8")) != dataclasses.asdict(size):
@@ -112,16 +111,27 @@ def write(folder: pathlib.Path, size: Size, title_lengths: Sequence[int]) -> Non
     write_behaviors(folder / "scored" / "behaviors.tsv", scored)
     shutil.copy(folder / "valid" / "news.tsv", folder / "scored" / "news.tsv")
 
-    _pickle(folder / "word_dict.pkl", {word: row for row, word in enumerate(words, 1)})
-    # Theirs makes a user table of as many rows as there are entries, but counts users from 1: an
-    # entry for the unknown user keeps the last one inside the table.
-    uid2index = {"": 0} | {user_id: row for row, user_id in enumerate(user_ids, 1)}
-    _pickle(folder / "uid2index.pkl", uid2index)
+    write_dictionaries(folder, words, user_ids)
     config = tfrs_npa.NPAConfig.from_yaml(folder / f"npa_{title_lengths[0]}.yaml")
     weights = made_up_data.recommenders_weights(config, len(words), len(user_ids), size.seed)
     np.save(folder / "embedding.npy", weights[0])
     np.savez(folder / "weights.npz", *weights)
     complete.write_text(json.dumps(dataclasses.asdict(size)), encoding="utf-8")
+
+
+def write_yaml(folder: pathlib.Path, title_length: int) -> None:
+    """Writes `npa_<title length>.yaml`."""
+    settings = {**NPA_YAML, "data": {**NPA_YAML["data"], "title_size": title_length}}
+    (folder / f"npa_{title_length}.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+
+def write_dictionaries(folder: pathlib.Path, words: Iterable[str], user_ids: Iterable[str]) -> None:
+    """Writes `word_dict.pkl` and `uid2index.pkl`, which count words and users from 1."""
+    _pickle(folder / "word_dict.pkl", {word: row for row, word in enumerate(words, 1)})
+    # Theirs makes a user table of as many rows as there are entries, but counts users from 1: an
+    # entry for the unknown user keeps the last one inside the table.
+    uid2index = {"": 0} | {user_id: row for row, user_id in enumerate(user_ids, 1)}
+    _pickle(folder / "uid2index.pkl", uid2index)
 
 
 def read_weights(folder: pathlib.Path) -> list[np.ndarray]:

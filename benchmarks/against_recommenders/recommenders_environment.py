@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pathlib
@@ -27,6 +28,21 @@ REQUIREMENTS = (
 PYTHONS = ((3, 9), (3, 10), (3, 11))
 _WORKER = pathlib.Path(__file__).with_name("recommenders_worker.py")
 _VERSIONS = "from importlib.metadata import version as v; print(v('recommenders'))"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where the environment is, and which Python creates it."""
+    parser.add_argument(
+        "--recommenders-venv",
+        type=pathlib.Path,
+        default=pathlib.Path(".venv-recommenders"),
+        help="virtual environment of Recommenders (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recommenders-python",
+        default="python3.10",
+        help="interpreter to create it with, 3.9 to 3.11 (default: %(default)s)",
+    )
 
 
 def prepare(directory: pathlib.Path, python: str) -> pathlib.Path:
@@ -83,6 +99,7 @@ class Worker:
         data: The folder that `demo_sized_data.write` wrote.
         title_length: Words of a title.
         script: The script to run; by default, `recommenders_worker.py`.
+        seed: Seed of its weights, its order of rows and its negatives.
 
     Example:
         >>> with Worker(prepare(directory, "python3.10"), data, title_length=10) as worker:
@@ -95,14 +112,16 @@ class Worker:
         data: pathlib.Path,
         title_length: int,
         script: pathlib.Path = _WORKER,
+        seed: int = 0,
     ):
         self._log = data / f"recommenders_{title_length}.log"
         # Its TensorFlow has Keras 2 inside and fails where TF_USE_LEGACY_KERAS asks for tf_keras.
         left_out = ("PYTHONPATH", "PYTHONHOME", "TF_USE_LEGACY_KERAS")
         environment = {key: value for key, value in os.environ.items() if key not in left_out}
+        options = ["--data", data, "--title-length", str(title_length), "--seed", str(seed)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [interpreter, script, "--data", data, "--title-length", str(title_length)],
+                [interpreter, script, *options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -22,6 +22,8 @@ import time
 class Recommenders:
     """`NPAModel` on a folder of `demo_sized_data`."""
 
+    _passes = None  # of `continue_training`
+
     def __init__(self, data, title_length, seed):
         import numpy as np
         import tensorflow as tf
@@ -39,9 +41,11 @@ class Recommenders:
         )
         random.seed(seed)  # negatives are drawn from here
         self._model = NPAModel(hparams, MINDIterator, seed=seed)
-        with np.load(data / "weights.npz") as arrays:
-            weights = [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
-        self._model.model.set_weights(weights)
+        # Without the file, it keeps the weights that it starts from by itself.
+        if (data / "weights.npz").exists():
+            with np.load(data / "weights.npz") as arrays:
+                weights = [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
+            self._model.model.set_weights(weights)
 
     def versions(self):
         from importlib.metadata import version
@@ -64,6 +68,33 @@ class Recommenders:
             rows += len(batch["labels"])
         return {"seconds": time.perf_counter() - start, "rows": rows}
 
+    def continue_training(self, steps):
+        """Takes the next steps, pass after pass, as `NPAModel.fit` with the batches of npa.yaml.
+
+        Reading the files counts in neither of the two times.
+        """
+        iterator, files = self._model.train_iterator, self._files("train")
+        if self._passes is None:
+            iterator.init_news(files[0])
+            iterator.init_behaviors(files[1])
+            passes = (iterator.load_data_from_file(*files) for _ in itertools.count())
+            self._passes = itertools.chain.from_iterable(passes)
+        start, cpu_start = time.perf_counter(), time.process_time()
+        rows = 0
+        for batch in itertools.islice(self._passes, steps):
+            self._model.train(batch)
+            rows += len(batch["labels"])
+        cpu_seconds = time.process_time() - cpu_start
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds, "rows": rows}
+
+    def save(self, path):
+        """Saves the weights as `.npz`, in the order of `NPAModel.model.get_weights()`."""
+        import numpy as np
+
+        np.savez(path, *self._model.model.get_weights())
+        return {}
+
     def evaluate(self):
         """Evaluates `scored/`; its files are parsed by the first call only."""
         start = time.perf_counter()
@@ -85,7 +116,7 @@ class Recommenders:
         return [str(self._data / split / name) for name in ("news.tsv", "behaviors.tsv")]
 
 
-COMMANDS = ("versions", "train", "evaluate", "score")
+COMMANDS = ("versions", "train", "continue_training", "save", "evaluate", "score")
 
 
 def main():

@@ -235,13 +235,30 @@ def test_centred_word_vectors():
     catalog = NewsCatalog(words).adapt(news)
     found = catalog.word_embeddings(2, seed=0, centered=True)
     # Three times rain and once sun.
-    mean = np.array([2.0, 3.0])
-    for word, vector in (("rain", [1, 4]), ("sun", [5, 0]), ("elsewhere", [9, 9])):
-        index = int(catalog.vocabulary.index(word))
-        np.testing.assert_allclose(found[index], vector - mean, rtol=1e-6)
+    centred = np.array([[1.0, 4], [5, 0], [9, 9]]) - [2, 3]
+    rows = [int(catalog.vocabulary.index(word)) for word in ("rain", "sun", "elsewhere")]
+    # Turned as a whole: lengths and products stay.
+    np.testing.assert_allclose(found[rows] @ found[rows].T, centred @ centred.T, rtol=1e-5)
     unheard = int(catalog.vocabulary.index("unheard"))
     assert not found[[0, 1, unheard]].any()
     assert catalog.word_embeddings(2, seed=0)[[1, unheard]].any(axis=1).all()
+
+
+def test_centred_vectors_lie_on_their_principal_axes():
+    """What a cut of the dimensions leaves is the most that tells words apart."""
+    generator = np.random.default_rng(1)
+    words = [f"w{i}" for i in range(60)]
+    wide = generator.standard_normal((60, 3)) @ generator.standard_normal((3, 8))
+    vectors = WordVectors(words, wide + 0.01 * generator.standard_normal((60, 8)))
+    titles = [" ".join(generator.choice(words, 5)) for _ in range(50)]
+    catalog = NewsCatalog(vectors).adapt({"news_id": list(map(str, range(50))), "title": titles})
+    table = catalog.word_embeddings(8, seed=0, centered=True)
+    tokens = table[catalog.token_values]
+    moments = tokens.T @ tokens / len(tokens)
+    np.testing.assert_allclose(moments, np.diag(np.diag(moments)), atol=1e-5)
+    assert (np.diff(np.diag(moments)) <= 0).all()
+    cut = table[:, :3]
+    np.testing.assert_allclose(cut @ cut.T, table @ table.T, atol=0.05)
 
 
 def test_centred_vectors_of_titles_are_those_of_cosine():

@@ -14,6 +14,7 @@ def config(**changes):
     fields = {
         "history_length": 3,
         "history_sampling": "last",
+        "history_rows": 0,
         "negatives_per_positive": 2,
         "mask_padding": True,
     }

@@ -1,4 +1,4 @@
-"""Training rows: one for each click, with negatives sampled from the same impression."""
+"""Training rows: one for each click, with sampled negatives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from tfrs_npa.data import ragged
+from tfrs_npa.data.history_rows import HistoryRows
 from tfrs_npa.data.impressions import Impressions
 
 _CHUNK = 16384
@@ -19,11 +20,11 @@ class TrainingRows:
 
     A negative is a candidate of the same impression that was not clicked, nor was the same article
     elsewhere in the list. Impressions without a click (or without labels) and impressions without a
-    negative give no rows.
+    negative give no rows. After these rows come those of `HistoryRows`, made of clicks in histories.
 
     Args:
         impressions: Labelled impressions.
-        config: An `NPAConfig`; of its fields, `history_length`, `history_sampling`,
+        config: An `NPAConfig`; of its fields, `history_length`, `history_sampling`, `history_rows`,
             `negatives_per_positive`, `mask_padding`, `batch_size` and `seed` matter here.
 
     Attributes:
@@ -42,13 +43,16 @@ class TrainingRows:
             f"{len(impressions):,} impressions: {self.without_click:,} have no click, "
             f"{self.without_negative:,} have a click but nothing that was not clicked"
         )
-        if not len(self):
+        if not len(self._click):
             raise ValueError(f"no training rows in {counts}")
-        logger.info("%s training rows in %s", f"{len(self):,}", counts)
+        logger.info("%s training rows in %s", f"{len(self._click):,}", counts)
+        self._of_histories = HistoryRows(impressions, config)
+        if len(self._of_histories):
+            logger.info("%s more rows of histories", f"{len(self._of_histories):,}")
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self._click)
+        return len(self._click) + len(self._of_histories)
 
     @property
     def impressions(self) -> Impressions:
@@ -77,22 +81,35 @@ class TrainingRows:
             `int32 [batch, history]` (0 = padding), `candidates` and `clicked`
             `int32 [batch, 1 + negatives]`, the click first (0 = padding), and the features.
         """
-        impressions, impression = self._impressions, self._impression[rows]
-        negatives = self._draw_negatives(impression, generator)
-        candidates = np.column_stack([impressions.candidate_values[self._click[rows]], negatives])
+        impressions, count = self._impressions, len(self._click)
+        is_later = rows >= count
+        impression = np.empty(len(rows), np.int64)
+        impression[~is_later] = self._impression[rows[~is_later]]
+        impression[is_later] = self._of_histories.impression[rows[is_later] - count]
+        history, candidates = self._batch_of_impressions(rows[~is_later], generator)
+        if is_later.any():
+            more = self._of_histories.batch(rows[is_later] - count, generator)
+            history = _interleaved(history, more[0], is_later)
+            candidates = _interleaved(candidates, more[1], is_later)
         clicked = np.zeros_like(candidates)
         clicked[:, 0] = 1
-        random = self._config.history_sampling == "random"
         return {
             "impression_id": impressions.impression_id[impression],
             "user_id": impressions.user_id[impression],
-            "history": histories(
-                impressions, impression, self._config, generator if random else None
-            ),
+            "history": history,
             "candidates": candidates,
             "clicked": clicked,
             **{name: array[impression] for name, array in impressions.features.items()},
         }
+
+    def _batch_of_impressions(self, rows, generator):
+        """Returns `history` and `candidates` of rows of impressions."""
+        impression, values = self._impression[rows], self._impressions.candidate_values
+        negatives = self._draw_negatives(impression, generator)
+        candidates = np.column_stack([values[self._click[rows]], negatives])
+        random = self._config.history_sampling == "random"
+        draws = generator if random else None
+        return histories(self._impressions, impression, self._config, draws), candidates
 
     def _find_rows(self):
         impressions = self._impressions
@@ -130,7 +147,7 @@ class TrainingRows:
     def _draw_negatives(self, impression, generator):
         """Draws `[batch, negatives]` without replacement; 0 where an impression has too few."""
         starts, lengths = ragged.bounds(self._impressions.candidate_splits, impression)
-        columns = np.arange(lengths.max())
+        columns = np.arange(lengths.max(initial=0))
         allowed = columns < lengths[:, None]
         allowed[allowed] = self._impressions.clicked[(starts[:, None] + columns)[allowed]] == 0
         repeats = self._clicked_elsewhere
@@ -145,6 +162,15 @@ class TrainingRows:
         positions = (starts[:, None] + chosen)[drawn]
         negatives[:, : chosen.shape[1]][drawn] = self._impressions.candidate_values[positions]
         return negatives
+
+
+def _interleaved(some: np.ndarray, others: np.ndarray, is_other: np.ndarray) -> np.ndarray:
+    """Puts the rows of two matrices together, padded with 0 on the right to equal width."""
+    width = max(some.shape[1], others.shape[1])
+    matrix = np.zeros((len(is_other), width), some.dtype)
+    matrix[~is_other, : some.shape[1]] = some
+    matrix[is_other, : others.shape[1]] = others
+    return matrix
 
 
 def histories(

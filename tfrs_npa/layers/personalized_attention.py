@@ -34,6 +34,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         form: `"recommenders"` or `"paper"`.
         attention_dim: Size A of the hidden layer.
         dropout: Dropout rate on the values.
+        uniform_start: Whether all weights are equal before training: the query starts at zero.
         seed: Seed of the initial weights and of the dropout.
 
     Call arguments:
@@ -59,6 +60,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         form: str = "recommenders",
         attention_dim: int = 200,
         dropout: float = 0.0,
+        uniform_start: bool = False,
         seed: int | None = None,
         **kwargs,
     ):
@@ -67,6 +69,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         self.form = form
         self.attention_dim = attention_dim
         self.dropout = dropout
+        self.uniform_start = uniform_start
         self.seed = seed
         self._dropout = ByteDropout(dropout, seed)
 
@@ -75,24 +78,29 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         values_shape, user_shape = input_shape
         features, user_dim = values_shape[-1], user_shape[-1]
 
-        def weight(name, *shape):
+        def weight(name, *shape, zero=False):
             # One seed for all would give weights of equal shape equal values.
             seed = None if self.seed is None else self.seed + len(self.weights)
-            initializer = tf.keras.initializers.GlorotUniform(seed) if len(shape) > 1 else "zeros"
+            random = len(shape) > 1 and not zero
+            initializer = tf.keras.initializers.GlorotUniform(seed) if random else "zeros"
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         if self.kind != "mean" and self.form == "recommenders":
             self.key_kernel = weight("key_kernel", features, self.attention_dim)
             self.key_bias = weight("key_bias", self.attention_dim)
+        zero = self.uniform_start
         if self.kind == "personalized":
-            self.query_kernel = weight("query_kernel", user_dim, self.attention_dim)
+            # In the `paper` form only the last layer: behind a relu, zero would have no gradient.
+            first = zero and self.form == "recommenders"
+            self.query_kernel = weight("query_kernel", user_dim, self.attention_dim, zero=first)
             self.query_bias = weight("query_bias", self.attention_dim)
             if self.form == "paper":
-                self.preference_kernel = weight("preference_kernel", self.attention_dim, features)
+                shape = self.attention_dim, features
+                self.preference_kernel = weight("preference_kernel", *shape, zero=zero)
                 self.preference_bias = weight("preference_bias", features)
         elif self.kind == "vanilla":
             size = self.attention_dim if self.form == "recommenders" else features
-            self.learned_query = weight("learned_query", 1, size)
+            self.learned_query = weight("learned_query", 1, size, zero=zero)
         super().build(input_shape)
 
     def query(self, user_embedding):
@@ -188,6 +196,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             "form": self.form,
             "attention_dim": self.attention_dim,
             "dropout": self.dropout,
+            "uniform_start": self.uniform_start,
             "seed": self.seed,
         }
 

@@ -129,6 +129,7 @@ class NewsEncoder(tf.keras.Model):
             form=config.attention,
             attention_dim=config.attention_dim,
             dropout=config.pooling_dropout,
+            uniform_start=config.uniform_attention,
             seed=config.seed + 10,
             name="word_attention",
         )

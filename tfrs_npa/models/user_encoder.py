@@ -84,6 +84,7 @@ class UserEncoder(tf.keras.Model):
             form=config.attention,
             attention_dim=config.attention_dim,
             dropout=config.pooling_dropout,
+            uniform_start=config.uniform_attention,
             seed=config.seed + 20,
             name="news_attention",
         )

@@ -24,7 +24,8 @@ def word_vectors(
     (n(v) n(w)))), counts the sentences n(v, w) with both. Vectors are the leading eigenvectors of
     the matrix, times the square root of the eigenvalue (Levy and Goldberg, 2014), by a randomised
     algorithm (Halko et al., 2011). Then a common direction is added, more so to frequent words, as
-    vectors of real language have one (Mu and Viswanath, 2018).
+    vectors of real language have one (Mu and Viswanath, 2018), and all are turned at random, since
+    the dimensions of published vectors have no order.
 
     Args:
         language: The language.
@@ -59,6 +60,7 @@ def word_vectors(
     frequent = (log - log.min()) / max(log.max() - log.min(), 1e-9)
     common = _DEVIATION * rng.choice([-1.0, 1.0], dim)
     vectors += (_COMMON + _COMMON_OF_FREQUENT * frequent)[:, None] * common
+    vectors = vectors @ np.linalg.qr(rng.standard_normal((dim, dim)))[0]
     vectors *= _DEVIATION / vectors.std()
     return language.words[kept].tolist(), vectors.astype(np.float32)
 
