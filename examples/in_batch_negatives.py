@@ -95,8 +95,9 @@ def main() -> None:
 
     data = tfrs_npa.load_mind(args.data)
     # A batch has as many negatives as rows, so none are drawn, and the learning rate is lower.
+    # Popular articles are those of impressions, so rows are made of impressions alone.
     config = tfrs_npa.NPAConfig.preset("small").replace(
-        negatives_per_positive=1, batch_size=args.batch_size, learning_rate=1e-3
+        negatives_per_positive=1, history_rows=0, batch_size=args.batch_size, learning_rate=1e-3
     )
     catalog = tfrs_npa.NewsCatalog().adapt(data.news["train"]).extend(data.news["validation"])
     users = tfrs_npa.UserIndex().adapt(data.behaviors["train"])

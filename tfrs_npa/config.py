@@ -117,10 +117,10 @@ class NPAConfig:
     user_dropout: float = 0.5
     mask_padding: bool = True
     negatives_per_positive: int = 4
-    learning_rate: float = 1e-3
-    table_learning_rate: float | None = 3e-3
+    learning_rate: float = 4e-3
+    table_learning_rate: float | None = 1.2e-2
     schedule: str = "linear"
-    warmup_steps: int = 500
+    warmup_steps: int = 200
     batch_size: int = 64
     seed: int = 42
 
@@ -234,8 +234,6 @@ _SMALL = {
     "num_filters": 128,
     "attention_dim": 32,
     "dropout": 0.0,
-    "learning_rate": 3e-3,
-    "table_learning_rate": 1e-2,
 }
 # Fields that published forms do not have, and configurations saved before there were such fields.
 _OFF = {

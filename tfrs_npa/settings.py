@@ -114,7 +114,7 @@ class TrainingSettings(DataSettings):
         ValueError: if a value is out of range, or as `DataSettings`.
     """
 
-    epochs: int = 10
+    epochs: int = 2
     patience: int = 2
 
     def __post_init__(self):

@@ -28,7 +28,9 @@ def test_results(run):
     folder, compare = run
     shown, messages = compare()
     result = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    aucs, differences = result["tables"]
+    aucs, differences, together = result["tables"]
+    assert [row[0] for row in together["rows"]] == ["NPA, mean"]
+    assert together["rows"][0] == differences["rows"][-1]
     assert [row[0] for row in aucs["rows"]] == [*ROWS, "NPA, personalized", "NPA, mean"]
     assert [row[0] for row in differences["rows"]] == [*ROWS, "NPA, mean"]
     by_name = {row[0]: float(row[1]) for row in aucs["rows"]}

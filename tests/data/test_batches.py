@@ -18,6 +18,7 @@ def config(**changes):
     fields = {
         "history_length": 4,
         "history_sampling": "last",
+        "history_rows": 0,
         "negatives_per_positive": 3,
         "batch_size": 4,
         "seed": 5,

@@ -45,7 +45,8 @@ SHAPES = {
 
 @pytest.mark.parametrize("kind, form", SHAPES)
 def test_is_a_layer(check_layer, kind, form):
-    arguments = {"kind": kind, "form": form, "attention_dim": A, "dropout": 0.1, "seed": 5}
+    arguments = {"kind": kind, "form": form, "attention_dim": A, "dropout": 0.1}
+    arguments |= {"uniform_start": True, "seed": 5}
     layer = check_layer(
         tfrs_npa.PersonalizedAttention,
         arguments,
@@ -62,6 +63,27 @@ def test_example_of_the_docstring():
     attention = tfrs_npa.PersonalizedAttention(attention_dim=4)
     out = attention((tf.ones([2, 5, 8]), tf.ones([2, 3])))
     assert (out["output"].shape, out["attention"].shape) == ((2, 8), (2, 5))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_uniform_start(kind, form):
+    """Weights start equal, and the users that they are learned from have a say at once."""
+    layer = tfrs_npa.PersonalizedAttention(kind, form, A, uniform_start=True, seed=5)
+    values, users = random(2, 5, F), random(2, U, seed=1)
+    with tf.GradientTape() as tape:
+        tape.watch(users)
+        out = layer((values, users))
+        loss = tf.reduce_sum(out["output"] * random(2, F, seed=2))
+    np.testing.assert_allclose(out["attention"], np.full([2, 5], 0.2), rtol=1e-6)
+    query = {"personalized": {"recommenders": "query_kernel", "paper": "preference_kernel"}}
+    name = query.get(kind, {}).get(form, "learned_query" if kind == "vanilla" else None)
+    if name:
+        gradient = tape.gradient(loss, getattr(layer, name))
+        assert np.abs(gradient).max() > 1e-3
+    random_start = tfrs_npa.PersonalizedAttention(kind, form, A, seed=5)
+    weights = random_start((values, users))["attention"]
+    assert (np.ptp(weights) > 1e-3) == (kind != "mean")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -20,7 +20,7 @@ class TrainingRows:
 
     A negative is a candidate of the same impression that was not clicked, nor was the same article
     elsewhere in the list. Impressions without a click (or without labels) and impressions without a
-    negative give no rows. After these rows come those of `HistoryRows`, made of clicks in histories.
+    negative give no rows. After these rows come those of `HistoryRows`.
 
     Args:
         impressions: Labelled impressions.
@@ -45,10 +45,10 @@ class TrainingRows:
         )
         if not len(self._click):
             raise ValueError(f"no training rows in {counts}")
-        logger.info("%s training rows in %s", f"{len(self._click):,}", counts)
         self._of_histories = HistoryRows(impressions, config)
         if len(self._of_histories):
-            logger.info("%s more rows of histories", f"{len(self._of_histories):,}")
+            counts += f"; {len(self._of_histories):,} more in histories"
+        logger.info("%s training rows in %s", f"{len(self._click):,}", counts)
 
     def __len__(self) -> int:
         """Number of rows."""
