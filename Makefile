@@ -12,10 +12,10 @@ INSTALLED := $(VENV)/.installed
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test lint format bench ablation recipes clean help
+.PHONY: demo tune-demo test lint format bench ablation recipes worlds clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
-	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 2 --run runs/demo --overwrite
+	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
 
 tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
@@ -51,7 +51,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/report.py
 
-# Both resume after an interruption. To train from scratch, remove the CSV.
+# These resume after an interruption. To train from scratch, remove the CSV, or runs/untuned-worlds.
 ablation: $(INSTALLED) ## compare personalised attention with vanilla and none
 	$(BIN)/python examples/ablation.py --output $(RESULTS)/ablation.csv \
 	  --plot $(RESULTS)/ablation.png
@@ -59,6 +59,10 @@ ablation: $(INSTALLED) ## compare personalised attention with vanilla and none
 recipes: $(INSTALLED) ## compare our recipe with the two published ones
 	$(BIN)/python benchmarks/recipes.py --output $(RESULTS)/recipes.csv \
 	  --plot $(RESULTS)/recipes.png
+
+worlds: $(INSTALLED) ## compare NPA with no training, on sites that nothing was tuned on
+	$(BIN)/python benchmarks/untuned_worlds.py --json $(RESULTS)/untuned_worlds.json
+	$(BIN)/python benchmarks/report.py
 
 clean: ## remove the environments, the runs of the demos, caches and build products
 	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

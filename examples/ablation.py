@@ -101,8 +101,8 @@ def plot(path: pathlib.Path, rows: list[Row], optimum: Mapping[str, float]) -> N
 
 def main() -> None:
     parser = comparison_parser(__doc__)
-    about = "of each training (default: 5)"
-    parser.add_argument("--epochs", type=at_least_one, default=5, help=about)
+    about = "of each training (default: %(default)s)"
+    parser.add_argument("--epochs", type=at_least_one, default=1, help=about)
     parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="also plot the results")
     args, catalog, splits = begin(parser, OWN_COLUMN)
     data, split = splits.data, splits.names["report"]

@@ -30,10 +30,23 @@ def ablation(example):
 
 @pytest.fixture(scope="module")
 def first(script, ablation, run_here, tmp_path_factory, eager_functions):
-    """The results of one seed, the plot, and what was written to the two streams."""
+    """The results of one seed, the plot, and what was written to the two streams.
+
+    Attention weights start equal and six steps hardly move them, so the three kinds have the same
+    AUC: the kinds that were trained are noted.
+    """
     path = tmp_path_factory.mktemp("ablation")
     options = ["--seeds", 1, "--output", path / "results.csv", "--plot", path / "plot.png"]
-    streams = run_here(ablation, *script.always, *options)
+    kinds, train = [], ablation.train_and_evaluate
+
+    def noted(config, *args, **kwargs):
+        kinds.append((config.word_attention, config.news_attention))
+        return train(config, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "train_and_evaluate", noted)
+        streams = run_here(ablation, *script.always, *options)
+    assert kinds == [(kind, kind) for kind in KINDS]
     return path / "results.csv", path / "plot.png", *streams
 
 
@@ -61,7 +74,6 @@ def test_one_seed(script, mind_folder, first):
         assert {k: v for k, v in row.items() if k not in own} == {
             k: v for k, v in rows[0].items() if k not in own
         }
-    assert len({row["auc"] for row in rows}) == 3
     assert f"{mind_folder}, split test: 40 impressions" in shown
     assert cells(shown) == {
         title: [f"{float(row[name]):.4f}" for row in rows] for name, title in TITLES.items()
