@@ -113,7 +113,8 @@ class PlainNPA(tfrs_npa.NPA):
         values = self.history_dropout(clicked, training=training)
         mask = history != PADDING if self.config.mask_padding else None
         query = attention.query(embedding)
-        weights = attention.pool(values, attention.keys(values), query, mask)["attention"]
+        pooled = attention.pool(values, attention.keys(values), query, mask)
+        weights, mean = pooled["attention"], pooled["output"]
         own = tf.linalg.matvec(kernels(articles, clicked), weights)
         shown = self._for_everyone(candidates, training)
         everyone = tf.nn.softmax(tower.background_logits)
@@ -121,7 +122,11 @@ class PlainNPA(tfrs_npa.NPA):
         counts = tf.ones_like(history) if mask is None else tf.cast(mask, history.dtype)
         counts = tf.cast(tf.reduce_sum(counts, axis=1, keepdims=True), own.dtype)
         prior = tf.exp(self.query_tower.log_prior_clicks)
-        return tf.math.log((counts * own / everyones + prior) / (counts + prior))
+        logits = tf.math.log((counts * own / everyones + prior) / (counts + prior))
+        if self.config.mean_weight:
+            scale = self.query_tower.mean_weight * tower.logit_scale
+            logits += scale * tf.linalg.matvec(articles, mean)
+        return logits
 
     def _users(self, history, embedding, training):
         """Encodes `[batch, user_embedding_dim]` users by their clicks `[batch, history]`.

@@ -58,6 +58,7 @@ OFF = {
     "residual": False,
     "unit_vectors": False,
     "user_interest": "mean",
+    "mean_weight": 0.0,
     "item_bias": False,
     "uniform_attention": False,
     "warmup_steps": 0,
@@ -191,6 +192,8 @@ def test_unknown_preset():
         ("learning_rate", float("inf")),
         ("learning_rate", None),
         ("table_learning_rate", -1e-3),
+        ("mean_weight", -0.5),
+        ("mean_weight", float("inf")),
     ],
 )
 def test_wrong_value_names_the_field(name, value):

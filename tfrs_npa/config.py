@@ -64,6 +64,8 @@ class NPAConfig:
             published. `"density"`: the score is the log ratio of two densities at the candidate,
             that of the user's clicks and that of everyone's; see `tfrs_npa.models.user_encoder`.
             It needs `unit_vectors`.
+        mean_weight: With `"density"`, the initial value of the learned weight that the product with
+            the mean of the clicked articles has beside the density; 0: it has no part.
         background_titles: Titles that everyone's density starts from.
         item_bias: Whether a score has a term that depends on the title alone.
         attention_dim: Size A of the attention's hidden layer.
@@ -108,6 +110,7 @@ class NPAConfig:
     unit_vectors: bool = True
     logit_scale: float = 4.0
     user_interest: str = "density"
+    mean_weight: float = 1.0
     background_titles: int = 512
     item_bias: bool = True
     attention_dim: int = 200
@@ -242,6 +245,7 @@ _OFF = {
     "residual": False,
     "unit_vectors": False,
     "user_interest": "mean",
+    "mean_weight": 0.0,
     "item_bias": False,
     "uniform_attention": False,
     "warmup_steps": 0,
@@ -333,4 +337,6 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"{name} is {value}; it has to be in [0, 1).")
     if name in _POSITIVE and not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value}; it has to be positive.")
+    if name == "mean_weight" and not 0 <= value < float("inf"):
+        raise ValueError(f"{name} is {value}; it must not be negative.")
     return value

@@ -94,7 +94,12 @@ class Twin:
             ratio /= self.density(shown, tower.background, everyone)
             number = float(len(places))
             ratio = (number * ratio + prior) / (number + prior)
-            return tf.math.log(ratio) + self.appeal(candidate)
+            score = tf.math.log(ratio) + self.appeal(candidate)
+            if self.config.mean_weight:
+                mean = tf.linalg.matvec(places, weights, transpose_a=True)
+                likeness = tower.logit_scale * tf.reduce_sum(vector * mean)
+                score += query_tower.mean_weight * likeness
+            return score
         if places is None:
             own = query_tower.default_history + 0.0
         else:
@@ -164,6 +169,7 @@ def test_scores_loss_and_gradients(
         {"user_interest": "mean"},
         {"residual": False},
         {"item_bias": False},
+        {"mean_weight": 0.0},
         {"word_attention": "vanilla", "user_interest": "mean"},
     ],
     ids=lambda changes: "-".join(f"{name}={value}" for name, value in changes.items()),

@@ -29,8 +29,9 @@ def make_tower(**changes):
         {"attention": "paper", "mask_padding": False},
         {"word_attention": "vanilla"},
         {"user_interest": "mean", "item_bias": False},
+        {"mean_weight": 0.0},
     ],
-    ids=["recipe", "paper", "vanilla", "no terms"],
+    ids=["recipe", "paper", "vanilla", "no terms", "no mean"],
 )
 def test_same_as_encoded(changes):
     tower = make_tower(**changes)

@@ -45,12 +45,14 @@ class UserEncoder(tf.keras.Model):
     - `"density"`: a reader's interest is a density over titles, with a kernel at each click, and
       the score of an article n is how much denser its place is for the reader than for everyone:
 
-          log((h sum_j a_j exp(b r_n . r_j) / p(n) + m) / (h + m))
+          log((h sum_j a_j exp(b r_n . r_j) / p(n) + m) / (h + m)) + c b r_n . sum_j a_j r_j
 
       with h clicks and everyone's density p(n), see `NewsEncoder`. The learned m > 0 is how many
       clicks of everyone each reader is given (a Dirichlet prior, as in language models for
       retrieval: Zhai & Lafferty, SIGIR 2001, section 3), so that few clicks say little and
-      none say nothing. It has a user vector for each click, and one for m.
+      none say nothing. The learned c (`config.mean_weight`) tilts the density towards the mean: a
+      kernel knows only the titles near one click, the mean what all of them share. It has a user
+      vector for each click, and one for m.
 
     Args:
         config: Hyper-parameters.
@@ -93,6 +95,12 @@ class UserEncoder(tf.keras.Model):
             self.log_prior_clicks = self.add_weight(
                 name="log_prior_clicks", shape=(), initializer="zeros"
             )
+            if config.mean_weight:
+                self.mean_weight = self.add_weight(
+                    name="mean_weight",
+                    shape=(),
+                    initializer=tf.keras.initializers.Constant(config.mean_weight),
+                )
         elif config.mask_padding:
             self.default_history = self.add_weight(
                 name="default_history", shape=(config.num_filters,), initializer="zeros"
@@ -146,7 +154,13 @@ class UserEncoder(tf.keras.Model):
         keys = self.attention.keys(values)
         pooled = self.attention.pool_packed(values, keys, query, clicks.lengths, clicks.slots)
         if self.config.user_interest == "density":
+            mean = pooled["output"]
             pooled["output"] = self._densities(vectors, pooled["attention"], clicks)
+            if self.config.mean_weight:
+                # In every vector, so that it comes out of `logsumexp` as it went in.
+                scale = tf.cast(self.mean_weight * self.news_encoder.logit_scale, mean.dtype)
+                mean = tf.pad(scale * mean, [[0, 0], [0, self.news_encoder.num_terms]])
+                pooled["output"] += mean[:, tf.newaxis]
             return {**pooled, "word_query": word_query}
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
