@@ -16,10 +16,10 @@ class HistoryRows:
     """Rows that ask which article a user clicked, given their other clicks.
 
     Each known user has `config.history_rows` of them, though fewer than clicks, from their longest
-    history in `impressions`. What is asked is drawn from the latest `history_length + 1` clicks for
-    each batch anew; it is not in the history that is shown, wherever it occurs. Negatives are drawn
-    from everyone's histories: what others clicked and this user did not. So a row says what sets
-    this user apart, and nothing about what everyone clicks.
+    history in `impressions`. Each batch draws what is asked from the latest `history_length + 1`
+    clicks; it is not in the history that is shown, wherever it occurs. Negatives are drawn from
+    everyone's histories: what others clicked and this user did not. So a row says what sets this
+    user apart, and nothing about what everyone clicks.
 
     Args:
         impressions: The impressions.
