@@ -326,7 +326,10 @@ class NewsCatalog:
 
 def _on_principal_axes(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Turns vectors so that their weighted second moments are diagonal and descending."""
-    moments = (vectors * weights[:, np.newaxis]).T @ vectors.astype(np.float64)
+    # Pretrained vectors are of many words that no title has: their float64 copies would be large.
+    has_weight = weights > 1e-6 * weights.max()
+    some = vectors[has_weight].astype(np.float64)
+    moments = (some * weights[has_weight, np.newaxis]).T @ some
     axes = np.linalg.eigh(moments)[1][:, ::-1]
     # The sign of an eigenvector is arbitrary: here its largest component is positive.
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(axes))])
