@@ -34,7 +34,7 @@ def mind_folder(tmp_path_factory):
 def new_fields():
     """Hyper-parameters that configurations of earlier versions do not have."""
     names = "center_words residual unit_vectors logit_scale user_interest background_titles"
-    more = "item_bias mean_weight warmup_steps uniform_attention history_rows"
+    more = "item_bias mean_weight temperature warmup_steps uniform_attention history_rows"
     return (*names.split(), *more.split())
 
 

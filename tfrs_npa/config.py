@@ -67,6 +67,9 @@ class NPAConfig:
         mean_weight: With `"density"`, the initial value of the learned weight that the product with
             the mean of the clicked articles has beside the density; 0: it has no part.
         background_titles: Titles that everyone's density starts from.
+        temperature: What scores are divided by in the loss. Log ratios are surer of a click than
+            people are: above 1, training does not begin by making them smaller. Scores, and so
+            their order, stay as they are.
         item_bias: Whether a score has a term that depends on the title alone.
         attention_dim: Size A of the attention's hidden layer.
         uniform_attention: Whether attention weights are equal before training.
@@ -112,6 +115,7 @@ class NPAConfig:
     user_interest: str = "density"
     mean_weight: float = 1.0
     background_titles: int = 512
+    temperature: float = 3.0
     item_bias: bool = True
     attention_dim: int = 200
     uniform_attention: bool = True
@@ -120,8 +124,8 @@ class NPAConfig:
     user_dropout: float = 0.5
     mask_padding: bool = True
     negatives_per_positive: int = 4
-    learning_rate: float = 4e-3
-    table_learning_rate: float | None = 1.2e-2
+    learning_rate: float = 5e-3
+    table_learning_rate: float | None = 1.5e-2
     schedule: str = "linear"
     warmup_steps: int = 200
     batch_size: int = 64
@@ -246,6 +250,7 @@ _OFF = {
     "unit_vectors": False,
     "user_interest": "mean",
     "mean_weight": 0.0,
+    "temperature": 1.0,
     "item_bias": False,
     "uniform_attention": False,
     "warmup_steps": 0,
@@ -301,7 +306,7 @@ _CHOICES = {
 }
 _LEAST = {"seed": 0, "warmup_steps": 0, "history_rows": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
-_POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale")
+_POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale", "temperature")
 
 
 def _field_types() -> dict[str, type]:

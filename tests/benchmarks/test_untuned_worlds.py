@@ -29,17 +29,20 @@ def test_results(run):
     shown, messages = compare()
     result = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     aucs, differences, together = result["tables"]
-    assert [row[0] for row in together["rows"]] == ["NPA, mean"]
+    assert [row[0] for row in together["rows"]] == ["personalized - mean"]
     assert together["rows"][0] == differences["rows"][-1]
     assert [row[0] for row in aucs["rows"]] == [*ROWS, "NPA, personalized", "NPA, mean"]
-    assert [row[0] for row in differences["rows"]] == [*ROWS, "NPA, mean"]
+    assert [row[0] for row in differences["rows"]] == [
+        f"personalized - {name}" for name in (*ROWS, "mean")
+    ]
     by_name = {row[0]: float(row[1]) for row in aucs["rows"]}
     for name, value, interval in aucs["rows"]:
         low, high = (float(bound) for bound in interval.split(" to "))
         assert 0 < low < float(value) < high < 1, name
     for name, value, interval, verdict in differences["rows"]:
-        own = by_name["NPA, personalized"]
-        assert float(value) == pytest.approx(own - by_name[name], abs=2e-4)
+        own, name = by_name["NPA, personalized"], name.removeprefix("personalized - ")
+        other = by_name["NPA, mean" if name == "mean" else name]
+        assert float(value) == pytest.approx(own - other, abs=2e-4)
         low, high = (float(bound) for bound in interval.split(" to "))
         expected = "above" if low > 0 else "below" if high < 0 else "within noise"
         assert verdict == expected

@@ -7,14 +7,16 @@ from sklearn.metrics import roc_auc_score
 import tfrs_npa
 
 
-def plain_metrics(scores, behaviors):
+def plain_metrics(world, behaviors):
     """Loss and AUC of each impression, computed one at a time."""
+    scores = world.predict(behaviors)
     losses, aucs = [], []
     for row, example in zip(scores, behaviors.as_numpy_iterator(), strict=True):
         labels = np.asarray(example["candidates"]["clicked"])
         row = np.asarray(row, np.float64)
-        total = np.log(np.exp(row).sum())
-        losses.append(np.mean(total - row[labels == 1]))
+        softened = row / world.config.temperature
+        total = np.log(np.exp(softened).sum())
+        losses.append(np.mean(total - softened[labels == 1]))
         aucs.append(roc_auc_score(labels, row))
     return np.array(losses), np.array(aucs)
 
@@ -28,7 +30,7 @@ def assert_same_results(left, right, **tolerance):
 def test_evaluation_is_the_mean_over_impressions(trained):
     """Not of the last batch, which is smaller than the others: 23 impressions in batches of 6."""
     behaviors = trained.valid_behaviors
-    losses, aucs = plain_metrics(trained.predict(), behaviors)
+    losses, aucs = plain_metrics(trained, behaviors)
     users = [row["user_id"].decode() for row in behaviors.as_numpy_iterator()]
     known = np.isin(users, trained.user_ids)
     assert 0 < known.sum() < len(known)
@@ -58,7 +60,7 @@ def test_evaluating_twice_gives_the_same(trained):
 
 def test_second_data_set_is_the_one_evaluated(trained, make_behaviors):
     other = make_behaviors(seed=3, impressions=9)
-    _, aucs = plain_metrics(trained.predict(other), other)
+    _, aucs = plain_metrics(trained, other)
     before = trained.evaluate()
     found = trained.evaluate(other)
     assert found["impressions"] == 9
@@ -90,7 +92,8 @@ def test_impressions_with_one_label_only(trained, behaviors_of):
     ids = [["N1", "N2", "N3"], ["N4", "N5"], ["N6", "N7"]]
     labels = [[0, 1, 0], [0, 0], [1, 1]]
     behaviors = behaviors_of(["U1", "U2", "U3"], [["N1"]] * 3, ids, labels)
-    first, _, third = trained.predict(behaviors).to_list()
+    scores = trained.predict(behaviors) / trained.config.temperature
+    first, _, third = scores.to_list()
     expected = [
         np.log(np.exp(first).sum()) - first[1],
         np.log(np.exp(third).sum()) - np.mean(third),

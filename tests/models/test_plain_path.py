@@ -123,6 +123,7 @@ class Twin:
         for scores, clicked, candidates in zip(rows, batch["clicked"], batch["candidates"]):
             clicked = [label for label, c in zip(clicked, candidates) if c != 0]
             clicks = sum(label == 1 for label in clicked)
+            scores = [score / self.config.temperature for score in scores]
             if clicks:
                 total = tf.math.log(sum(tf.exp(score) for score in scores))
                 chosen = [s for s, label in zip(scores, clicked) if label == 1]
@@ -170,6 +171,7 @@ def test_scores_loss_and_gradients(
         {"residual": False},
         {"item_bias": False},
         {"mean_weight": 0.0},
+        {"temperature": 0.7},
         {"word_attention": "vanilla", "user_interest": "mean"},
     ],
     ids=lambda changes: "-".join(f"{name}={value}" for name, value in changes.items()),

@@ -115,11 +115,21 @@ class Killed(BaseException):
     """Nothing in the program catches it."""
 
 
-@pytest.mark.parametrize("when", ["evaluated", "recorded", "training", "between"])
-def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(folder, tmp_path, when, monkeypatch):
+@pytest.fixture(scope="module")
+def uninterrupted(folder, tmp_path_factory):
+    """A run with everything that is drawn, its settings and its configuration."""
     settings = TrainingSettings(str(folder), epochs=2, patience=2)
     config = CONFIG.replace(history_sampling="random", dropout=0.2)
-    train(tmp_path / "whole", settings, config)
+    path = tmp_path_factory.mktemp("uninterrupted") / "run"
+    train(path, settings, config)
+    return Run(path), settings, config
+
+
+@pytest.mark.parametrize("when", ["evaluated", "recorded", "training", "between"])
+def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(
+    uninterrupted, tmp_path, when, monkeypatch
+):
+    whole, settings, config = uninterrupted
 
     def kill(*args, **kwargs):
         raise Killed
@@ -142,7 +152,7 @@ def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(folder, tmp_path, wh
             patch.setattr(Run, "save_checkpoint", save_until_then)
         with pytest.raises(Killed):
             train(tmp_path / "run", settings, config)
-    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    run = Run(tmp_path / "run")
     assert len(run.history) == {"evaluated": 0, "recorded": 0, "training": 1, "between": 2}[when]
     resume(run.path)
     assert_equal_runs(run, whole)

@@ -198,14 +198,17 @@ class NPA(tfrs.Model):
                 updated only when it is off.
 
         Returns:
-            The softmax cross-entropy, a scalar, over the rows that have a click.
+            The softmax cross-entropy of the logits over `config.temperature`, a scalar: the mean
+            over the rows that have a click.
         """
         logits = self(features, training=training)
         clicked = tf.cast(features["clicked"] > 0, logits.dtype)
         clicks = tf.reduce_sum(clicked, axis=1)
         weights = tf.cast(clicks > 0, logits.dtype)
         losses = self.task(
-            clicked / tf.maximum(clicks, 1)[:, tf.newaxis], logits, compute_metrics=False
+            clicked / tf.maximum(clicks, 1)[:, tf.newaxis],
+            logits / self.config.temperature,
+            compute_metrics=False,
         )
         self._loss_mean.update_state(losses, sample_weight=weights)
         if not training:

@@ -88,9 +88,10 @@ def _information(has: sparse.csr_array) -> sparse.csr_array:
 def _factor(matrix: sparse.csr_array, dim: int, rng: np.random.Generator) -> np.ndarray:
     """Returns the leading eigenvectors times the square roots of their (positive) eigenvalues."""
     width = min(dim + _OVERSAMPLING, matrix.shape[0])
-    basis = rng.standard_normal((matrix.shape[0], width)).astype(np.float32)
+    # Double precision: sums depend on the number of threads, and no printed digit should.
+    basis = rng.standard_normal((matrix.shape[0], width))
     for _ in range(1 + _POWER_ITERATIONS):
         basis = np.linalg.qr(matrix @ basis)[0]
-    values, axes = np.linalg.eigh((basis.T @ (matrix @ basis)).astype(np.float64))
+    values, axes = np.linalg.eigh(basis.T @ (matrix @ basis))
     values, axes = values[::-1][:dim], axes[:, ::-1][:, :dim]
     return basis @ (axes * np.maximum(values, 0) ** 0.5)
