@@ -2,7 +2,7 @@
 
 One run, one world that nothing was tuned on, the same pretrained word vectors. Recommenders trains
 its `NPAModel` with its npa.yaml; ours trains preset "small" and `NPAConfig()`, as `tfrs-npa train`
-does. One side after the other trains for the same epochs, and is evaluated before the first and
+does, and preset "small" without pretrained vectors as well. One side after the other trains for the same epochs, and is evaluated before the first and
 several times in each. Its best checkpoint is that with the best AUC on the validation impressions.
 What counts is the AUC on the test impressions; its 95 % interval is that of the bootstrap over
 impressions.
@@ -43,7 +43,13 @@ WORLD_SEED = 104
 DIM = 300
 """Dimensions of the word vectors."""
 THEIRS = "recommenders"
-TITLES = {THEIRS: "Recommenders", "small": "ours, small", "full": "ours, full"}
+WITHOUT_VECTORS = "small-none"
+TITLES = {
+    THEIRS: "Recommenders",
+    "small": "ours, small",
+    WITHOUT_VECTORS: "ours, small, no vectors",
+    "full": "ours, full",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +248,10 @@ def describe(
             title = f"CPU seconds to Recommenders' best AUC: Recommenders / ours ({name})"
             ratio = theirs.cpu_seconds / reached
             measurements.append(measurement(title, ratio, compared=True))
+    if WITHOUT_VECTORS in bests:
+        seconds = bests[WITHOUT_VECTORS].cpu_seconds
+        title = f"CPU seconds to the best AUC ({WITHOUT_VECTORS})"
+        measurements.append(measurement(title, seconds, at_most=60.0))
     for title, aucs in baselines.items():
         rows.append([title, *[""] * 5, *_mean_and_interval(aucs), ""])
     training = ["epochs", "steps", "rows", "CPU s"]
@@ -310,8 +320,10 @@ def baseline_aucs(catalog: tfrs_npa.NewsCatalog, splits: Splits) -> dict[str, np
 
 def config_of(name: str, seed: int) -> tfrs_npa.NPAConfig:
     """Returns the configuration of a side of ours."""
-    config = tfrs_npa.NPAConfig() if name == "full" else tfrs_npa.NPAConfig.preset(name)
-    return config.replace(word_embedding_dim=DIM, seed=seed)
+    config = tfrs_npa.NPAConfig() if name == "full" else tfrs_npa.NPAConfig.preset("small")
+    if name != WITHOUT_VECTORS:
+        config = config.replace(word_embedding_dim=DIM)
+    return config.replace(seed=seed)
 
 
 def main() -> None:
@@ -365,7 +377,10 @@ def main() -> None:
                     versions = {"recommenders": stack.enter_context(worker)("versions")}
                     side = Theirs(worker, path, catalog, splits)
                 else:
-                    side = Ours(config_of(name, args.seed), catalog, splits, args.epochs)
+                    data = catalog, splits
+                    if name == WITHOUT_VECTORS:
+                        data = load_splits(DataSettings(folder))
+                    side = Ours(config_of(name, args.seed), *data, args.epochs)
                 curves[name] = curve(side, TITLES[name], args.epochs, args.checkpoints)
         baselines = baseline_aucs(catalog, splits)
     described = describe(curves, baselines)

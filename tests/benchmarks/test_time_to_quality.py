@@ -94,15 +94,19 @@ def test_results(module, fake_worker, run_here, eager_functions, monkeypatch, tm
     environment = module.recommenders_environment
     monkeypatch.setattr(environment, "prepare", lambda directory, python: pathlib.Path("python"))
     monkeypatch.setattr(environment, "Worker", fake_worker)
-    options = ["--sides", "recommenders", "small", "--json", tmp_path / "results.json"]
+    options = ["--sides", "recommenders", "small", "small-none"]
+    options += ["--json", tmp_path / "results.json"]
     _, messages = run_here(module, *options, "--plot", tmp_path / "plot.png", *SIZES)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert messages.count("validation AUC") == 10
+    assert messages.count("validation AUC") == 15
     result = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert result["environment"]["recommenders"]["recommenders"] == "1.2.1"
     bests, checkpoints = (table["rows"] for table in result["tables"])
-    assert [row[0] for row in bests] == ["Recommenders", "ours, small", "cosine", "density ratio"]
-    for title, val_auc, *training, test_auc, interval, reached in bests[:2]:
+    sides = ["Recommenders", "ours, small", "ours, small, no vectors"]
+    assert [row[0] for row in bests] == [*sides, "cosine", "density ratio"]
+    untrained = {row[0]: row[-1] for row in checkpoints if row[1] == "0"}
+    assert len(set(untrained.values())) == 3
+    for title, val_auc, *training, test_auc, interval, reached in bests[:3]:
         rows = [row[1:] for row in checkpoints if row[0] == title]
         assert [row[0] for row in rows] == ["0", "0.5", "1", "1.5", "2"]
         assert val_auc == max(row[4] for row in rows)
@@ -275,6 +279,8 @@ def test_tables(module):
     assert rows[1][-1] == "-"
     alone = module.describe({"small": curves["small"]}, {})
     assert alone["tables"][0]["rows"][0][-1] == "-" and alone["measurements"] == []
+    (own,) = module.describe({"small-none": curves["small"]}, {})["measurements"]
+    assert (own["value"], own["at_most"]) == (10, 60)
 
 
 def test_only_dimension_and_seed_differ_from_the_recipe(module):
@@ -282,6 +288,8 @@ def test_only_dimension_and_seed_differ_from_the_recipe(module):
     assert module.config_of("full", 7) == full
     small = tfrs_npa.NPAConfig.preset("small").replace(word_embedding_dim=8, seed=7)
     assert module.config_of("small", 7) == small
+    plain = tfrs_npa.NPAConfig.preset("small").replace(seed=7)
+    assert module.config_of("small-none", 7) == plain
 
 
 class FakeIterator:
