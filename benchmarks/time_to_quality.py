@@ -2,10 +2,10 @@
 
 One run, one world that nothing was tuned on, the same pretrained word vectors. Recommenders trains
 its `NPAModel` with its npa.yaml; ours trains preset "small" and `NPAConfig()`, as `tfrs-npa train`
-does, and preset "small" without pretrained vectors as well. One side after the other trains for the same epochs, and is evaluated before the first and
-several times in each. Its best checkpoint is that with the best AUC on the validation impressions.
-What counts is the AUC on the test impressions; its 95 % interval is that of the bootstrap over
-impressions.
+does, and preset "small" without pretrained vectors as well. One side after the other trains for the
+same epochs, and is evaluated before the first and several times in each. Its best checkpoint is
+that with the best AUC on the validation impressions. What counts is the AUC on the test
+impressions; its 95 % interval is that of the bootstrap over impressions.
 
 CPU seconds are those of training on all cores, with the tracing of the first step, but without
 reading files, building models and evaluation. Recommenders' own evaluation takes hundreds of times
