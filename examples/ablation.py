@@ -109,7 +109,8 @@ def main() -> None:
     optimum = data.reference_auc.get(split, {}).get("history_only", {})
     rows = results(args, catalog, splits, optimum)
     print(f"{data.name}, split {split}: {len(splits.test):,} impressions")
-    print(f"{args.epochs} epochs; mean ± standard deviation of {len(args.seeds)} seeds")
+    epochs = "1 epoch" if args.epochs == 1 else f"{args.epochs} epochs"
+    print(f"{epochs}; mean ± standard deviation of {len(args.seeds)} seeds")
     if optimum:
         print("share of optimum: of the way from AUC 0.5 to the best guess from history alone")
     print()
