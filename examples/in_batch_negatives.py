@@ -35,7 +35,9 @@ class InBatchNegatives(tfrs.Model):
         super().__init__()
         self.npa = npa
         self.sampling_probability = tf.constant(sampling_probability, tf.float32)
-        self.task = tfrs.tasks.Retrieval(remove_accidental_hits=True)
+        self.task = tfrs.tasks.Retrieval(
+            temperature=npa.config.temperature, remove_accidental_hits=True
+        )
 
     def logits(self, user_id, history, news_id, training=False):
         """Scores every article for every user.

@@ -70,7 +70,8 @@ class RankingHead(tfrs.Model):
                 known_user=features["user_id"] != 0,
             )
         return self.task(
-            tf.math.divide_no_nan(clicked, tf.reduce_sum(clicked, axis=1, keepdims=True)), logits
+            tf.math.divide_no_nan(clicked, tf.reduce_sum(clicked, axis=1, keepdims=True)),
+            logits / self.npa.config.temperature,
         )
 
 

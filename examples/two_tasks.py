@@ -61,7 +61,8 @@ class ClicksAndCategories(tfrs.Model):
         logits = tf.where(real, logits, MASKED_LOGIT)
         clicked = tf.cast(features["clicked"] > 0, logits.dtype)
         loss = self.clicks(
-            tf.math.divide_no_nan(clicked, tf.reduce_sum(clicked, axis=1, keepdims=True)), logits
+            tf.math.divide_no_nan(clicked, tf.reduce_sum(clicked, axis=1, keepdims=True)),
+            logits / self.npa.config.temperature,
         )
         if not training:
             known = features["user_id"] != 0

@@ -62,6 +62,7 @@ OFF = {
     "temperature": 1.0,
     "item_bias": False,
     "uniform_attention": False,
+    "user_learning_rate": None,
     "warmup_steps": 0,
 }
 
@@ -193,6 +194,7 @@ def test_unknown_preset():
         ("learning_rate", float("inf")),
         ("learning_rate", None),
         ("table_learning_rate", -1e-3),
+        ("user_learning_rate", 0.0),
         ("temperature", 0.0),
         ("mean_weight", -0.5),
         ("mean_weight", float("inf")),

@@ -216,6 +216,25 @@ def test_table_learning_rate_goes_with_the_base_learning_rate():
         LazyAdam(0.0, table_learning_rate=0.5)
 
 
+def test_a_table_has_the_learning_rate_of_its_name():
+    table, other = (tf.Variable(random(ROWS, DIM), name=name) for name in ("user_table", "words"))
+    schedule = schedules.PolynomialDecay(0.01, 8, 0.001)
+    optimizer = LazyAdam(schedule, variable_learning_rates={"user_table": 0.03})
+    expected = RowSparseAdam(table.numpy()), RowSparseAdam(other.numpy())
+    for number, indices in enumerate(ALTERNATING):
+        values = random(len(indices), DIM, seed=number)
+        optimizer.apply_gradients([(sparse(values, indices), one) for one in (table, other)])
+        for times, reference in zip((3, 1), expected, strict=True):
+            reference.step(values, indices, rate=times * float(schedule(number)))
+    for one, reference in zip((table, other), expected, strict=True):
+        np.testing.assert_allclose(one, reference.table, rtol=0, atol=1e-6)
+    copy = LazyAdam.from_config(optimizer.get_config())
+    assert float(copy.learning_rate_of(table)) == pytest.approx(0.03)
+    assert float(copy.learning_rate_of(other)) == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="base_learning_rate"):
+        LazyAdam(schedules.PolynomialDecay(0.0, 8, 0.1), variable_learning_rates={"user_table": 1})
+
+
 def test_without_table_learning_rate_there_is_one_learning_rate():
     optimizer = LazyAdam(0.1)
     optimizer.learning_rate = 0.2
@@ -235,6 +254,7 @@ def config_with(schedule, table_learning_rate=None, warmup_steps=0):
     return types.SimpleNamespace(
         learning_rate=0.1,
         table_learning_rate=table_learning_rate,
+        user_learning_rate=None,
         schedule=schedule,
         warmup_steps=warmup_steps,
     )

@@ -49,7 +49,9 @@ class NPAConfig:
             often words occur and turned to their principal axes, and words without a vector start
             at zero.
         user_embedding_dim: Size U of a user embedding.
-        user_initializer: Keras initializer of the user table, such as `"zeros"` or `"uniform"`.
+        user_initializer: Keras initializer of the user table, such as `"uniform"`, or `"zeros"`,
+            with which every user starts out alike. In the `paper` form zeros need
+            `uniform_attention`: behind a relu, they have no gradient without it.
         num_filters: Filters F of the convolution; also the size of article and user vectors.
         window_size: Width of the convolution, in words.
         filter_bias: Initial bias of the convolution; below zero, a filter fires for fewer words.
@@ -72,7 +74,8 @@ class NPAConfig:
             their order, stay as they are.
         item_bias: Whether a score has a term that depends on the title alone.
         attention_dim: Size A of the attention's hidden layer.
-        uniform_attention: Whether attention weights are equal before training.
+        uniform_attention: Whether attention weights are equal before training, those of users whose
+            embedding starts at zero.
         dropout: Dropout rate after the word embedding and after the convolution.
         pooling_dropout: Extra dropout rate on the values that an attention pools.
         user_dropout: Share of training rows whose user is replaced by the unknown user, so that
@@ -83,6 +86,7 @@ class NPAConfig:
         negatives_per_positive: Non-clicked articles K drawn for each clicked one.
         learning_rate: Adam's learning rate of the dense weights.
         table_learning_rate: Learning rate of the word and user tables; None: `learning_rate`.
+        user_learning_rate: Learning rate of the user table; None: `table_learning_rate`.
         schedule: `"constant"`, or `"linear"` or `"cosine"` decay of the learning rates to zero
             over the training; see `tfrs_npa.default_optimizer`.
         warmup_steps: Steps over which the learning rates rise to their values. A small training set
@@ -105,7 +109,7 @@ class NPAConfig:
     word_initializer: str = "titles"
     center_words: bool = True
     user_embedding_dim: int = 100
-    user_initializer: str = "uniform"
+    user_initializer: str = "zeros"
     num_filters: int = 400
     window_size: int = 3
     filter_bias: float = 0.0
@@ -126,6 +130,7 @@ class NPAConfig:
     negatives_per_positive: int = 4
     learning_rate: float = 5e-3
     table_learning_rate: float | None = 1.5e-2
+    user_learning_rate: float | None = 5e-3
     schedule: str = "linear"
     warmup_steps: int = 200
     batch_size: int = 64
@@ -253,6 +258,7 @@ _OFF = {
     "temperature": 1.0,
     "item_bias": False,
     "uniform_attention": False,
+    "user_learning_rate": None,
     "warmup_steps": 0,
 }
 _RECOMMENDERS = {
@@ -306,7 +312,8 @@ _CHOICES = {
 }
 _LEAST = {"seed": 0, "warmup_steps": 0, "history_rows": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
-_POSITIVE = ("learning_rate", "table_learning_rate", "logit_scale", "temperature")
+_OPTIONAL = ("table_learning_rate", "user_learning_rate")
+_POSITIVE = ("learning_rate", *_OPTIONAL, "logit_scale", "temperature")
 
 
 def _field_types() -> dict[str, type]:
@@ -322,7 +329,7 @@ FIELD_TYPES = _field_types()
 def _checked(name: str, value: Any) -> Any:
     """Returns `value` in the field's type, or raises a ValueError that names the field."""
     type_: Any = FIELD_TYPES[name]
-    is_optional = name == "table_learning_rate"
+    is_optional = name in _OPTIONAL
     if value is None and is_optional:
         return None
     if type_ is float and not isinstance(value, bool):

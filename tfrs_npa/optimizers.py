@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from tfrs_npa.config import SCHEDULES
@@ -40,7 +43,9 @@ class LazyAdam(tf.keras.optimizers.Adam):
         table_learning_rate: Learning rate of a variable whose gradient is sparse. `None` means
             `learning_rate`. When a schedule or a callback changes `learning_rate`, this one
             changes in proportion.
-        base_learning_rate: The value of `learning_rate` that `table_learning_rate` goes with.
+        variable_learning_rates: Learning rates of some of these variables, by their name, instead
+            of `table_learning_rate`: `{"user_table": 1e-3}`.
+        base_learning_rate: The value of `learning_rate` that these learning rates go with.
             `None` means its first value; pass another if that is zero, as in a warm-up.
         jit_compile: Whether to compile the update of each variable with XLA where there is a GPU.
             Unlike Adam's, off by default: XLA would compile again for each number of rows.
@@ -49,7 +54,8 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
     Raises:
         ValueError: For `weight_decay` or `use_ema`, which need every row of a table at each step,
-            and for a `table_learning_rate` with a `base_learning_rate` that is not positive.
+            and for a `table_learning_rate` or `variable_learning_rates` with a `base_learning_rate`
+            that is not positive.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
         learning_rate=0.001,
         *,
         table_learning_rate: float | None = None,
+        variable_learning_rates: Mapping[str, float] | None = None,
         base_learning_rate: float | None = None,
         jit_compile: bool = False,
         name: str = "LazyAdam",
@@ -69,14 +76,16 @@ class LazyAdam(tf.keras.optimizers.Adam):
                 f"{self.use_ema}): they touch every row of every embedding table at each step. "
                 "Leave them out, or use tf.keras.optimizers.Adam."
             )
-        if table_learning_rate is not None:
+        # Of a type that TensorFlow does not wrap, and so write to checkpoints.
+        self._variable_learning_rates = types.MappingProxyType(dict(variable_learning_rates or {}))
+        if table_learning_rate is not None or self._variable_learning_rates:
             if base_learning_rate is None:
                 first = learning_rate(0) if callable(learning_rate) else learning_rate
                 base_learning_rate = float(first)
             if not base_learning_rate > 0:
                 raise ValueError(
-                    "table_learning_rate follows learning_rate in proportion, so the value it "
-                    f"goes with must be positive; got {base_learning_rate}. Pass that value as "
+                    "The learning rates of tables follow learning_rate in proportion, so the value "
+                    f"they go with must be positive; got {base_learning_rate}. Pass that value as "
                     "base_learning_rate."
                 )
         self._table_learning_rate = table_learning_rate
@@ -84,11 +93,24 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
     @property
     def table_learning_rate(self):
-        """The current learning rate of variables with a sparse gradient, a scalar."""
-        if self._table_learning_rate is None:
+        """The current learning rate of variables with a sparse gradient, a scalar.
+
+        Those of `variable_learning_rates` have their own, see `learning_rate_of`.
+        """
+        return self._in_proportion(self._table_learning_rate)
+
+    def learning_rate_of(self, table):
+        """Returns the current learning rate of a variable with a sparse gradient, a scalar."""
+        for name in table.name.split(":")[0].split("/"):  # a shard is user_table/part_0
+            if name in self._variable_learning_rates:
+                return self._in_proportion(self._variable_learning_rates[name])
+        return self.table_learning_rate
+
+    def _in_proportion(self, rate):
+        if rate is None:
             return self.learning_rate
         # A ratio, because callbacks and schedules know of one learning rate only.
-        return self.learning_rate * (self._table_learning_rate / self._base_learning_rate)
+        return self.learning_rate * (rate / self._base_learning_rate)
 
     def update_step(self, gradient, variable):
         """Updates `variable`: all of it for a dense gradient, else the rows in `gradient`.
@@ -113,7 +135,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
         step = tf.cast(self.iterations + 1, variable.dtype)
         correction_1 = 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
         correction_2 = tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
-        rate = tf.cast(self.table_learning_rate, variable.dtype)
+        rate = tf.cast(self.learning_rate_of(variable), variable.dtype)
         epsilon = self.epsilon * correction_2 if self.adaptive_epsilon else self.epsilon
         change = rate * correction_2 / correction_1 * m / (tf.sqrt(v) + epsilon)
         variable.scatter_sub(tf.IndexedSlices(change, rows))
@@ -122,6 +144,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
         """Returns the arguments that make the same optimizer, without its variables."""
         return super().get_config() | {
             "table_learning_rate": self._table_learning_rate,
+            "variable_learning_rates": dict(self._variable_learning_rates),
             "base_learning_rate": self._base_learning_rate,
             # Adam leaves this one out.
             "adaptive_epsilon": self.adaptive_epsilon,
@@ -203,7 +226,7 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["steps"])
 
 
-def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
+def default_optimizer(config, total_steps: int | None = None, **kwargs) -> LazyAdam:
     """Makes the optimizer that a configuration describes.
 
     Example:
@@ -211,11 +234,12 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
         model.compile(optimizer=tfrs_npa.default_optimizer(config, len(batches) * epochs))
 
     Args:
-        config: An `NPAConfig`; its `learning_rate`, `table_learning_rate` (may be `None`),
+        config: An `NPAConfig`; its `learning_rate`, `table_learning_rate`, `user_learning_rate`,
             `warmup_steps` and `schedule` are used: `"constant"`, or `"linear"` or `"cosine"` decay
             to zero.
         total_steps: Number of training steps over which the learning rate decays to zero. None:
             the learning rate stays constant, whatever the schedule.
+        **kwargs: Further arguments of `LazyAdam`, such as `clipnorm`.
 
     Returns:
         A `LazyAdam`. Callbacks can change its learning rate only where it is constant, without
@@ -225,7 +249,7 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
         ValueError: If the schedule is unknown, or `total_steps` is not positive.
     """
     schedules = tf.keras.optimizers.schedules
-    learning_rate = config.learning_rate
+    learning_rate, user_rate = config.learning_rate, config.user_learning_rate
     if config.schedule not in SCHEDULES:
         raise ValueError(
             f'schedule must be "constant", "linear" or "cosine"; got {config.schedule!r}.'
@@ -242,5 +266,7 @@ def default_optimizer(config, total_steps: int | None = None) -> LazyAdam:
     return LazyAdam(
         learning_rate,
         table_learning_rate=config.table_learning_rate,
+        variable_learning_rates=None if user_rate is None else {"user_table": user_rate},
         base_learning_rate=config.learning_rate,
+        **kwargs,
     )

@@ -68,21 +68,23 @@ def test_example_of_the_docstring():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_uniform_start(kind, form):
-    """Weights start equal, and the users that they are learned from have a say at once."""
+    """Weights start equal where users start at zero, and users have a say at once."""
     layer = tfrs_npa.PersonalizedAttention(kind, form, A, uniform_start=True, seed=5)
-    values, users = random(2, 5, F), random(2, U, seed=1)
-    with tf.GradientTape() as tape:
-        tape.watch(users)
-        out = layer((values, users))
-        loss = tf.reduce_sum(out["output"] * random(2, F, seed=2))
-    np.testing.assert_allclose(out["attention"], np.full([2, 5], 0.2), rtol=1e-6)
-    query = {"personalized": {"recommenders": "query_kernel", "paper": "preference_kernel"}}
-    name = query.get(kind, {}).get(form, "learned_query" if kind == "vanilla" else None)
-    if name:
-        gradient = tape.gradient(loss, getattr(layer, name))
-        assert np.abs(gradient).max() > 1e-3
+    values, users = random(2, 5, F), tf.Variable(tf.zeros([2, U]))
+    np.testing.assert_allclose(layer((values, users))["attention"], np.full([2, 5], 0.2), rtol=1e-6)
+    optimizer = tf.keras.optimizers.Adam(0.01)
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer((values, users))["output"] * random(2, F, seed=2))
+        weights = [*layer.trainable_weights, users]
+        gradients = tape.gradient(loss, weights)
+        moved = [pair for pair in zip(gradients, weights, strict=True) if pair[0] is not None]
+        if moved:
+            optimizer.apply_gradients(moved)
+    assert (np.ptp(layer((values, users))["attention"], axis=1).min() > 1e-3) == (kind != "mean")
+    assert (np.abs(users).max() > 1e-3) == (kind == "personalized")
     random_start = tfrs_npa.PersonalizedAttention(kind, form, A, seed=5)
-    weights = random_start((values, users))["attention"]
+    weights = random_start((values, random(2, U, seed=1)))["attention"]
     assert (np.ptp(weights) > 1e-3) == (kind != "mean")
 
 

@@ -14,7 +14,8 @@ def assert_equal_weights(left, right):
 
 def test_loss_of_an_epoch_is_the_mean_over_rows(make_world):
     # A rate this small leaves the weights, so the rows can be scored afterwards.
-    world = make_world(learning_rate=1e-12, table_learning_rate=None, without_dropout=True)
+    rates = {"table_learning_rate": None, "user_learning_rate": None}
+    world = make_world(learning_rate=1e-12, without_dropout=True, **rates)
     logged = world.fit()["loss"][0]
     losses = []
     for batch in world.training_batches():
@@ -63,8 +64,7 @@ def test_steps_per_epoch(make_world):
 
 @pytest.mark.parametrize("published", [True, False])
 def test_user_rows_move_and_only_those_of_the_batch(published, make_world, behaviors_of):
-    # Where attention starts uniform, users have a gradient from the second step on.
-    world = make_world(without_dropout=True, published=published, uniform_attention=False)
+    world = make_world(without_dropout=True, published=published, user_initializer="zeros")
     rows = world.model.user_embedding.table.numpy()
     world.fit(behaviors=behaviors_of(["U3"], [["N1"]], [["N2", "N3"]], [[0, 1]]))
     moved = np.any(world.model.user_embedding.table.numpy() != rows, axis=1)

@@ -232,7 +232,8 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
         str(folder), word_vectors=str(vectors), holdout="none", epochs=2, patience=1
     )
     with caplog.at_level(logging.INFO):
-        config = CONFIG.replace(learning_rate=1e-9, table_learning_rate=None)
+        rates = {"table_learning_rate": None, "user_learning_rate": None}
+        config = CONFIG.replace(learning_rate=1e-9, **rates)
         train(tmp_path / "run", settings, config)
     assert "word vectors cover" in caplog.text and "epoch 2 of 2: loss" in caplog.text
     assert "untrained" not in caplog.text

@@ -34,7 +34,8 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         form: `"recommenders"` or `"paper"`.
         attention_dim: Size A of the hidden layer.
         dropout: Dropout rate on the values.
-        uniform_start: Whether all weights are equal before training: the query starts at zero.
+        uniform_start: Whether all weights are equal before training: the query starts at zero, a
+            personalised one where user embeddings do.
         seed: Seed of the initial weights and of the dropout.
 
     Call arguments:
@@ -78,11 +79,12 @@ class PersonalizedAttention(tf.keras.layers.Layer):
         values_shape, user_shape = input_shape
         features, user_dim = values_shape[-1], user_shape[-1]
 
-        def weight(name, *shape, zero=False):
+        def weight(name, *shape, zero=False, constant=0.0):
             # One seed for all would give weights of equal shape equal values.
             seed = None if self.seed is None else self.seed + len(self.weights)
-            random = len(shape) > 1 and not zero
-            initializer = tf.keras.initializers.GlorotUniform(seed) if random else "zeros"
+            initializer = tf.keras.initializers.Constant(constant)
+            if len(shape) > 1 and not zero:
+                initializer = tf.keras.initializers.GlorotUniform(seed)
             return self.add_weight(name=name, shape=shape, initializer=initializer)
 
         if self.kind != "mean" and self.form == "recommenders":
@@ -90,10 +92,11 @@ class PersonalizedAttention(tf.keras.layers.Layer):
             self.key_bias = weight("key_bias", self.attention_dim)
         zero = self.uniform_start
         if self.kind == "personalized":
-            # In the `paper` form only the last layer: behind a relu, zero would have no gradient.
-            first = zero and self.form == "recommenders"
-            self.query_kernel = weight("query_kernel", user_dim, self.attention_dim, zero=first)
-            self.query_bias = weight("query_bias", self.attention_dim)
+            # Never zero: multiplied by an embedding of zero, neither would have a gradient.
+            self.query_kernel = weight("query_kernel", user_dim, self.attention_dim)
+            # In the `paper` form the query is behind a relu, which is off at zero.
+            start = 1 / self.attention_dim if zero and self.form == "paper" else 0
+            self.query_bias = weight("query_bias", self.attention_dim, constant=start)
             if self.form == "paper":
                 shape = self.attention_dim, features
                 self.preference_kernel = weight("preference_kernel", *shape, zero=zero)

@@ -51,7 +51,7 @@ class UserEmbedding(tf.keras.layers.Layer):
     def build(self, input_shape):
         """Creates the table `[num_users, embedding_dim]`."""
         self.table = self.add_weight(
-            name="table",
+            name="user_table",
             shape=(self.num_users, self.embedding_dim),
             initializer=_seeded(self.initializer, self.seed),
         )
