@@ -305,6 +305,10 @@ def test_warm_up_is_saved():
         assert rates[0][0] == pytest.approx(0.1 / 4) and rates[0][3] > rates[0][2] > rates[0][1]
 
 
+def test_default_optimizer_passes_arguments_on():
+    assert default_optimizer(config_with("constant"), clipnorm=0.5).clipnorm == 0.5
+
+
 def test_default_optimizer_refuses_what_it_cannot_do():
     assert float(default_optimizer(config_with("constant")).learning_rate) == np.float32(0.1)
     for schedule in ("linear", "cosine"):

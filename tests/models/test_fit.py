@@ -73,6 +73,17 @@ def test_user_rows_move_and_only_those_of_the_batch(published, make_world, behav
     assert np.flatnonzero(moved).tolist() == expected.tolist()
 
 
+def test_users_learn_at_a_rate_of_their_own(make_world):
+    world = make_world(learning_rate=0.01, table_learning_rate=0.03, user_learning_rate=0.02)
+    tables = world.model.user_embedding.table, world.model.candidate_tower.word_table
+    optimizer = tfrs_npa.default_optimizer(world.config)
+    rates = [float(optimizer.learning_rate_of(table)) for table in tables]
+    assert rates == pytest.approx([0.02, 0.03])
+    optimizer = tfrs_npa.default_optimizer(world.config.replace(user_learning_rate=None))
+    rates = [float(optimizer.learning_rate_of(table)) for table in tables]
+    assert rates == pytest.approx([0.03, 0.03])
+
+
 @pytest.mark.parametrize("user_dropout", [0.0, 0.5])
 def test_user_dropout_trains_the_unknown_user(user_dropout, make_world):
     world = make_world(user_dropout=user_dropout, published=True)
