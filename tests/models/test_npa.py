@@ -109,7 +109,7 @@ def test_every_user_has_a_row(trained):
 
 def test_poolings_start_with_unequal_weights(make_world):
     """In the reference both start alike, because user embeddings start at zero."""
-    world = make_world(uniform_attention=False)
+    world = make_world()
     (batch,) = world.impression_batches(batch_size=23).take(1)
     users = world.model.user_embedding(batch["user_id"])
     tower = world.model.candidate_tower
