@@ -48,7 +48,9 @@ class EncodedCatalog:
         )
         # Chunks differ in size; none of them needs a trace of its own.
         articles = tf.TensorSpec([None], tf.int32)
-        self._title_features = tf.function(self._encode, input_signature=[articles])
+        self._title_features = tf.function(
+            self._encode, input_signature=[articles], autograph=False
+        )
 
     @property
     def ready(self) -> tf.Variable:

@@ -61,7 +61,9 @@ class TitleBlocks(tf.Module):
         self._order = variable([None], tf.int32)
         self._untracked = Untracked(
             encoder=encoder,
-            encode=tf.function(self._encode, input_signature=[tf.TensorSpec([None], tf.int32)]),
+            encode=tf.function(
+                self._encode, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
+            ),
             articles=np.zeros(0, np.int32),
             layout=TitleLayout(np.zeros(0, np.int32)),
         )

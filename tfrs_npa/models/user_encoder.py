@@ -107,6 +107,7 @@ class UserEncoder(tf.keras.Model):
             )
         self.built = True
 
+    @tf.autograph.experimental.do_not_convert
     def clicks(self, history) -> Clicks:
         """Packs histories.
 
@@ -128,6 +129,7 @@ class UserEncoder(tf.keras.Model):
         lengths = tf.math.count_nonzero(kept, 1, dtype=tf.int32)
         return Clicks(tf.boolean_mask(history, kept), lengths, slots)
 
+    @tf.autograph.experimental.do_not_convert
     def encode(self, clicks: Clicks, features, titles, user_embedding, training=False):
         """Encodes users from their clicks, the one place where a history becomes a user vector.
 
@@ -262,6 +264,7 @@ class UserEncoder(tf.keras.Model):
         weights = tf.nn.softmax(output[:, :, width])
         return tf.reduce_sum(output * weights[:, :, tf.newaxis], axis=1)
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, inputs, training=False):
         """Encodes users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)

@@ -70,7 +70,7 @@ class TwoStageTopK(ArticleTopK):
         blocks = TitleBlocks(model.candidate_tower)
         self._untracked.width, self._untracked.query_dim = blocks.width, blocks.query_dim
         self._untracked.average = tf.function(
-            self._average, input_signature=[tf.TensorSpec([None], tf.int32)]
+            self._average, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
         )
         number, positions = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
         self._untracked.rank = tf.function(
