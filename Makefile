@@ -19,9 +19,9 @@ demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa evaluate --run runs/demo
 
 tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
-	$(BIN)/tfrs-npa tune --data mind/synthetic --space tuning/spaces/demo.yaml --epochs 5 \
+	$(BIN)/tfrs-npa tune --data mind/synthetic --space tuning/spaces/demo.yaml --epochs 4 \
 	  --max-trials 7 --run runs/tune-demo --overwrite
-	$(BIN)/python tuning/retrain.py --run runs/tune-demo
+	$(BIN)/python tuning/retrain.py --run runs/tune-demo --epochs 1
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile

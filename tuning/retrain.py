@@ -93,7 +93,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         parser.error(error_message(error))
     print(f"{splits.data.name}, split {splits.names['report']}: {len(splits.test):,} impressions")
-    print(f"{args.epochs} epochs; mean ± standard deviation of {len(args.seeds)} seeds\n")
+    epochs = "1 epoch" if args.epochs == 1 else f"{args.epochs} epochs"
+    print(f"{epochs}; mean ± standard deviation of {len(args.seeds)} seeds\n")
     show(rows, args.preset)
 
 

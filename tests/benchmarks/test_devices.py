@@ -1,0 +1,20 @@
+"""The benchmark of devices, at small dimensions."""
+
+import json
+
+
+def test_json(benchmark, run_here, tiny_preset, tmp_path, monkeypatch):
+    script = benchmark("devices")
+    monkeypatch.setattr(script.made_up_data, "ARTICLES", 500)
+    file = tmp_path / "devices.json"
+    options = "--models small --batch-sizes 8 --steps 3 --impressions 64 --evaluated 20".split()
+    run_here(script, *options, "--json", file)
+    result = json.loads(file.read_text())
+    (table,) = result["tables"]
+    assert [row[0] for row in table["rows"]] == ["small"] * len(table["rows"])
+    assert [row[1:3] for row in table["rows"]][:2] == [
+        ["CPU", "training, batch 8"],
+        ["CPU", "evaluation"],
+    ]
+    assert all(measured["value"] > 0 for measured in result["measurements"])
+    assert "CPU" in result["environment"]["devices"]
