@@ -68,7 +68,9 @@ class Data:
         from tfrs_npa.data.cache import joined
 
         self.args = args
-        self.catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(made_up_data.ARTICLES))
+        self.catalog = tfrs_npa.NewsCatalog().adapt(
+            made_up_data.news_columns(made_up_data.ARTICLES)
+        )
         self.users = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(made_up_data.USERS))
         pieces = made_up_data.impression_pieces(max(args.impressions, args.evaluated))
         self.impressions = tfrs_npa.Impressions.from_columns(joined(pieces))

@@ -35,7 +35,7 @@ def new_fields():
     """Hyper-parameters that configurations of earlier versions do not have."""
     names = "center_words residual unit_vectors logit_scale user_interest background_titles"
     more = "item_bias mean_weight temperature warmup_steps uniform_attention history_rows"
-    return (*names.split(), *more.split(), "user_learning_rate")
+    return (*names.split(), *more.split(), "user_learning_rate", "unknown_articles")
 
 
 class Script:

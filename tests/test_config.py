@@ -62,6 +62,7 @@ OFF = {
     "temperature": 1.0,
     "item_bias": False,
     "uniform_attention": False,
+    "unknown_articles": "untitled",
     "user_learning_rate": None,
     "warmup_steps": 0,
 }

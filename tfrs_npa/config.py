@@ -17,6 +17,7 @@ ATTENTION_KINDS = ("personalized", "vanilla", "mean")
 HISTORY_SAMPLING = ("last", "random")
 WORD_INITIALIZERS = ("titles", "normal")
 USER_INTERESTS = ("mean", "density")
+UNKNOWN_ARTICLES = ("left_out", "untitled")
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -80,6 +81,11 @@ class NPAConfig:
         pooling_dropout: Extra dropout rate on the values that an attention pools.
         user_dropout: Share of training rows whose user is replaced by the unknown user, so that
             the unknown user's row is trained.
+        unknown_articles: What becomes of articles that the catalogue does not hold, such as those
+            that are newer than it. `"left_out"`: a history is read as if they had not been
+            clicked, and a candidate gets the mean score of the known candidates of its list, 0 if
+            it has none. `"untitled"`: they are articles with an empty title, as in the published
+            code.
         mask_padding: If true, padded words and articles get no attention weight, padded word
             embeddings are zero before the convolution, and a user without clicks gets a learned
             default vector. If false, padding takes part in everything, as in the published code.
@@ -126,6 +132,7 @@ class NPAConfig:
     dropout: float = 0.1
     pooling_dropout: float = 0.0
     user_dropout: float = 0.5
+    unknown_articles: str = "left_out"
     mask_padding: bool = True
     negatives_per_positive: int = 4
     learning_rate: float = 5e-3
@@ -258,6 +265,7 @@ _OFF = {
     "temperature": 1.0,
     "item_bias": False,
     "uniform_attention": False,
+    "unknown_articles": "untitled",
     "user_learning_rate": None,
     "warmup_steps": 0,
 }
@@ -308,6 +316,7 @@ _CHOICES = {
     "history_sampling": HISTORY_SAMPLING,
     "word_initializer": WORD_INITIALIZERS,
     "user_interest": USER_INTERESTS,
+    "unknown_articles": UNKNOWN_ARTICLES,
     "schedule": SCHEDULES,
 }
 _LEAST = {"seed": 0, "warmup_steps": 0, "history_rows": 0}  # of the other whole numbers: 1

@@ -22,6 +22,7 @@ def config(**changes):
         "negatives_per_positive": 3,
         "batch_size": 4,
         "seed": 5,
+        "unknown_articles": "left_out",
         "mask_padding": True,
     }
     return SimpleNamespace(**fields | changes)

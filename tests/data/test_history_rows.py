@@ -17,6 +17,7 @@ def config(**changes):
         "history_length": 3,
         "history_sampling": "last",
         "negatives_per_positive": 2,
+        "unknown_articles": "left_out",
         "mask_padding": True,
         "batch_size": 2,
     }

@@ -127,6 +127,29 @@ def test_unknown_articles_stay_and_are_counted_once():
     assert impressions.candidate_values.tolist() == [1, 3, 4]
 
 
+def test_without_unknown_clicks():
+    columns = {
+        "impression_id": np.arange(3),
+        "user_id": np.zeros(3, np.int32),
+        "history_values": np.array([1, 2, 1, 3, 4, 1, 1], np.int32),
+        "history_lengths": np.array([4, 2, 1]),
+        "candidate_values": np.array([1, 2, 3], np.int32),
+        "candidate_lengths": np.ones(3, np.int64),
+        "clicked": np.zeros(3, np.int8),
+    }
+    impressions = Impressions.from_columns(columns)
+    known = impressions.without_unknown_clicks()
+    assert known.history_values.tolist() == [2, 3, 4]
+    assert known.history_splits.tolist() == [0, 2, 3, 3]
+    assert known.candidate_values.tolist() == [1, 2, 3]
+    assert known.without_unknown_clicks() is known
+    # Of a view, and of a copy of it.
+    chosen = impressions.view([2, 1, 0]).without_unknown_clicks().take([0, 1, 2])
+    assert chosen.history_values.tolist() == [4, 2, 3]
+    assert chosen.history_splits.tolist() == [0, 0, 1, 3]
+    assert chosen.impression_id.tolist() == [2, 1, 0]
+
+
 def test_features_pass_through():
     extra = {
         "hour": ([[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], tf.TensorSpec([2], tf.float32)),

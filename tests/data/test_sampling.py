@@ -16,6 +16,7 @@ def config(**changes):
         "history_sampling": "last",
         "history_rows": 0,
         "negatives_per_positive": 2,
+        "unknown_articles": "untitled",
         "mask_padding": True,
     }
     return SimpleNamespace(**fields | changes)
@@ -101,6 +102,28 @@ def test_what_gives_no_row_is_counted():
     batch = training.batch(np.array([0]), np.random.default_rng(0))
     assert batch["impression_id"].tolist() == [105]
     assert batch["candidates"].tolist() == [[4, 6, 0]]
+
+
+def test_unknown_articles_are_as_if_they_were_not_there():
+    rows = [
+        ([1, 2, 1], [(4, 0), (1, 0), (5, 1), (1, 1), (6, 0)]),
+        ([1], [(1, 1), (4, 0)]),  # no click
+        ([], [(5, 1), (1, 0)]),  # no negative
+    ]
+    training = TrainingRows(
+        impressions(rows), config(negatives_per_positive=3, unknown_articles="left_out")
+    )
+    assert (len(training), training.without_click, training.without_negative) == (1, 1, 1)
+    batch = training.batch(np.array([0]), np.random.default_rng(0))
+    assert batch["history"].tolist() == [[2]]
+    assert batch["candidates"][0, 0] == 5 and batch["candidates"][0, 3] == 0
+    assert sorted(batch["candidates"][0, 1:3]) == [4, 6]
+
+
+def test_unknown_articles_take_part_untitled():
+    batch = draw([([1, 2, 1], [(1, 0), (5, 1)]), ([], [(1, 1), (6, 0)])])
+    assert batch["history"].tolist() == [[1, 2, 1], [0, 0, 0]]
+    assert batch["candidates"].tolist() == [[5, 1, 0], [1, 6, 0]]
 
 
 @pytest.mark.parametrize("rows", [[], [([], [(4, 0), (5, 0)]), ([], [(6, 1)])]])

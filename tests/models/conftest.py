@@ -124,7 +124,8 @@ class World:
 def _random_model(published=False, **changes):
     """A model with random weights and no dropout; article 1 is unknown, article 4 has no words.
 
-    Only for tests that do not change it. `published`: see `World`.
+    Unknown articles are untitled, the one form in which a score is that of one article alone. Only
+    for tests that do not change it. `published`: see `World`.
     """
     fields = {
         "title_length": 5,
@@ -133,6 +134,7 @@ def _random_model(published=False, **changes):
         "user_embedding_dim": 3,
         "num_filters": 4,
         "attention_dim": 6,
+        "unknown_articles": "untitled",
         "dropout": 0.0,
         "pooling_dropout": 0.0,
         "user_dropout": 0.0,

@@ -234,3 +234,28 @@ def test_fit_again_after_backup_and_restore(tmp_path, make_world):
     world.fit()
     world.fit(callbacks=[tf.keras.callbacks.BackupAndRestore(str(tmp_path))])
     assert int(world.model.optimizer.iterations) == 3 * len(world.training_batches())
+
+
+def test_users_who_register_after_the_model_was_made(make_world, behaviors_of, tmp_path):
+    """They are unknown to it in training, evaluation, prediction and what is saved."""
+    world = make_world()
+    catalog, config = world.catalog, world.config
+    users = tfrs_npa.UserIndex().adapt({"user_id": world.user_ids})
+    model = tfrs_npa.NPA(config, catalog, users)
+    model.compile(optimizer=tfrs_npa.default_optimizer(config, 100), run_eagerly=True)
+    users.extend({"user_id": ["new"]})
+
+    def batches(make, user):
+        candidates = [["N2", "N3", "N4"]] * 2
+        behaviors = behaviors_of([user] * 2, [["N1"], []], candidates, [[0, 1, 0]] * 2)
+        return make(behaviors, catalog, users, config)
+
+    history = model.fit(batches(tfrs_npa.training_batches, "new"), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    new, unknown = (batches(tfrs_npa.impression_batches, user) for user in ("new", "nobody"))
+    metrics = model.evaluate(new, verbose=0, return_dict=True)
+    assert metrics["auc_new_users"] == metrics["auc"] and np.isnan(metrics["auc_known_users"])
+    scores = model.predict(new, verbose=0).flat_values
+    np.testing.assert_array_equal(scores, model.predict(unknown, verbose=0).flat_values)
+    model.save(tmp_path / "model.keras")
+    assert tf.keras.models.load_model(tmp_path / "model.keras").users.ids == users.ids[:-1]

@@ -150,6 +150,38 @@ def test_unknown_article_is_scored_as_a_title_without_words(mask_padding, random
     np.testing.assert_array_equal(scores[:, 0], scores[:, 1])
 
 
+def as_if_not_there(model, batch):
+    """Scores without the unknown clicks, and the mean of the others for unknown candidates."""
+    known = np.where(batch["history"] == UNKNOWN_ARTICLE, 0, batch["history"])
+    scores = model(batch | {"history": known}).numpy()
+    for row, candidates in zip(scores, batch["candidates"]):
+        others = row[candidates > UNKNOWN_ARTICLE]
+        row[candidates == UNKNOWN_ARTICLE] = others.mean() if len(others) else 0
+    return scores
+
+
+@properties
+@given(FIELDS, batches())
+def test_unknown_articles_are_left_out(random_model, fields, batch):
+    model = random_model(**fields, unknown_articles="left_out")
+    assert_close(model(batch), as_if_not_there(random_model(**fields), batch))
+
+
+def test_everything_may_be_unknown(random_model):
+    model = random_model(unknown_articles="left_out")
+    nothing = {"user_id": [1], "history": [[0, 0]], "candidates": [[2, 1]]}
+    unknown = nothing | {"history": [[1, 1]]}
+    assert_close(model(unknown), model(nothing))
+    assert model(unknown).numpy()[0, 1] == model(unknown).numpy()[0, 0]
+    assert model(nothing | {"candidates": [[1, 0, 1]]}).numpy().tolist() == [[0, -1e9, 0]]
+
+
+def test_users_beyond_the_table_are_unknown(random_model, odd_batch):
+    model = random_model()
+    new = model(odd_batch | {"user_id": np.array([4, 99, 1, 2**31 - 1])}).numpy()
+    assert_close(new, model(odd_batch | {"user_id": np.array([0, 0, 1, 0])}))
+
+
 @pytest.mark.parametrize("unit_vectors", [True, False])
 def test_user_without_clicks_gets_the_default_vector(unit_vectors, random_model):
     fields = {"user_interest": "mean", "item_bias": False, "unit_vectors": unit_vectors}

@@ -166,3 +166,24 @@ def test_catalogue_that_was_extended(
         queries = queries | {"history": [["C1", "C2"]] * 6}
         plain = plain_scores(model, queries, model.catalog.index(["B4"]))
         assert_best(index(queries, k=1), plain, 1, ids=["B4"])
+
+
+def test_clicks_that_are_not_known_are_not_counted(make_model, strings):
+    """Clicks on articles newer than the catalogue do not push older ones out of the history."""
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model, k=5).index()
+    known = [f"N{i}" for i in range(model.config.history_length)]
+    fresh = [id for click in known for id in (click, f"fresh {click}")]
+    expected, found = index({"user_id": ["U1"] * 2, "history": [known, fresh + ["one more"]]})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Nobody gets the same articles as everyone because all of their clicks are fresh.
+    nothing, unknown = index({"user_id": ["U1"] * 2, "history": [[], ["one more"]]})[0]
+    np.testing.assert_allclose(unknown, nothing, rtol=1e-5)
+
+
+def test_a_user_who_came_later(make_model):
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model, k=5).index()
+    model.users.extend({"user_id": ["later"]})
+    later, nobody = index({"user_id": ["later", "nobody"], "history": [["N3"]] * 2})[0]
+    np.testing.assert_array_equal(later, nobody)

@@ -27,7 +27,7 @@ TITLES = {
 NEW = {"M1": "north wins again", "M2": "", "M3": "unheard of words"}
 FORMS = {
     "recipe": {},
-    "paper": {"attention": "paper", "mask_padding": False},
+    "paper": {"attention": "paper", "mask_padding": False, "unknown_articles": "untitled"},
     "impersonal": {"word_attention": "vanilla", "news_attention": "mean", "mask_padding": False},
 }
 # A known user, a new one, one without clicks, an anonymous one with more clicks than are read,
@@ -110,12 +110,17 @@ class Served:
     def features(self, candidates=CANDIDATES):
         """What the model takes itself, made by Python's own means."""
         length = self.model.config.history_length
-        ids = [[*row, *[""] * (length - len(row))] for row in CLICKS_READ]
+        read = [[id for id in row if id != "unknown" or self.reads_unknown] for row in CLICKS_READ]
+        ids = [[*row, *[""] * (length - len(row))] for row in read]
         return {
             "user_id": self.model.users.index(USERS),
             "history": self.model.catalog.index(ids),
             "candidates": self.model.catalog.index(candidates),
         }
+
+    @property
+    def reads_unknown(self):
+        return self.model.config.unknown_articles == "untitled"
 
     def scores(self, candidates=CANDIDATES):
         return self.model(self.features(candidates)).numpy()
@@ -245,8 +250,8 @@ def test_encode(form, served, answers):
         products = tf.reduce_logsumexp(np.einsum("bif,bcf->bci", users, articles), axis=2)
     else:
         products = np.einsum("bf,bcf->bc", users, articles)
-    products = np.where(padding, -1e9, products)
-    assert_close(products, served[form].scores())
+    products = served[form].model.with_unknown_articles(products, features["candidates"])
+    assert_close(np.where(padding, -1e9, products), served[form].scores())
     assert (articles[padding] == 0).all()
 
 
@@ -256,7 +261,7 @@ def test_explain(form, served, answers):
     assert_close(found["scores"], served[form].scores())
     assert_close(found["candidate_word_weights"], expected.candidate_word_weights)
     # Where in a request the clicks are that are read.
-    columns = [[0, 1], [1, 2, 3], [], [3, 4, 5, 6]]
+    columns = [[0, 1], [1, 2, 3] if served[form].reads_unknown else [1, 3], [], [3, 4, 5, 6]]
     for row, places in enumerate(columns):
         for name in ("history_weights", "history_word_weights"):
             weights = getattr(expected, name)[row, : len(places)]

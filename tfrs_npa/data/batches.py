@@ -56,6 +56,8 @@ def training_batches(
         `int32 [batch, 1 + negatives_per_positive]`, the click first. 0 is padding on the right,
         where an impression has fewer negatives too. `history` is as long as the longest in the
         batch if `config.mask_padding`, else `history_length`. The last batch may be smaller.
+        Unknown articles are neither in histories nor among candidates, unless
+        `config.unknown_articles` is `"untitled"`.
 
     Raises:
         TypeError: if `behaviors` is neither.
@@ -110,13 +112,16 @@ def impression_batches(
         A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,
         `user_id` `int32 [batch]`, `history` `int32 [batch, history]`, `candidates` and `clicked`
         `int32 [batch, candidates]`, as long as the longest list in the batch and padded with 0 on
-        the right. `clicked` is -1 where there is no label. `history` is as in `training_batches`.
+        the right, unknown articles included. `clicked` is -1 where there is no label. `history` is
+        as in `training_batches`.
 
     Raises:
         TypeError: if `behaviors` is neither.
         ValueError: if a feature is missing or malformed, or there are no impressions.
     """
     impressions = _as_impressions(behaviors, catalog, users, features)
+    if config.unknown_articles == "left_out":
+        impressions = impressions.without_unknown_clicks()
     batch_size = config.batch_size if batch_size is None else batch_size
 
     def make(epoch, step):

@@ -119,6 +119,18 @@ class Impressions:
             features={name: array[rows] for name, array in self.features.items()},
         )
 
+    def without_unknown_clicks(self) -> Impressions:
+        """The impressions as if nobody had clicked an article that the catalogue does not hold."""
+        is_known = self.history_values != UNKNOWN_ARTICLE
+        if is_known.all():
+            return self
+        kept = ragged.splits_of(is_known)
+        return dataclasses.replace(
+            self,
+            history_values=self.history_values[is_known],
+            history_splits=kept[self.history_splits],
+        )
+
     @classmethod
     def from_columns(cls, columns: Mapping[str, np.ndarray]) -> Impressions:
         """Makes impressions of columns that hold lengths instead of splits.
@@ -266,8 +278,8 @@ def _warn_of_unknown_articles(impressions: Impressions) -> None:
     if any(unknown for unknown, _ in counts.values()):
         parts = [f"{unknown:,} of {size:,} {name} ids" for name, (unknown, size) in counts.items()]
         warnings.warn(
-            f"{' and '.join(parts)} are not in the catalogue and count as the unknown article: "
-            "extend the catalogue with their news",
+            f"{' and '.join(parts)} are not in the catalogue, so nothing is known of them (see "
+            "NPAConfig.unknown_articles): extend the catalogue with their news",
             stacklevel=4,
         )
 

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from tfrs_npa.data import ragged
+from tfrs_npa.data.catalog import UNKNOWN_ARTICLE
 from tfrs_npa.data.history_rows import HistoryRows
 from tfrs_npa.data.impressions import Impressions
 
@@ -20,12 +21,14 @@ class TrainingRows:
 
     A negative is a candidate of the same impression that was not clicked, nor was the same article
     elsewhere in the list. Impressions without a click (or without labels) and impressions without a
-    negative give no rows. After these rows come those of `HistoryRows`.
+    negative give no rows. After these rows come those of `HistoryRows`. Unknown articles are as if
+    they were not there, unless `unknown_articles` is `"untitled"`.
 
     Args:
         impressions: Labelled impressions.
         config: An `NPAConfig`; of its fields, `history_length`, `history_sampling`, `history_rows`,
-            `negatives_per_positive`, `mask_padding`, `batch_size` and `seed` matter here.
+            `negatives_per_positive`, `unknown_articles`, `mask_padding`, `batch_size` and `seed`
+            matter here.
 
     Attributes:
         without_click: Number of impressions left out because they have no click.
@@ -36,6 +39,9 @@ class TrainingRows:
     """
 
     def __init__(self, impressions: Impressions, config):
+        self._leaves_out = config.unknown_articles == "left_out"
+        if self._leaves_out:
+            impressions = impressions.without_unknown_clicks()
         self._impressions = impressions
         self._config = config
         self._find_rows()
@@ -113,7 +119,7 @@ class TrainingRows:
 
     def _find_rows(self):
         impressions = self._impressions
-        clicks, owners, repeats = ([np.zeros(0, np.int64)] for _ in range(3))
+        clicks, owners, never_drawn = ([np.zeros(0, np.int64)] for _ in range(3))
         self.without_click = self.without_negative = 0
         # In chunks: the pairs of impression and article take 8 bytes a candidate and a sort.
         for first in range(0, len(impressions), _CHUNK):
@@ -126,11 +132,13 @@ class TrainingRows:
             pairs = owner * (articles.max(initial=0) + 1) + articles
             labels = impressions.clicked[positions]
             click, negative = labels == 1, labels == 0
+            is_left_out = self._leaves_out & (articles == UNKNOWN_ARTICLE)
+            click &= ~is_left_out
             # Like np.isin, which sorts the many to find the few.
             clicked = np.sort(pairs[click])
             same = np.append(clicked, -1)[np.searchsorted(clicked, pairs)] == pairs
-            repeat = negative & same
-            negative &= ~same
+            excluded = negative & (same | is_left_out)
+            negative &= ~excluded
             has_click = np.bincount(owner[click], minlength=count) > 0
             has_negative = np.bincount(owner[negative], minlength=count) > 0
             self.without_click += np.count_nonzero(~has_click)
@@ -138,9 +146,9 @@ class TrainingRows:
             kept = np.flatnonzero(click & has_negative[owner])
             clicks.append(positions[kept])
             owners.append(first + owner[kept])
-            repeats.append(positions[np.flatnonzero(repeat)])
+            never_drawn.append(positions[np.flatnonzero(excluded)])
         # Positions, ascending. They are few if any: less memory than a mark for each candidate.
-        self._clicked_elsewhere = np.unique(np.concatenate(repeats))
+        self._never_drawn = np.unique(np.concatenate(never_drawn))
         self._click = np.concatenate(clicks)
         self._impression = np.concatenate(owners)
 
@@ -150,10 +158,10 @@ class TrainingRows:
         columns = np.arange(lengths.max(initial=0))
         allowed = columns < lengths[:, None]
         allowed[allowed] = self._impressions.clicked[(starts[:, None] + columns)[allowed]] == 0
-        repeats = self._clicked_elsewhere
-        first, last = np.searchsorted(repeats, starts), np.searchsorted(repeats, starts + lengths)
+        excluded = self._never_drawn
+        first, last = np.searchsorted(excluded, starts), np.searchsorted(excluded, starts + lengths)
         for row in np.flatnonzero(first < last):
-            allowed[row, repeats[first[row] : last[row]] - starts[row]] = False
+            allowed[row, excluded[first[row] : last[row]] - starts[row]] = False
         keys = generator.random(allowed.shape, np.float32)
         keys[~allowed] = np.inf
         chosen = ragged.smallest(keys, self._config.negatives_per_positive)

@@ -20,7 +20,7 @@ class UserEmbedding(tf.keras.layers.Layer):
         seed: Seed of the initial values and of the dropout.
 
     Call arguments:
-        user_id: `[batch]` integers in `[0, num_users)`, 0 for an unknown user.
+        user_id: `[batch]` integers, 0 for an unknown user; one beyond the table is unknown too.
         training: Whether users are replaced.
 
     Returns:
@@ -59,11 +59,16 @@ class UserEmbedding(tf.keras.layers.Layer):
 
     def call(self, user_id, training=False):
         """Looks users up; see the class."""
-        user_id = tf.cast(user_id, tf.int32)
+        user_id = self.known(user_id)
         if training and self.dropout:
             kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.dropout
             user_id = tf.where(kept, user_id, tf.zeros_like(user_id))
         return tf.cast(tf.gather(self.table, user_id), self.compute_dtype)
+
+    def known(self, user_id):
+        """Returns `user_id` in int32, with 0 for users who came after the table was made."""
+        user_id = tf.cast(user_id, tf.int32)
+        return tf.where(user_id < self.num_users, user_id, tf.zeros_like(user_id))
 
     def get_config(self):
         """Returns the constructor's arguments."""

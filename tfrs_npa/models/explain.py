@@ -19,9 +19,11 @@ class Explanation(NamedTuple):
     and what the clicked articles lack to 1 lies on the padding of the history.
 
     Attributes:
-        scores: `[batch, candidates]`, 0 at padding.
+        scores: `[batch, candidates]`, 0 at padding; of unknown articles as
+            `NPA.with_unknown_articles` has them.
         candidate_word_weights: `[batch, candidates, title_length]`, 0 at padding.
-        history_weights: `[batch, history]`, the weights of the clicked articles, 0 at padding.
+        history_weights: `[batch, history]`, the weights of the clicked articles, 0 at padding and
+            for unknown articles that are left out.
         history_word_weights: `[batch, history, title_length]`, those of the words of their titles.
     """
 
@@ -68,7 +70,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
 
     # Padding that takes part comes after the articles of a history.
     is_click = clicks.news_id != PADDING
-    clicked_slots = tf.where(history != PADDING)
+    clicked_slots = tf.where(query_tower.read(history))
 
     def of_clicks(values):
         return placed(clicked_slots, tf.boolean_mask(values, is_click), tf.shape(history))
@@ -77,7 +79,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
         return placed(slots, values, tf.shape(candidates))
 
     return Explanation(
-        of_candidates(scores),
+        model.with_unknown_articles(of_candidates(scores), candidates),
         of_candidates(shown_words),
         of_clicks(user["attention"].flat_values),
         of_clicks(clicked_words),

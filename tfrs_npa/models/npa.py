@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
+from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
@@ -173,7 +173,29 @@ class NPA(tfrs.Model):
             encoded, shown, rows, user["word_query"], user["output"], training
         )
         nothing = tf.fill(tf.shape(candidates), MASKED_LOGIT)
-        return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
+        logits = tf.tensor_scatter_nd_update(nothing, slots, tf.cast(logits, tf.float32))
+        return self.with_unknown_articles(logits, candidates)
+
+    def with_unknown_articles(self, logits, candidates):
+        """Gives unknown candidates the mean score of the known ones of their list.
+
+        So an article that is newer than the catalogue is neither first nor last. Where
+        `config.unknown_articles` is `"untitled"`, scores stay as they are.
+
+        Args:
+            logits: `[batch, candidates]` float32, anything at padding.
+            candidates: `[batch, candidates]` int32 indices of the catalogue, 0 at padding.
+
+        Returns:
+            `[batch, candidates]`; 0 for the unknown articles of a list that has no others.
+        """
+        if self.config.unknown_articles == "untitled":
+            return logits
+        is_known = candidates >= FIRST_ARTICLE
+        known = tf.cast(is_known, logits.dtype)
+        sums = tf.reduce_sum(tf.where(is_known, logits, 0), axis=1, keepdims=True)
+        means = tf.math.divide_no_nan(sums, tf.reduce_sum(known, axis=1, keepdims=True))
+        return tf.where(candidates == UNKNOWN_ARTICLE, means, logits)
 
     def _encode(self, articles, training):
         """Returns title features, and the title of each article in them."""
@@ -216,7 +238,7 @@ class NPA(tfrs.Model):
                 features["clicked"],
                 logits,
                 mask=features["candidates"] != PADDING,
-                known_user=features["user_id"] != UNKNOWN_USER,
+                known_user=self.user_embedding.known(features["user_id"]) != UNKNOWN_USER,
             )
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
@@ -276,7 +298,8 @@ class NPA(tfrs.Model):
             "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
             "news_ids": self.catalog.ids[FIRST_ARTICLE:],
             "titles": self.catalog.titles[FIRST_ARTICLE:],
-            "users": self.users.ids[len(UserIndex.specials) :],
+            # Those who came later have no row.
+            "users": self.users.ids[len(UserIndex.specials) : self.user_embedding.num_users],
         }
 
     @classmethod

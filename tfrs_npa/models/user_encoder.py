@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE
 from tfrs_npa.layers.packed import packed_rows
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
@@ -107,6 +107,43 @@ class UserEncoder(tf.keras.Model):
             )
         self.built = True
 
+    def read(self, clicks):
+        """Returns which clicks are read: the latest `history_length`.
+
+        Articles that the catalogue does not hold are no clicks where they are left out
+        (`config.unknown_articles`).
+
+        Args:
+            clicks: `[batch, clicks]` int32 indices of the catalogue, oldest first, 0 at padding,
+                which is on either side.
+
+        Returns:
+            Booleans `[batch, clicks]`.
+        """
+        is_click = self._known(clicks) != PADDING
+        later = tf.cumsum(tf.cast(is_click, tf.int32), axis=1, reverse=True)
+        return is_click & (later <= self.config.history_length)
+
+    def histories(self, clicks):
+        """Returns the histories that a call takes, of all clicks of users.
+
+        Args:
+            clicks: As in `read`.
+
+        Returns:
+            `[batch, history]` int32, padded with 0 on the right; always as wide as `history_length`
+            where padding takes part.
+        """
+        width = None if self.config.mask_padding else self.config.history_length
+        history = tf.ragged.boolean_mask(clicks, self.read(clicks))
+        return history.to_tensor(PADDING, shape=[None, width])
+
+    def _known(self, clicks):
+        """Returns clicks with padding in place of unknown articles, where they are left out."""
+        if self.config.unknown_articles == "left_out":
+            return tf.where(clicks == UNKNOWN_ARTICLE, PADDING, clicks)
+        return clicks
+
     @tf.autograph.experimental.do_not_convert
     def clicks(self, history) -> Clicks:
         """Packs histories.
@@ -117,7 +154,7 @@ class UserEncoder(tf.keras.Model):
         Args:
             history: `[batch, history]` indices of the catalogue, 0 at padding.
         """
-        history = tf.cast(history, tf.int32)
+        history = self._known(tf.cast(history, tf.int32))
         kept = history != PADDING
         slots = None
         if not self.config.mask_padding:

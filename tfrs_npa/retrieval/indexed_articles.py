@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.config import NPAConfig
-from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE, NewsCatalog
+from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.layers.untracked import Untracked
 
 
@@ -58,21 +57,17 @@ class IndexedArticles(tf.Module):
         self.indices.assign(indices.astype(np.int32))
         self.ids.assign(np.array([catalog.ids[index] for index in indices], object))
 
-    def histories(self, ids, config: NPAConfig):
-        """Returns histories as the query tower reads them.
+    def lookup(self, ids):
+        """Returns the indices of articles in the catalogue.
 
         Args:
-            ids: `[batch, clicks]` strings, oldest first, `""` at padding.
-            config: Hyper-parameters.
+            ids: Strings of any shape.
 
         Returns:
-            `[batch, history]` int32 indices of the latest `history_length` articles, padded on the
-            right with 0; always as wide as `history_length` where padding takes part.
+            int32 of the same shape, 0 at `""` and 1 for unknown articles.
         """
-        indices = self._indices(ids)
-        clicks = tf.ragged.boolean_mask(indices, indices != PADDING)
-        width = None if config.mask_padding else config.history_length
-        return clicks[:, -config.history_length :].to_tensor(PADDING, shape=[None, width])
+        # The lookup of a mutable table loses the shape.
+        return tf.ensure_shape(self._table.lookup(ids), ids.shape)
 
     def positions(self, ids):
         """Returns the positions of articles among the indexed ones.
@@ -83,7 +78,7 @@ class IndexedArticles(tf.Module):
         Returns:
             `[rows, width]` int32, -1 for those that are not indexed.
         """
-        return tf.gather(self._positions, self._indices(ids))
+        return tf.gather(self._positions, self.lookup(ids))
 
     def mask(self, ids):
         """Returns which indexed articles are among `ids`.
@@ -103,7 +98,3 @@ class IndexedArticles(tf.Module):
             tf.stack([found[:, 0], columns], axis=1),
             tf.ones_like(columns, tf.bool),
         )
-
-    def _indices(self, ids):
-        # The lookup of a mutable table loses the shape.
-        return tf.ensure_shape(self._table.lookup(ids), ids.shape)

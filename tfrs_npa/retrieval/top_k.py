@@ -101,9 +101,10 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         Args:
             queries: A dict of `user_id` `[batch]`, strings, and `history`, the ids of the articles
                 that each user clicked, oldest first: `[batch, clicks]` with `""` as padding, or
-                ragged. The latest `history_length` of the configuration count. Users and articles
-                that are not known are welcome, and so are users without clicks; other entries are
-                not read. Tensors, arrays and lists will do.
+                ragged. The latest `history_length` of the configuration count. Users who are not
+                known are welcome, and so are users without clicks; articles that are not known are
+                left out (`config.unknown_articles`), and so are other entries. Tensors, arrays and
+                lists will do.
             k: Articles to return, a number or a scalar tensor; None: that of the layer.
             candidates: Ids of the only articles to choose from: `[candidates]` for all users, or
                 `[batch, candidates]` for each of them, with `""` as padding or ragged. Ids that
@@ -165,8 +166,9 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         """Returns user vectors, and the queries of the attention over words, side by side."""
         model = self._untracked.model
         users = model.users.table.lookup(user_id)
-        articles = self._untracked.articles.histories(history, model.config)
-        output = model.query_tower({"user_id": users, "history": articles})
+        clicks = self._untracked.articles.lookup(history)
+        histories = model.query_tower.histories(clicks)
+        output = model.query_tower({"user_id": users, "history": histories})
         parts = [model.query_tower.flat(output)]
         attention = model.candidate_tower.attention
         if attention.kind == "personalized":

@@ -81,7 +81,7 @@ class Baselines:
         Yields:
             Name, and float32 `[candidates]` of all impressions, packed.
         """
-        packed = impressions.take(slice(None))
+        packed = impressions.without_unknown_clicks().take(slice(None))
         generator = np.random.default_rng(_SEED)
         yield "random", generator.random(len(packed.candidate_values), np.float32)
         yield "popularity", self._rates(catalog)[packed.candidate_values]

@@ -39,8 +39,8 @@ class ServingModule(tf.Module):
     Its methods are the signatures of the SavedModel, whose inputs and outputs have the names of
     arguments and results. A list is a row of a dense matrix, with `""` as padding on either side;
     a width of 0 will do. Of a history, oldest click first, the last `history_length` articles are
-    read. Users and articles that the model does not know are the unknown user and the unknown
-    article, whose title is empty.
+    read. Users that the model does not know are the unknown user; for articles that it does not
+    know, see `NPAConfig.unknown_articles`.
 
     No layer and no model of Keras is part of it, so it loads where TensorFlow is all there is.
 
@@ -93,9 +93,10 @@ class ServingModule(tf.Module):
             `scores`: `[batch, candidates]` float32, -1e9 at padding.
         """
         user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
-        slots = tf.where(candidates != "")
-        features, articles = self._features(self._indices(tf.gather_nd(candidates, slots)))
-        return self._scores(user_id, history, features, articles, slots, tf.shape(candidates))
+        indices, slots = self._indices(candidates), tf.where(candidates != "")
+        features, articles = self._features(tf.gather_nd(indices, slots))
+        scores = self._scores(user_id, history, features, articles, slots, tf.shape(candidates))
+        return {"scores": self._untracked.model.with_unknown_articles(scores, indices)}
 
     def score_titles(self, user_id, history, titles):
         """Scores arbitrary titles.
@@ -115,7 +116,9 @@ class ServingModule(tf.Module):
         tokens = model.catalog.vocabulary.encode(distinct)
         tokens = tokens.to_tensor(PADDING, shape=[None, model.config.title_length])
         features = model.candidate_tower.encode_titles(tokens)
-        return self._scores(user_id, history, features, articles, slots, tf.shape(titles))
+        return {
+            "scores": self._scores(user_id, history, features, articles, slots, tf.shape(titles))
+        }
 
     def recommend(self, user_id, history, k, exclusions):
         """Ranks all articles of the catalogue; of equal scores, the earlier article comes first.
@@ -214,11 +217,11 @@ class ServingModule(tf.Module):
         """
         user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
         model = self._untracked.model
-        clicks = self._history(history)
-        articles = self._indices(candidates)
+        clicked_ids, articles = self._indices(history), self._indices(candidates)
+        clicks = model.query_tower.histories(clicked_ids)
         found = explain(model, model.users.table.lookup(user_id), clicks, articles)
         # Back to the columns of the request.
-        clicked, slots = clicks != PADDING, tf.where(self._read(history))
+        clicked, slots = clicks != PADDING, tf.where(model.query_tower.read(clicked_ids))
 
         def of_history(weights):
             return placed(slots, tf.boolean_mask(weights, clicked), tf.shape(history))
@@ -227,7 +230,7 @@ class ServingModule(tf.Module):
             "scores": tf.where(articles != PADDING, found.scores, MASKED_LOGIT),
             "candidate_words": self._words(articles),
             "candidate_word_weights": found.candidate_word_weights,
-            "history_words": self._words(self._indices(history)),
+            "history_words": self._words(clicked_ids),
             "history_word_weights": of_history(found.history_word_weights),
             "history_weights": of_history(found.history_weights),
         }
@@ -235,19 +238,6 @@ class ServingModule(tf.Module):
     def _indices(self, ids):
         """Returns the indices of articles, 0 for `""`."""
         return self._untracked.model.catalog.table.lookup(ids)
-
-    def _read(self, history):
-        """Returns which clicks are read, booleans like `history`: the last ones."""
-        real = history != ""
-        latest = tf.cumsum(tf.cast(real, tf.int32), axis=1, reverse=True)
-        return real & (latest <= self._untracked.model.config.history_length)
-
-    def _history(self, history):
-        """Returns the indices of the articles that are read, as the query tower takes them."""
-        config = self._untracked.model.config
-        clicks = tf.ragged.boolean_mask(self._indices(history), self._read(history))
-        width = None if config.mask_padding else config.history_length
-        return clicks.to_tensor(PADDING, shape=[None, width])
 
     def _words(self, articles):
         """Returns the words of titles, `[batch, width, title_length]`, for `[batch, width]`."""
@@ -266,7 +256,7 @@ class ServingModule(tf.Module):
         """Returns user vectors, and the queries of the attention over words."""
         model = self._untracked.model
         embedding = model.user_embedding(model.users.table.lookup(user_id))
-        clicks = model.query_tower.clicks(self._history(history))
+        clicks = model.query_tower.clicks(model.query_tower.histories(self._indices(history)))
         features, titles = self._features(clicks.news_id)
         users = model.query_tower.encode(clicks, features, titles, embedding)
         is_personalized = model.candidate_tower.attention.kind == "personalized"
@@ -277,7 +267,7 @@ class ServingModule(tf.Module):
         rows = tf.cast(slots[:, 0], tf.int32)
         scores = self._untracked.model.candidate_tower.score(features, articles, rows, query, users)
         nothing = tf.fill(shape, MASKED_LOGIT)
-        return {"scores": tf.tensor_scatter_nd_update(nothing, slots, tf.cast(scores, tf.float32))}
+        return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(scores, tf.float32))
 
 
 def _constant(strings):
