@@ -52,7 +52,7 @@ class PlainNPA(tfrs_npa.NPA):
         """Scores candidates; see the class."""
         embedding = self.user_embedding(features["user_id"], training=training)
         candidates = tf.convert_to_tensor(features["candidates"])
-        history = tf.convert_to_tensor(features["history"])
+        history = self.query_tower.known(tf.convert_to_tensor(features["history"]))
         articles = self._articles(candidates, embedding, training)
         if self.config.user_interest == "density":
             logits = self._density_ratio(history, articles, candidates, embedding, training)
@@ -64,7 +64,8 @@ class PlainNPA(tfrs_npa.NPA):
         if self.config.item_bias:
             shown = self._for_everyone(candidates, training)
             logits += tf.linalg.matvec(shown, self.candidate_tower.item_bias)
-        return tf.where(candidates != PADDING, logits, MASKED_LOGIT)
+        logits = tf.where(candidates != PADDING, logits, MASKED_LOGIT)
+        return self.with_unknown_articles(logits, candidates)
 
     def _articles(self, news_id, embedding, training):
         """Encodes articles `[batch, slots]` for `[batch, user_embedding_dim]` users.

@@ -35,7 +35,12 @@ class ImpressionMetrics:
         self.metrics = [*self._means.values(), self._impressions, self._skipped]
 
     def update(
-        self, clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, known_user: tf.Tensor
+        self,
+        clicked: tf.Tensor,
+        scores: tf.Tensor,
+        mask: tf.Tensor,
+        known_user: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
     ) -> None:
         """Adds a batch of impressions.
 
@@ -44,6 +49,7 @@ class ImpressionMetrics:
             scores: float `[batch, candidates]`.
             mask: bool `[batch, candidates]`: true for candidates, false for padding.
             known_user: bool `[batch]`: true where the user was seen in training.
+            sample_weight: float `[batch]`, what each impression counts in the means; None: 1.
 
         Raises:
             ValueError: The arguments do not have these shapes.
@@ -57,10 +63,13 @@ class ImpressionMetrics:
             )
         selections = (scored, scored & known_user, scored & ~known_user)
         for users, selected in zip(_USERS, selections):
+            weights = selected
+            if sample_weight is not None:
+                weights = tf.where(selected, tf.cast(sample_weight, tf.float64), 0)
             for name in _NAMES:
                 # What is left out is NaN, and NaN times a weight of zero would still be NaN.
                 self._means[name + users].update_state(
-                    tf.where(selected, values[name], 0), sample_weight=selected
+                    tf.where(selected, values[name], 0), sample_weight=weights
                 )
         self._impressions.update_state(tf.ones_like(scored, tf.float64))
         self._skipped.update_state(tf.cast(~scored, tf.float64))

@@ -66,6 +66,9 @@ class NPA(tfrs.Model):
     Returns:
         `[batch, candidates]` float32 logits; -1e9 at padding.
 
+    Raises:
+        ValueError: if Keras's policy is `mixed_float16`, in which small gradients vanish.
+
     Example:
         >>> news = {"news_id": ["N1", "N2"], "title": ["Rain tomorrow", "Team wins final"]}
         >>> catalog = NewsCatalog().adapt(news)
@@ -114,6 +117,11 @@ class NPA(tfrs.Model):
         )
         self._loss_mean = tf.keras.metrics.Mean(name="loss")
         self._ranking = ImpressionMetrics()
+        if self.dtype_policy.name == "mixed_float16":
+            raise ValueError(
+                "NPA cannot be trained with mixed_float16, because its loss is never scaled; "
+                "mixed_bfloat16 needs no scaling"
+            )
         # All weights exist: they can be loaded before the model is first called.
         self.built = True
 
@@ -211,22 +219,88 @@ class NPA(tfrs.Model):
         # The branches of a condition give the same structure.
         return self.candidate_tower.with_terms(features), titles
 
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        metrics=None,
+        loss_weights=None,
+        weighted_metrics=None,
+        *args,
+        jit_compile=None,
+        **kwargs,
+    ):
+        """Configures the model for training, as `tf.keras.Model.compile`.
+
+        Raises:
+            ValueError: if there is a loss or a metric, since NPA has its own (see `compute_loss`
+                and `metrics`, which a subclass can override), or if `jit_compile` is true: XLA
+                compiles nothing whose shapes depend on values, such as how many titles are
+                distinct.
+        """
+        given = {
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+            "weighted_metrics": weighted_metrics,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"compile({name}=...) would have no effect: NPA has a loss and metrics of its "
+                    "own. Override compute_loss in a subclass, or give weights to impressions "
+                    "with sample_weight"
+                )
+        if jit_compile:
+            raise ValueError(
+                "NPA cannot be compiled with XLA (jit_compile=True): the number of distinct titles "
+                "and words, and so the shapes in a step, depend on the batch"
+            )
+        super().compile(optimizer, None, None, None, None, *args, jit_compile=jit_compile, **kwargs)
+
+    def fit(self, *args, class_weight=None, **kwargs):
+        """Trains the model, as `tf.keras.Model.fit`.
+
+        Raises:
+            ValueError: if there is a `class_weight`: a click is compared with what was not clicked
+                in the same impression, so there are no classes.
+        """
+        if class_weight is not None:
+            raise ValueError(
+                "class_weight has no meaning for NPA, which compares the candidates of an "
+                "impression with each other; give weights to impressions with sample_weight"
+            )
+        return super().fit(*args, **kwargs)
+
     def compute_loss(self, features, training=False):
         """Returns the mean loss of a batch and updates the metrics.
 
         Args:
-            features: A batch of `training_batches` or `impression_batches`.
+            features: A batch of `training_batches` or `impression_batches`. `sample_weight`
+                `[batch]`, if it is there (a feature, or the third element of what `fit` and
+                `evaluate` take), weighs the impressions in the loss and in the metrics.
             training: Whether dropout is on. Ranking metrics need whole impressions, so they are
                 updated only when it is off.
 
         Returns:
-            The softmax cross-entropy of the logits over `config.temperature`, a scalar: the mean
-            over the rows that have a click.
+            The softmax cross-entropy of the logits over `config.temperature`, a scalar: the
+            weighted mean over the rows that have a click.
+
+        Raises:
+            ValueError: if `sample_weight` is not `[batch]`.
         """
         logits = self(features, training=training)
         clicked = tf.cast(features["clicked"] > 0, logits.dtype)
         clicks = tf.reduce_sum(clicked, axis=1)
-        weights = tf.cast(clicks > 0, logits.dtype)
+        weights, sample_weight = tf.cast(clicks > 0, logits.dtype), features.get("sample_weight")
+        if sample_weight is not None:
+            sample_weight = tf.cast(sample_weight, logits.dtype)
+            if sample_weight.shape.rank != 1:
+                raise ValueError(
+                    f"sample_weight has shape {sample_weight.shape}; it has to be [batch], "
+                    "a weight for each impression"
+                )
+            weights *= sample_weight
         losses = self.task(
             clicked / tf.maximum(clicks, 1)[:, tf.newaxis],
             logits / self.config.temperature,
@@ -239,6 +313,7 @@ class NPA(tfrs.Model):
                 logits,
                 mask=features["candidates"] != PADDING,
                 known_user=self.user_embedding.known(features["user_id"]) != UNKNOWN_USER,
+                sample_weight=sample_weight,
             )
         return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
 
@@ -314,6 +389,8 @@ class NPA(tfrs.Model):
         return cls(NPAConfig.from_saved(config["config"]), catalog, users, name=config["name"])
 
 
-def _unpacked(features):
-    """Returns a batch without the tuple that Keras puts arrays and `..._on_batch` into."""
-    return tf.keras.utils.unpack_x_y_sample_weight(features)[0]
+def _unpacked(data):
+    """Returns a batch as one dict, with the labels and weights that Keras puts beside it."""
+    features, clicked, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+    beside = {"clicked": clicked, "sample_weight": sample_weight}
+    return features | {name: value for name, value in beside.items() if value is not None}

@@ -120,7 +120,7 @@ class UserEncoder(tf.keras.Model):
         Returns:
             Booleans `[batch, clicks]`.
         """
-        is_click = self._known(clicks) != PADDING
+        is_click = self.known(clicks) != PADDING
         later = tf.cumsum(tf.cast(is_click, tf.int32), axis=1, reverse=True)
         return is_click & (later <= self.config.history_length)
 
@@ -138,7 +138,7 @@ class UserEncoder(tf.keras.Model):
         history = tf.ragged.boolean_mask(clicks, self.read(clicks))
         return history.to_tensor(PADDING, shape=[None, width])
 
-    def _known(self, clicks):
+    def known(self, clicks):
         """Returns clicks with padding in place of unknown articles, where they are left out."""
         if self.config.unknown_articles == "left_out":
             return tf.where(clicks == UNKNOWN_ARTICLE, PADDING, clicks)
@@ -154,7 +154,7 @@ class UserEncoder(tf.keras.Model):
         Args:
             history: `[batch, history]` indices of the catalogue, 0 at padding.
         """
-        history = self._known(tf.cast(history, tf.int32))
+        history = self.known(tf.cast(history, tf.int32))
         kept = history != PADDING
         slots = None
         if not self.config.mask_padding:
