@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib
 import pathlib
 
+import numpy as np
 import pytest
 
+import tfrs_npa
 from tfrs_npa.config import PRESETS
+from tfrs_npa.runs.baselines import Baselines
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
@@ -28,3 +33,21 @@ def tiny_preset():
         for name, value in tiny.items():
             patch.setitem(PRESETS["small"], name, value)
         yield
+
+
+@pytest.fixture
+def make_run(mind_folder):
+    """Writes the folder of a small model with random weights."""
+
+    def make(path):
+        data = tfrs_npa.load_mind(mind_folder)
+        catalog = data.add_articles(tfrs_npa.NewsCatalog().adapt(data.titles("train")))
+        _, users = data.impressions_and_users("train", catalog)
+        config = tfrs_npa.NPAConfig.preset("small")
+        model = tfrs_npa.NPA(config, catalog, users)
+        draws = np.random.default_rng(0)
+        model.set_weights([draws.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+        model.compile(optimizer=tfrs_npa.default_optimizer(config, 1))
+        Run.create(path, model, TrainingSettings(str(mind_folder)), Baselines({}))
+
+    return make
