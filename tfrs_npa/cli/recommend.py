@@ -150,7 +150,7 @@ def _report(answer: dict[str, Any], source: str, options) -> str:
         lines.append(f"There is no history in {source}.")
     if unknown:
         lines.append(
-            f"The run does not know {len(unknown):,} of the articles (for example {unknown[0]}), so "
+            f"The run does not know {len(unknown):,} of the articles (for example {unknown[0]}): "
             "they say nothing of the user; give --data that has them."
         )
     articles = answer["articles"]

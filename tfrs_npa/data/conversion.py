@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrs_npa.data.arrow_tables import table_chunks
 from tfrs_npa.data.catalog import PADDING, NewsCatalog
+from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.data.pipelines import without_autotuning
 
 FEATURE = "features/"
@@ -22,29 +24,16 @@ _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
 _CHUNK = 1024
 
 
-class Chunk(NamedTuple):
-    """Consecutive impressions, lists packed one after the other."""
-
-    impression_id: Any
-    user_id: list[str]
-    history: Any
-    history_lengths: np.ndarray
-    candidates: Any
-    candidate_lengths: np.ndarray
-    clicked: np.ndarray
-    clicked_lengths: np.ndarray
-    features: dict[str, np.ndarray]
-
-
 def convert(
-    behaviors: tf.data.Dataset | Collection[Mapping],
+    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, or rows of the same features.
+        behaviors: A data set that passed `check_spec`, rows of the same features, or an Arrow
+            table that passed `check_table`.
         catalog: The articles and their indices.
         features: Names of other features to keep.
 
@@ -81,7 +70,7 @@ def convert(
     yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
 
 
-def num_rows(behaviors: tf.data.Dataset | Collection[Mapping]) -> int:
+def num_rows(behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table) -> int:
     """Returns the number of impressions; 0 if unknown."""
     if isinstance(behaviors, tf.data.Dataset):
         return max(0, int(behaviors.cardinality()))
@@ -135,7 +124,7 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
 
 
 def chunks(
-    behaviors: tf.data.Dataset | Collection[Mapping], features: Sequence[str] = ()
+    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table, features: Sequence[str] = ()
 ) -> Iterator[Chunk]:
     """Reads impressions a chunk at a time, with a progress bar.
 
@@ -143,8 +132,12 @@ def chunks(
         behaviors: As in `convert`.
         features: As in `convert`.
     """
-    is_dataset = isinstance(behaviors, tf.data.Dataset)
-    found = (_dataset_chunks if is_dataset else _row_chunks)(behaviors, features)
+    if isinstance(behaviors, tf.data.Dataset):
+        found = _dataset_chunks(behaviors, features)
+    elif isinstance(behaviors, pa.Table):
+        found = table_chunks(behaviors, features)
+    else:
+        found = _row_chunks(behaviors, features)
     with tqdm(
         total=num_rows(behaviors) or None,
         desc="Reading impressions",

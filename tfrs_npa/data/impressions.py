@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa.data import ragged
+from tfrs_npa.data.arrow_tables import check_table, table_of_file, table_of_frame
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.conversion import (
@@ -208,9 +210,64 @@ class Impressions:
         )
         return with_users(impressions, own_users, users)
 
+    @classmethod
+    def from_arrow(
+        cls, table: pa.Table, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()
+    ) -> Impressions:
+        """Converts an Arrow table with a row for each impression.
+
+        >>> table = pa.table({
+        ...     "user_id": ["U1"],
+        ...     "history": [["N1", "N2"]],
+        ...     "candidates": [["N3", "N4", "N5"]],
+        ...     "clicked": [[0, 1, 0]],
+        ... })
+        >>> impressions = Impressions.from_arrow(table, catalog, users)
+
+        Args:
+            table: `user_id`, strings; `history`, lists of the ids of clicked articles, oldest
+                first, of which a missing one is empty; `candidates`, lists of article ids;
+                `clicked`, lists of 1 or true, 0 or false, and -1 where there is no label;
+                `impression_id`, integers: without it, rows count from 0.
+            catalog: Indices of the articles.
+            users: Indices of the users.
+            features: Names of other columns to keep, with a number or a string in each row.
+
+        Raises:
+            ValueError: if a column is missing or of the wrong type, a value is missing, a label is
+                not one of these, or a row has more or fewer labels than candidates.
+        """
+        check_table(table, features)
+        impressions, own_users = read_impressions(table, catalog, features)
+        return with_users(impressions, own_users, users)
+
+    @classmethod
+    def from_pandas(
+        cls, frame, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()
+    ) -> Impressions:
+        """Converts a pandas data frame with a row for each impression.
+
+        Args, Raises: as `from_arrow`; lists are lists or arrays.
+        """
+        return cls.from_arrow(table_of_frame(frame, features), catalog, users, features)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | os.PathLike,
+        catalog: NewsCatalog,
+        users: UserIndex,
+        features: Sequence[str] = (),
+    ) -> Impressions:
+        """Converts a Parquet file with a row for each impression.
+
+        Args, Raises: as `from_arrow`; OSError if the file cannot be read.
+        """
+        return cls.from_arrow(table_of_file(path, features), catalog, users, features)
+
 
 def read_impressions(
-    behaviors: tf.data.Dataset | Collection[Mapping],
+    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
     *,

@@ -1,0 +1,205 @@
+"""Impressions from Arrow tables, pandas data frames and Parquet files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.conversion import convert
+from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.users import UserIndex
+
+CATALOG = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})  # 2, 3, 4
+USERS = UserIndex().adapt({"user_id": ["U1", "U2"]})
+COLUMNS = {
+    "impression_id": [7, 3, 7],
+    "user_id": ["U2", "U9", "U1"],
+    "history": [["A", "C", "A"], [], ["B"]],
+    "candidates": [["B", "A"], ["C"], ["A", "B", "C"]],
+    "clicked": [[1, 0], [0], [-1, -1, -1]],
+    "hour": [1.5, 2.5, 3.5],
+    "place": ["home", "top", "home"],
+}
+
+
+def check(impressions):
+    expected = {
+        "impression_id": ([7, 3, 7], np.int64),
+        "user_id": ([2, 0, 1], np.int32),
+        "history_values": ([2, 4, 2, 3], np.int32),
+        "history_splits": ([0, 3, 3, 4], np.int64),
+        "candidate_values": ([3, 2, 4, 2, 3, 4], np.int32),
+        "candidate_splits": ([0, 2, 3, 6], np.int64),
+        "clicked": ([1, 0, 0, -1, -1, -1], np.int8),
+    }
+    for name, (values, dtype) in expected.items():
+        array = getattr(impressions, name)
+        assert array.dtype == dtype and array.tolist() == values, name
+
+
+def test_all_sources_give_the_same(tmp_path):
+    table, frame = pa.table(COLUMNS), pd.DataFrame(COLUMNS)
+    pq.write_table(table, tmp_path / "log.parquet")
+    wide = {name: pa.large_list(pa.large_string()) for name in ("history", "candidates")}
+    coded = table.set_column(1, "user_id", table["user_id"].dictionary_encode())
+    for name, type_ in wide.items():
+        place = coded.column_names.index(name)
+        coded = coded.set_column(place, name, coded[name].cast(type_))
+    for impressions in (
+        Impressions.from_arrow(table, CATALOG, USERS),
+        Impressions.from_arrow(coded, CATALOG, USERS),
+        Impressions.from_arrow(table.slice(1), CATALOG, USERS, ["hour"]),
+        Impressions.from_pandas(frame, CATALOG, USERS),
+        Impressions.from_parquet(tmp_path / "log.parquet", CATALOG, USERS),
+    ):
+        if len(impressions) == 2:
+            assert impressions.candidate_values.tolist() == [4, 2, 3, 4]
+            assert impressions.features["hour"].tolist() == [2.5, 3.5]
+        else:
+            check(impressions)
+            assert not impressions.features
+
+
+def test_features():
+    found = Impressions.from_pandas(pd.DataFrame(COLUMNS), CATALOG, USERS, ["hour", "place"])
+    assert found.features["hour"].tolist() == [1.5, 2.5, 3.5]
+    assert found.features["place"].tolist() == ["home", "top", "home"]
+
+
+def test_what_may_be_absent():
+    """Ids of impressions, histories, and labels that are booleans; arrays instead of lists."""
+    frame = pd.DataFrame(
+        {
+            "user_id": ["U1", "U2"],
+            "history": [None, np.array(["A"])],
+            "candidates": [np.array(["B", "A"]), np.array(["C"])],
+            "clicked": [np.array([True, False]), np.array([False])],
+        }
+    )
+    found = Impressions.from_pandas(frame, CATALOG, USERS)
+    assert found.impression_id.tolist() == [0, 1]
+    assert found.history_splits.tolist() == [0, 0, 1]
+    assert found.clicked.tolist() == [1, 0, 0]
+
+
+def test_no_history_at_all():
+    columns = COLUMNS | {"history": [[], [], []]}
+    found = Impressions.from_arrow(pa.table(columns), CATALOG, USERS)
+    assert found.history_splits.tolist() == [0, 0, 0, 0]
+
+
+IDS = st.sampled_from(["A", "B", "C", "", "new", "Ünknown"])
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["U1", "U2", "", "other"]),
+        st.lists(IDS, max_size=4),
+        st.lists(st.tuples(IDS, st.sampled_from([0, 1, -1])), max_size=4),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4))
+def test_the_same_as_rows(rows, chunk):
+    """An Arrow table of any chunks gives what the same rows give one by one."""
+    plain = [
+        {
+            "impression_id": number,
+            "user_id": user,
+            "history": history,
+            "candidates": {
+                "news_id": [id for id, _ in candidates],
+                "clicked": [label for _, label in candidates],
+            },
+        }
+        for number, (user, history, candidates) in enumerate(rows)
+    ]
+    schema = pa.schema(
+        {
+            "user_id": pa.string(),
+            "history": pa.list_(pa.string()),
+            "candidates": pa.list_(pa.string()),
+            "clicked": pa.list_(pa.int8()),
+        }
+    )
+    columns = {
+        "user_id": [row["user_id"] for row in plain],
+        "history": [row["history"] for row in plain],
+        "candidates": [row["candidates"]["news_id"] for row in plain],
+        "clicked": [row["candidates"]["clicked"] for row in plain],
+    }
+    table = pa.table(columns, schema)
+    table = pa.concat_tables([table.slice(i, chunk) for i in range(0, len(table), chunk)])
+
+    def joined(pieces):
+        pieces = list(pieces)
+        names = dict.fromkeys(name for piece in pieces for name in piece)
+        return {name: np.concatenate([p[name] for p in pieces if name in p]) for name in names}
+
+    ours, theirs = joined(convert(table, CATALOG)), joined(convert(plain, CATALOG))
+    for name, array in theirs.items():
+        assert ours[name].dtype == array.dtype
+        np.testing.assert_array_equal(ours[name], array)
+
+
+WRONG = {
+    "no clicked": ({"clicked": None}, "lack clicked; there are impression_id, user_id, history"),
+    "numbers": ({"user_id": [1, 2, 3]}, "user_id must hold strings, got int64"),
+    "no lists": ({"history": ["A", "B", "C"]}, "history must hold lists of strings, got string"),
+    "text": ({"clicked": [["1", "0"], ["0"], ["1"]]}, "clicked must hold lists of integers"),
+    "no user": ({"user_id": ["U1", None, "U2"]}, r"row 1 \(the first is 0\) has no user_id"),
+    "no list": ({"candidates": [["A", "B"], ["C"], None]}, "row 2 .* has no candidates"),
+    "no id": (
+        {"history": [["A"], [], ["B", None]]},
+        r"row 2 \(the first is 0\) has a missing value in history",
+    ),
+    "labels": ({"clicked": [[1], [0], [1, 1, 1]]}, "impression 7 has 2 candidates but 1 labels"),
+    "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, "impression 7 has the label 2"),
+}
+
+
+@pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
+def test_wrong_tables(changes, message):
+    columns = {name: values for name, values in (COLUMNS | changes).items() if values is not None}
+    with pytest.raises(ValueError, match=message):
+        Impressions.from_arrow(pa.table(columns), CATALOG, USERS)
+
+
+@pytest.mark.parametrize("names", [["user_id"], ["history"]])
+def test_features_of_every_batch(names):
+    with pytest.raises(ValueError, match="is part of every batch"):
+        Impressions.from_arrow(pa.table(COLUMNS), CATALOG, USERS, names)
+
+
+def test_features_that_are_lists():
+    with pytest.raises(ValueError, match="feature tags needs a number or a string in each row"):
+        table = pa.table(COLUMNS | {"tags": [["a"], [], ["b"]]})
+        Impressions.from_arrow(table, CATALOG, USERS, ["tags"])
+
+
+def test_no_rows():
+    with pytest.raises(ValueError, match="holds no impressions"):
+        Impressions.from_arrow(pa.table(COLUMNS).slice(0, 0), CATALOG, USERS)
+
+
+def test_a_frame_of_several_types():
+    frame = pd.DataFrame(COLUMNS | {"user_id": ["U1", 2, "U3"]})
+    with pytest.raises(ValueError, match="the data frame holds values of several types"):
+        Impressions.from_pandas(frame, CATALOG, USERS)
+
+
+def test_a_file_that_is_no_parquet(tmp_path):
+    file = tmp_path / "log.parquet"
+    file.write_text("impression_id,user_id\n")
+    with pytest.raises(ValueError, match="log.parquet is not a Parquet file"):
+        Impressions.from_parquet(file, CATALOG, USERS)
+    with pytest.raises(OSError, match="absent.parquet"):
+        Impressions.from_parquet(tmp_path / "absent.parquet", CATALOG, USERS)

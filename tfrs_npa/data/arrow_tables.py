@@ -1,0 +1,150 @@
+"""Reads impressions from Arrow tables, and with them pandas data frames and Parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tfrs_npa.data.chunk import Chunk
+
+LISTS = ("history", "candidates", "clicked")
+_COLUMNS = ("user_id", *LISTS)
+_ID = "impression_id"
+_CHUNK = 8192
+
+
+def table_of_frame(frame, features: Sequence[str]) -> pa.Table:
+    """Returns the columns of a pandas data frame that are read.
+
+    Raises:
+        ValueError: if a column is missing, or its values are of several types.
+    """
+    columns = _present(list(frame.columns), features)
+    try:
+        return pa.Table.from_pandas(frame[columns], preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"the data frame holds values of several types: {error}") from error
+
+
+def table_of_file(path: str | os.PathLike, features: Sequence[str]) -> pa.Table:
+    """Returns the columns of a Parquet file that are read.
+
+    Raises:
+        ValueError: if it is no Parquet file, or a column is missing.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(_present(file.schema_arrow.names, features))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{os.fspath(path)} is not a Parquet file: {error}") from error
+
+
+def check_table(table: pa.Table, features: Sequence[str] = ()) -> None:
+    """Raises a ValueError if a table holds no impressions.
+
+    Args:
+        table: The table.
+        features: Names of other columns that are wanted.
+    """
+    _present(table.column_names, features)
+    if _ID in table.column_names:
+        _check(table, _ID, pa.types.is_integer, "integers")
+    _check(table, "user_id", _is_text, "strings")
+    _check(table, "history", _is_list_of(_is_text), "lists of strings")
+    _check(table, "candidates", _is_list_of(_is_text), "lists of strings")
+    _check(table, "clicked", _is_list_of(_is_label), "lists of integers")
+    for name in features:
+        if name in (_ID, *_COLUMNS):
+            raise ValueError(f"{name!r} is part of every batch: leave it out of features")
+        if pa.types.is_nested(table.schema.field(name).type):
+            raise ValueError(f"feature {name} needs a number or a string in each row")
+
+
+def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
+    """Reads the impressions of a table that passed `check_table`.
+
+    Args:
+        table: The table.
+        features: Names of other columns to keep.
+
+    Yields:
+        Consecutive impressions.
+
+    Raises:
+        ValueError: if a value is missing, naming its row.
+    """
+    first = 0
+    for batch in table.to_batches(max_chunksize=_CHUNK):
+        columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name in columns:
+            # A history that is missing is empty.
+            if name != "history" and columns[name].null_count:
+                row = first + pc.index(columns[name].is_null(), True).as_py()
+                raise ValueError(f"row {row} (the first is 0) has no {name}")
+        lists = {name: _flat(columns[name], name, first) for name in LISTS}
+        numbers = np.arange(first, first + len(batch))
+        yield Chunk(
+            columns[_ID].to_numpy() if _ID in columns else numbers,
+            columns["user_id"].to_pylist(),
+            lists["history"][0].to_pylist(),
+            lists["history"][1],
+            lists["candidates"][0].to_pylist(),
+            lists["candidates"][1],
+            lists["clicked"][0].cast(pa.int64()).to_numpy(),
+            lists["clicked"][1],
+            {name: columns[name].to_numpy(zero_copy_only=False) for name in features},
+        )
+        first += len(batch)
+
+
+def _flat(column, name, first):
+    """Returns the values of lists one after the other, and the length of each list."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    values = column.flatten()
+    if values.null_count:
+        place = pc.index(values.is_null(), True).as_py()
+        row = first + np.searchsorted(np.cumsum(lengths), place, side="right")
+        raise ValueError(f"row {row} (the first is 0) has a missing value in {name}")
+    return values, lengths
+
+
+def _present(names: list[str], features: Sequence[str]) -> list[str]:
+    """Returns the columns to read, of those that there are."""
+    missing = [name for name in (*_COLUMNS, *features) if name not in names]
+    if missing:
+        raise ValueError(f"the impressions lack {', '.join(missing)}; there are {', '.join(names)}")
+    own = [_ID] if _ID in names else []
+    return [*own, *_COLUMNS, *(name for name in features if name not in _COLUMNS and name != _ID)]
+
+
+def _check(table, name, is_right, kind):
+    found = table.schema.field(name).type
+    # A column without any value has no type yet.
+    if not is_right(found) and table.num_rows > table.column(name).null_count:
+        raise ValueError(f"{name} must hold {kind}, got {found}")
+
+
+def _is_text(type_):
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+
+
+def _is_label(type_):
+    return pa.types.is_integer(type_) or pa.types.is_boolean(type_)
+
+
+def _is_list_of(is_right):
+    def check(type_):
+        if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
+            return False
+        # Empty lists alone have no type either.
+        return is_right(type_.value_type) or pa.types.is_null(type_.value_type)
+
+    return check
