@@ -16,7 +16,7 @@ from tfrs_npa.data.chunk import Chunk
 LISTS = ("history", "candidates", "clicked")
 _COLUMNS = ("user_id", *LISTS)
 _ID = "impression_id"
-_CHUNK = 8192
+_CHUNK = 65536
 
 
 def table_of_frame(frame, features: Sequence[str]) -> pa.Table:
@@ -92,9 +92,9 @@ def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
         yield Chunk(
             columns[_ID].to_numpy() if _ID in columns else numbers,
             columns["user_id"].to_pylist(),
-            lists["history"][0].to_pylist(),
+            lists["history"][0],
             lists["history"][1],
-            lists["candidates"][0].to_pylist(),
+            lists["candidates"][0],
             lists["candidates"][1],
             lists["clicked"][0].cast(pa.int64()).to_numpy(),
             lists["clicked"][1],

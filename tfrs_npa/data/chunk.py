@@ -8,7 +8,10 @@ import numpy as np
 
 
 class Chunk(NamedTuple):
-    """Consecutive impressions, lists packed one after the other."""
+    """Consecutive impressions, lists packed one after the other.
+
+    The ids in `history` and `candidates` are a list, a tensor or an Arrow array of strings.
+    """
 
     impression_id: Any
     user_id: list[str]

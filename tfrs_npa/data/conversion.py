@@ -54,9 +54,9 @@ def convert(
             "user_id": np.array(
                 [user_codes.setdefault(user, len(user_codes)) for user in chunk.user_id], np.int32
             ),
-            "history_values": catalog.index(chunk.history),
+            "history_values": _indices(catalog, chunk.history),
             "history_lengths": chunk.history_lengths,
-            "candidate_values": catalog.index(chunk.candidates),
+            "candidate_values": _indices(catalog, chunk.candidates),
             "candidate_lengths": chunk.candidate_lengths,
             "clicked": chunk.clicked,
         }
@@ -190,6 +190,14 @@ def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
             clicked_lengths,
             {name: np.array([row[name] for row in chunk]) for name in features},
         )
+
+
+def _indices(catalog, ids):
+    if not isinstance(ids, pa.Array):
+        return catalog.index(ids)
+    # Each id is looked up once.
+    coded = ids.dictionary_encode()
+    return catalog.index(coded.dictionary.to_pylist())[coded.indices.to_numpy()]
 
 
 def _packed(lists: list) -> tuple[list, np.ndarray]:
