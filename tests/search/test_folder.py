@@ -50,7 +50,7 @@ def test_what_an_earlier_version_did_not_have_is_off(space, tmp_path, preset):
     found, now = folder.space.base, SearchSpace.from_yaml(space).base
     off = {"center_words", "residual", "unit_vectors", "user_interest", "item_bias"}
     off |= {"warmup_steps", "uniform_attention", "history_rows", "mean_weight", "temperature"}
-    off |= {"user_learning_rate"}
+    off |= {"user_learning_rate", "unknown_articles"}
     before, after = NPAConfig.from_saved({}).to_dict(), NPAConfig().to_dict()
     assert off == {name for name in before if before[name] != after[name]}
     assert found == now.replace(**{name: before[name] for name in off})

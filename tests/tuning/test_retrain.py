@@ -55,7 +55,7 @@ def test_both_are_trained_with_each_seed(script, retrain, ended, capsys):
     assert (found["configuration"], found["num_filters"]) == ("found", "4")
     for row in (small, found):
         assert (row["seed"], row["epochs"]) == ("5", "1")
-    assert "split test: 40 impressions" in shown and "1 epochs; mean ± standard" in shown
+    assert "split test: 40 impressions" in shown and "1 epoch; mean ± standard" in shown
     answer = "yes" if float(found["auc"]) > float(small["auc"]) else "no"
     aucs = f"({float(found['auc']):.4f}, {float(small['auc']):.4f})"
     assert f"seed 5: better than preset small: {answer} {aucs}" in shown
