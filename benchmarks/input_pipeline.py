@@ -29,6 +29,7 @@ BATCH_SIZES = (32, 256)
 MEMORY_FACTOR = 4
 PREFETCHED = 16  # more batches than can be ready before they are asked for
 TARGET = 5.0
+TABLE_TARGET = 25_000
 
 
 def main() -> None:
@@ -54,6 +55,10 @@ def main() -> None:
         rows = pool.starmap(memory, [(root, size) for size in sizes], chunksize=1)
         headers = ["impressions", "on disk, MB", "before, MB", "making it, MB", "batches, MB"]
         tables.append(table("Peak memory", headers, rows))
+        show(tables[-1])
+        converted, more = pool.apply(tables_of_own, (root, args.start_impressions))
+        tables.append(converted)
+        measurements += more
         show(tables[-1])
         pool.apply(write_sources, (root, args.start_impressions))
         rows = []
@@ -132,6 +137,47 @@ def batches_and_steps(root: pathlib.Path, impressions: int, rounds: int) -> tupl
         measurements.append(measurement(name, ratio, target=TARGET))
     headers = ["batch size", *(f"{name}, ms" for name in medians), "step / batch"]
     return table(f"Batches of {impressions:,} impressions", headers, rows), measurements
+
+
+def tables_of_own(root: pathlib.Path, impressions: int) -> tuple[dict, list[dict]]:
+    """Returns the table of impressions/s from tables of strings, and the same as measurements."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    import tfrs_npa
+
+    data, (catalog, users) = opened(root, impressions), indices()
+    ids = np.array(catalog.ids, object)
+
+    def lists(values, splits):
+        return pa.ListArray.from_arrays(pa.array(splits, pa.int32()), pa.array(values))
+
+    log = pa.table(
+        {
+            "user_id": [f"U{user}" for user in data.user_id],
+            "history": lists(ids[data.history_values], data.history_splits),
+            "candidates": lists(ids[data.candidate_values], data.candidate_splits),
+            "clicked": lists(np.asarray(data.clicked), data.candidate_splits),
+        }
+    )
+    file, frame = root / "log.parquet", log.to_pandas()
+    pq.write_table(log, file)
+    make = tfrs_npa.Impressions
+    sources = {
+        "from_arrow": (make.from_arrow, log),
+        "from_parquet": (make.from_parquet, file),
+        "from_pandas": (make.from_pandas, frame),
+    }
+    rows, measurements = [], []
+    for name, (convert, source) in sources.items():
+        started = time.perf_counter()
+        convert(source, catalog, users)
+        rate = impressions / (time.perf_counter() - started)
+        rows.append([name, f"{rate:,.0f}"])
+        measured = measurement(f"Impressions.{name}, impressions/s", rate, target=TABLE_TARGET)
+        measurements.append(measured)
+    title = f"Converting {impressions:,} impressions"
+    return table(title, ["", "impressions/s"], rows), measurements
 
 
 def milliseconds(call, times: int) -> float:

@@ -4,6 +4,7 @@ import pathlib
 import re
 import shlex
 
+import pandas as pd
 import pytest
 
 from tfrs_npa.cli import parser
@@ -71,15 +72,27 @@ def test_scripts_exist(path):
         assert (ROOT / script).exists(), script
 
 
-def test_load_mind(mind_folder):
-    (code,) = re.findall(
+def test_the_snippets_of_data(mind_folder):
+    load_mind, from_pandas = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
     )
     names = {}
-    exec(compile(code.replace("my-folder", str(mind_folder)), "docs/data.md", "exec"), names)
+    exec(compile(load_mind.replace("my-folder", str(mind_folder)), "docs/data.md", "exec"), names)
     article = next(names["train_news"].as_numpy_iterator())
     impression = next(names["train"].as_numpy_iterator())
     assert article["title"] and impression["user_id"]
+
+    columns = {
+        "user_id": ["U1", "U2"],
+        "history": [["N1"], []],
+        "candidates": [["N2", "N1"]] * 2,
+        "clicked": [[1, 0]] * 2,
+    }
+    names["log"] = pd.DataFrame(columns)
+    names["news"] = pd.DataFrame({"id": ["N1", "N2"], "title": ["Rain", "Team wins"]})
+    names["config"] = names["tfrs_npa"].NPAConfig.preset("small")
+    exec(compile(from_pandas, "docs/data.md", "exec"), names)
+    assert next(iter(names["batches"]))["candidates"].shape[0] == 2
 
 
 def test_the_performance_tables_agree():

@@ -143,3 +143,27 @@ def test_histories_are_the_earlier_clicks_of_a_log(example):
     assert [row["history"].tolist() for row in rows] == [[], [], [b"N1"], [], [b"N1", b"N3"]]
     assert rows[0]["candidates"]["news_id"].tolist() == [b"N1", b"N2"]
     assert rows[0]["candidates"]["clicked"].tolist() == [1, 0]
+
+
+def test_the_npa_inside_serves_after_joint_training(example, npa, tmp_path):
+    """Its scores are those of the model around it, which itself has nothing to export."""
+    model = example("two_tasks").ClicksAndCategories(npa, np.array([-1, -1, 0, 1, 0]), 0.5)
+    model.compile(optimizer="adam", run_eagerly=True)
+    model.fit(tf.data.Dataset.from_tensors(BATCH), verbose=0)
+    for make in (tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK):
+        with pytest.raises(
+            TypeError, match="TopK needs an NPA, not ClicksAndCategories: .* model.npa"
+        ):
+            make(model, k=1)
+    with pytest.raises(TypeError, match="export needs an NPA, not ClicksAndCategories"):
+        tfrs_npa.export(model, tmp_path)
+    with pytest.raises(TypeError, match="explain needs an NPA, not ClicksAndCategories"):
+        tfrs_npa.explain(model, *(BATCH[name] for name in ("user_id", "history", "candidates")))
+
+    scores, ids = tfrs_npa.PersonalizedTopK(model.npa, k=3).index()(
+        {"user_id": ["U1"], "history": [["N1", "N2"]]}
+    )
+    served = tf.saved_model.load(str(tfrs_npa.export(model.npa, tmp_path))).signatures["score"]
+    asked = {"user_id": ["U1"], "history": [["N1", "N2"]], "candidates": ids}
+    answer = served(**{name: tf.constant(value) for name, value in asked.items()})
+    np.testing.assert_allclose(answer["scores"], scores, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.packed import packed_rows
-from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.npa import NPA, check_is_npa
 
 
 class Explanation(NamedTuple):
@@ -52,6 +52,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     Returns:
         An `Explanation`, float32.
     """
+    check_is_npa(model, "explain")
     tower, query_tower = model.candidate_tower, model.query_tower
     history, candidates = tf.cast(history, tf.int32), tf.cast(candidates, tf.int32)
     embedding = model.user_embedding(user_id)

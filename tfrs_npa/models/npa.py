@@ -389,6 +389,21 @@ class NPA(tfrs.Model):
         return cls(NPAConfig.from_saved(config["config"]), catalog, users, name=config["name"])
 
 
+def check_is_npa(model, name: str) -> None:
+    """Raises a TypeError that says what to give instead if `model` is not an `NPA`.
+
+    Args:
+        model: What was given.
+        name: Who needs it.
+    """
+    if isinstance(model, NPA):
+        return
+    inside = getattr(model, "__dict__", {})
+    parts = [part for part, value in inside.items() if isinstance(value, NPA)]
+    hint = f": give its part, model.{parts[0]}" if parts else ""
+    raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
+
+
 def _unpacked(data):
     """Returns a batch as one dict, with the labels and weights that Keras puts beside it."""
     features, clicked, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)

@@ -13,7 +13,7 @@ import tensorflow_recommenders as tfrs
 from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.npa import NPA, check_is_npa
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
 
@@ -31,6 +31,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
     _limit = "the number of indexed articles"
 
     def __init__(self, model: NPA, k: int, name: str | None = None):
+        check_is_npa(model, type(self).__name__)
         super().__init__(k=k, name=name, dtype="float32", autocast=False)
         if k < 1:
             raise ValueError(f"k is {k}; it has to be at least 1.")

@@ -9,7 +9,7 @@ import pathlib
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_folder
-from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.npa import NPA, check_is_npa
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.warm_up import WARM_UP_FILE, example_requests, write_warm_up
 
@@ -37,7 +37,8 @@ def export(
     >>> score(user_id=tf.constant(["U1"]), history=history, candidates=candidates)["scores"]
 
     Args:
-        model: The model, with the articles that are to be served in its catalogue.
+        model: The model, with the articles that are to be served in its catalogue. Of a model with
+            an NPA inside, that NPA.
         folder: Folder of the versions, created if missing.
         version: The version; None: one more than the highest existing one, or 1.
         dtype: Type of the encoded titles, `"float32"` or `"bfloat16"`; the second takes half the
@@ -47,9 +48,11 @@ def export(
         The folder of the version, which is created atomically.
 
     Raises:
+        TypeError: if the model is not an `NPA`.
         ValueError: if the version exists or is no positive number, `dtype` is unknown, or the
             catalogue holds no articles.
     """
+    check_is_npa(model, "export")
     folder = pathlib.Path(folder)
     if version is None:
         version = _next_version(folder)
