@@ -163,10 +163,16 @@ def tables_of_own(root: pathlib.Path, impressions: int) -> tuple[dict, list[dict
     file, frame = root / "log.parquet", log.to_pandas()
     pq.write_table(log, file)
     make = tfrs_npa.Impressions
+    clicks = {
+        "user_id": np.array(log["user_id"]),
+        "news_id": ids[data.candidate_values[data.candidate_splits[:-1]]],
+        "time": np.arange(impressions),
+    }
     sources = {
         "from_arrow": (make.from_arrow, log),
         "from_parquet": (make.from_parquet, file),
         "from_pandas": (make.from_pandas, frame),
+        "from_clicks": (make.from_clicks, clicks),
     }
     rows, measurements = [], []
     for name, (convert, source) in sources.items():

@@ -18,6 +18,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.arrow_tables import check_table, table_of_file, table_of_frame
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
+from tfrs_npa.data.click_log import NEGATIVES, WINDOW, columns_of_clicks
 from tfrs_npa.data.conversion import (
     FEATURE,
     USER_IDS,
@@ -264,6 +265,49 @@ class Impressions:
         Args, Raises: as `from_arrow`; OSError if the file cannot be read.
         """
         return cls.from_arrow(table_of_file(path, features), catalog, users, features)
+
+    @classmethod
+    def from_clicks(
+        cls,
+        clicks: Mapping,
+        catalog: NewsCatalog,
+        users: UserIndex,
+        *,
+        negatives: int = NEGATIVES,
+        window: float = WINDOW,
+        seed: int = 0,
+    ) -> Impressions:
+        """Makes impressions of a log of clicks, in which nothing says what else was shown.
+
+        Each click is an impression, by time: its history is what the same user clicked before, its
+        candidates are the clicked article, first, and articles that others clicked in the `window`
+        before, drawn in proportion to their clicks. So a model learns what this user prefers among
+        what was popular at the time, and nothing about popularity itself; metrics on such
+        impressions say the same, and are not those of what was really shown. A negative is known
+        to the catalogue and was clicked by the user neither before nor later. Where fewer articles
+        than `negatives` are found, as for the first clicks of the log, the list is shorter.
+
+        Args:
+            clicks: A dict of columns, a pandas data frame or an Arrow table: `user_id` and
+                `news_id`, strings, and `time`, seconds or datetimes, in any order.
+            catalog: Indices of the articles.
+            users: Indices of the users.
+            negatives: Articles that each click is compared with, at most.
+            window: For how long before a click its negatives were clicked, in seconds.
+            seed: Seed of the draws.
+
+        Returns:
+            Impressions whose `impression_id` is the row of the click in the log; histories are not
+            copied, as in a `view`.
+
+        Raises:
+            ValueError: if a column or a value is missing or of the wrong type, there are no clicks,
+                or `negatives` or `window` is not positive.
+        """
+        fields, ids = columns_of_clicks(clicks, catalog, negatives, window, seed)
+        impressions = cls(user_id=users.index(ids.tolist()), **fields)
+        _warn_of_unknown_articles(impressions)
+        return impressions
 
 
 def read_impressions(
