@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _CHUNK = 65536
 
 def columns_of_clicks(
     clicks: Mapping, catalog: NewsCatalog, negatives: int, window: float, seed: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Makes impressions of clicks; see `Impressions.from_clicks`.
 
     Returns:
