@@ -49,7 +49,7 @@ def main() -> None:
             cells[-1] = f"{lower:+.4f} to {upper:+.4f}"
         rows.append(cells)
     title = f"{settings.data}, {args.split}, {len(impressions):,} impressions, half of the clicks"
-    headers = ["clicks on unknown articles", "AUC", "95 %", "less left out, 95 %"]
+    headers = ["clicks on unknown articles", "AUC", "95 %", "difference from left out, 95 %"]
     result = table(title, headers, rows)
     show(result)
     results_file.write(

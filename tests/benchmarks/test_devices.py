@@ -13,8 +13,8 @@ def test_json(benchmark, run_here, tiny_preset, tmp_path, monkeypatch):
     (table,) = result["tables"]
     assert [row[0] for row in table["rows"]] == ["small"] * len(table["rows"])
     assert [row[1:3] for row in table["rows"]][:2] == [
-        ["CPU", "training, batch 8"],
-        ["CPU", "evaluation"],
+        ["/device:CPU:0", "training, batch 8"],
+        ["/device:CPU:0", "evaluation"],
     ]
     assert all(measured["value"] > 0 for measured in result["measurements"])
     assert "CPU" in result["environment"]["devices"]

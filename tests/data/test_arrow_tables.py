@@ -51,8 +51,10 @@ def test_all_sources_give_the_same(tmp_path):
     for name, type_ in wide.items():
         place = coded.column_names.index(name)
         coded = coded.set_column(place, name, coded[name].cast(type_))
+    unread = table.append_column("unread", pa.array([1, None, 2]))
     for impressions in (
         Impressions.from_arrow(table, CATALOG, USERS),
+        Impressions.from_arrow(unread, CATALOG, USERS),
         Impressions.from_arrow(coded, CATALOG, USERS),
         Impressions.from_arrow(table.slice(1), CATALOG, USERS, ["hour"]),
         Impressions.from_pandas(frame, CATALOG, USERS),
@@ -89,9 +91,10 @@ def test_what_may_be_absent():
 
 
 def test_no_history_at_all():
-    columns = COLUMNS | {"history": [[], [], []]}
-    found = Impressions.from_arrow(pa.table(columns), CATALOG, USERS)
-    assert found.history_splits.tolist() == [0, 0, 0, 0]
+    for nothing in ([], None):
+        columns = COLUMNS | {"history": [nothing] * 3}
+        found = Impressions.from_arrow(pa.table(columns), CATALOG, USERS)
+        assert found.history_splits.tolist() == [0, 0, 0, 0]
 
 
 IDS = st.sampled_from(["A", "B", "C", "", "new", "Ünknown"])
@@ -162,6 +165,7 @@ WRONG = {
         r"row 2 \(the first is 0\) has a missing value in history",
     ),
     "labels": ({"clicked": [[1], [0], [1, 1, 1]]}, "impression 7 has 2 candidates but 1 labels"),
+    "large id": ({"impression_id": pa.array([2**63] * 3, pa.uint64())}, "does not fit int64"),
     "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, "impression 7 has the label 2"),
 }
 
@@ -183,6 +187,17 @@ def test_features_that_are_lists():
     with pytest.raises(ValueError, match="feature tags needs a number or a string in each row"):
         table = pa.table(COLUMNS | {"tags": [["a"], [], ["b"]]})
         Impressions.from_arrow(table, CATALOG, USERS, ["tags"])
+
+
+def test_a_column_that_is_there_twice():
+    table = pa.table(COLUMNS).append_column("clicked", pa.table(COLUMNS)["clicked"])
+    with pytest.raises(ValueError, match="the impressions have clicked twice"):
+        Impressions.from_arrow(table, CATALOG, USERS)
+
+
+def test_what_is_no_table():
+    with pytest.raises(TypeError, match="must be a pyarrow.Table, got dict"):
+        Impressions.from_arrow(COLUMNS, CATALOG, USERS)
 
 
 def test_no_rows():

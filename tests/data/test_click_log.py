@@ -64,8 +64,13 @@ EXPECTED = [
 
 def test_histories_and_candidates():
     log = columns(LOG)
-    timed = log | {"time": pd.to_datetime(log["time"], unit="s")}
-    for clicks in (log, pd.DataFrame(log), pa.table(log), pd.DataFrame(timed)):
+    times = pd.to_datetime(log["time"], unit="s")
+    timed = log | {"time": times}
+    zoned = log | {"time": times.tz_localize("UTC").tz_convert("Asia/Tokyo")}
+    plain = log | {"time": times.to_pydatetime().tolist()}
+    objects = log | {"time": np.array(log["time"], object)}
+    tables = [pd.DataFrame(log), pd.DataFrame(timed), pd.DataFrame(zoned)]
+    for clicks in (log, pa.table(log), pa.table(pd.DataFrame(zoned)), plain, objects, *tables):
         impressions = Impressions.from_clicks(clicks, CATALOG, USERS, window=100)
         assert rows(impressions) == EXPECTED
 
@@ -105,10 +110,11 @@ def test_unknown_articles_are_no_negatives():
 
 def test_they_can_be_trained_on():
     impressions = Impressions.from_clicks(columns(LOG), CATALOG, USERS, window=100)
-    config = NPAConfig.preset("small").replace(history_rows=0, batch_size=16)
+    config = NPAConfig.preset("small").replace(batch_size=16)
     (batch,) = training_batches(impressions, CATALOG, USERS, config)
-    # The first click and the last have nothing to be compared with.
-    assert sorted(batch["impression_id"].numpy()) == [0, 2, 3, 4, 5]
+    # The first click and the last have nothing to be compared with; the last one's history of two
+    # makes a row of its own.
+    assert sorted(batch["impression_id"].numpy()) == [0, 2, 3, 4, 5, 6]
 
 
 CLICKS = st.lists(

@@ -136,7 +136,7 @@ def lines_read(monkeypatch):
     return lines
 
 
-@pytest.mark.filterwarnings("ignore:.*unknown article")
+@pytest.mark.filterwarnings("ignore:.*not in the catalogue")
 def test_a_folder_is_read_once(folder, tmp_path_factory, lines_read):
     folder.joinpath("train", "behaviors.tsv").touch()
     cache = Cache(tmp_path_factory.mktemp("cache"))
@@ -148,7 +148,9 @@ def test_a_folder_is_read_once(folder, tmp_path_factory, lines_read):
     assert not lines_read
 
 
-@pytest.mark.filterwarnings("ignore:.*unknown article", "ignore:.*came again with another title")
+@pytest.mark.filterwarnings(
+    "ignore:.*not in the catalogue", "ignore:.*came again with another title"
+)
 def test_a_file_that_changed_is_read_again(folder, tmp_path_factory):
     cache = Cache(tmp_path_factory.mktemp("cache"))
     everything(load_mind(folder, cache=cache))
@@ -176,7 +178,7 @@ def test_a_bad_line_is_not_forgiven_by_a_cache(folder, tmp_path_factory):
             load_mind(folder, cache=cache)
 
 
-@pytest.mark.filterwarnings("ignore:.*unknown article")
+@pytest.mark.filterwarnings("ignore:.*not in the catalogue")
 def test_prepared_data_is_read_once(tmp_path, monkeypatch):
     def prepare(impressions):
         def world():

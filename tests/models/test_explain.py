@@ -84,3 +84,15 @@ def test_nobody_and_nothing(users, random_model):
     found = explain(model, np.zeros(users, np.int32), nothing, nothing)
     assert found.scores.shape == found.history_weights.shape == (users, 0)
     assert found.candidate_word_weights.shape == (users, 0, 5)
+
+
+@pytest.mark.parametrize("unknown_articles", ["left_out", "untitled"])
+def test_histories_wider_than_are_read(unknown_articles, random_model):
+    """As in the model, every click counts that is given."""
+    model = random_model(unknown_articles=unknown_articles)
+    batch = {"user_id": [1], "history": [[2, 1, 3, 5, 6, 7]], "candidates": [[2, 3]]}
+    found = explain(model, **batch)
+    np.testing.assert_allclose(found.scores, model(batch), rtol=1e-5, atol=1e-6)
+    weights = found.history_weights.numpy()[0]
+    assert weights.sum() == pytest.approx(1, rel=1e-5)
+    assert (weights[1] == 0) == (unknown_articles == "left_out")

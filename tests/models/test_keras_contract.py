@@ -109,6 +109,44 @@ def test_losses_and_metrics_of_compile_are_refused(arguments, model):
         model.compile(optimizer="adam", **arguments)
 
 
+def test_what_keras_tuner_gives_back_is_no_loss(make_world):
+    model = make_world().model
+    model.compile("adam", loss={}, metrics=model.metrics)
+    model.compile("adam", loss=None, metrics=[])
+    with pytest.raises(ValueError, match="metrics=.... would have no effect"):
+        model.compile("adam", metrics=[*model.metrics, tf.keras.metrics.Mean()])
+
+
+def test_a_loaded_model_goes_on_training(make_world, tmp_path):
+    world = make_world()
+    world.fit()
+    world.model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.optimizer) is tfrs_npa.LazyAdam
+    before = int(world.model.optimizer.iterations)
+    assert int(loaded.optimizer.iterations) == before
+    loaded.fit(world.training_batches().take(1), verbose=0)
+    assert int(loaded.optimizer.iterations) == before + 1
+
+
+def test_weights_of_unknown_shape(model, batch):
+    step = tf.function(
+        lambda features, weights: model.compute_loss(features | {"sample_weight": weights}),
+        input_signature=[
+            {
+                name: tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+                for name, value in batch.items()
+            },
+            tf.TensorSpec(None, tf.float32),
+        ],
+    )
+    weights = tf.constant([1.0, 2.0, 0.0])
+    expected = model.compute_loss(batch | {"sample_weight": weights})
+    np.testing.assert_allclose(step(batch, weights), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="has to be .batch."):
+        model.compute_loss(batch | {"sample_weight": tf.constant([1.0])})
+
+
 def test_xla_is_refused(model):
     with pytest.raises(ValueError, match="cannot be compiled with XLA"):
         model.compile(optimizer="adam", jit_compile=True)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
     from tfrs_npa.models.npa import NPA
 
+_UNKNOWN = {"left_out": "left out", "untitled": "read as articles without a title"}
+
 SUMMARY = "print the best articles for a user"
 DESCRIPTION = """\
 Prints the articles that the best model of a run ranks highest for a user, among all articles of
@@ -97,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(_report(answer, source, options))
+        print(_report(answer, source, options, model.config.unknown_articles))
 
 
 def _ids(text: str) -> list[str]:
@@ -130,7 +132,7 @@ def _articles(
     return articles
 
 
-def _report(answer: dict[str, Any], source: str, options) -> str:
+def _report(answer: dict[str, Any], source: str, options, unknown_articles: str) -> str:
     """Formats the answer: lines about the user, and a table of the articles."""
     from tabulate import tabulate
 
@@ -151,7 +153,7 @@ def _report(answer: dict[str, Any], source: str, options) -> str:
     if unknown:
         lines.append(
             f"The run does not know {len(unknown):,} of the articles (for example {unknown[0]}): "
-            "they say nothing of the user; give --data that has them."
+            f"they are {_UNKNOWN[unknown_articles]}; give --data that has them."
         )
     articles = answer["articles"]
     if len(articles) < options.k:

@@ -1,4 +1,4 @@
-"""Reads impressions from Arrow tables, and with them pandas data frames and Parquet files."""
+"""Reads impressions from Arrow tables, pandas data frames and Parquet files."""
 
 from __future__ import annotations
 
@@ -45,16 +45,28 @@ def table_of_file(path: str | os.PathLike, features: Sequence[str]) -> pa.Table:
         raise ValueError(f"{os.fspath(path)} is not a Parquet file: {error}") from error
 
 
-def check_table(table: pa.Table, features: Sequence[str] = ()) -> None:
-    """Raises a ValueError if a table holds no impressions.
+def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
+    """Returns the columns of a table that are read.
 
     Args:
         table: The table.
         features: Names of other columns that are wanted.
+
+    Raises:
+        TypeError: if it is no Arrow table.
+        ValueError: if a column is missing, there twice, or of the wrong type.
     """
-    _present(table.column_names, features)
+    if not isinstance(table, pa.Table):
+        raise TypeError(f"the impressions must be a pyarrow.Table, got {type(table).__name__}")
+    table = table.select(_present(table.column_names, features))
     if _ID in table.column_names:
         _check(table, _ID, pa.types.is_integer, "integers")
+        try:
+            table = _cast(table, _ID, pa.int64())
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{_ID} does not fit int64: {error}") from error
+    if pa.types.is_null(table.schema.field("history").type):
+        table = _cast(table, "history", pa.list_(pa.string()))
     _check(table, "user_id", _is_text, "strings")
     _check(table, "history", _is_list_of(_is_text), "lists of strings")
     _check(table, "candidates", _is_list_of(_is_text), "lists of strings")
@@ -64,10 +76,11 @@ def check_table(table: pa.Table, features: Sequence[str] = ()) -> None:
             raise ValueError(f"{name!r} is part of every batch: leave it out of features")
         if pa.types.is_nested(table.schema.field(name).type):
             raise ValueError(f"feature {name} needs a number or a string in each row")
+    return table
 
 
 def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
-    """Reads the impressions of a table that passed `check_table`.
+    """Reads the impressions of a `checked_table`.
 
     Args:
         table: The table.
@@ -96,7 +109,7 @@ def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
             lists["history"][1],
             lists["candidates"][0],
             lists["candidates"][1],
-            lists["clicked"][0].cast(pa.int64()).to_numpy(),
+            lists["clicked"][0].cast(pa.int64(), safe=False).to_numpy(),
             lists["clicked"][1],
             {name: columns[name].to_numpy(zero_copy_only=False) for name in features},
         )
@@ -119,8 +132,16 @@ def _present(names: list[str], features: Sequence[str]) -> list[str]:
     missing = [name for name in (*_COLUMNS, *features) if name not in names]
     if missing:
         raise ValueError(f"the impressions lack {', '.join(missing)}; there are {', '.join(names)}")
+    twice = [name for name in (_ID, *_COLUMNS, *features) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"the impressions have {twice[0]} twice")
     own = [_ID] if _ID in names else []
     return [*own, *_COLUMNS, *(name for name in features if name not in _COLUMNS and name != _ID)]
+
+
+def _cast(table, name, type_):
+    place = table.column_names.index(name)
+    return table.set_column(place, name, table.column(name).cast(type_))
 
 
 def _check(table, name, is_right, kind):

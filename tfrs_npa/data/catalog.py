@@ -35,7 +35,7 @@ class _ArticleIndex(StringIndex):
 class NewsCatalog:
     """All articles: 0 is padding, 1 the unknown article, others from 2 on in order of appearance.
 
-    The unknown article has an empty title; it is ranked like any other.
+    What becomes of the unknown article is up to `NPAConfig.unknown_articles`.
 
     >>> catalog = NewsCatalog().adapt({"news_id": ["N7", "N9"], "title": ["Hello", "Hello, world"]})
     >>> catalog.index(["N9", "N1", ""]).tolist()

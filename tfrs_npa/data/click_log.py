@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 
@@ -121,6 +122,8 @@ def _column(clicks, name):
 
 
 def _seconds(times):
+    if times.dtype == object:
+        times = _of_objects(times)
     if times.dtype.kind == "M":
         missing = np.isnat(times)
         seconds = times.astype("datetime64[us]").astype(np.int64) / 1e6
@@ -131,3 +134,14 @@ def _seconds(times):
     if missing.any():
         raise ValueError(f"row {np.flatnonzero(missing)[0]} (the first is 0) has no time")
     return seconds
+
+
+def _of_objects(times):
+    """Returns numbers, or datetimes in UTC, of Python's objects and those of pandas."""
+    try:
+        array = pa.array(times)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"time must hold seconds or datetimes: {error}") from error
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.timestamp("us"))
+    return array.to_numpy(zero_copy_only=False)

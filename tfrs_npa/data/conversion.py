@@ -32,8 +32,8 @@ def convert(
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, rows of the same features, or an Arrow
-            table that passed `check_table`.
+        behaviors: A data set that passed `check_spec`, rows of the same features, or a
+            `checked_table` of Arrow.
         catalog: The articles and their indices.
         features: Names of other features to keep.
 

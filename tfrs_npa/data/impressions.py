@@ -15,7 +15,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa.data import ragged
-from tfrs_npa.data.arrow_tables import check_table, table_of_file, table_of_frame
+from tfrs_npa.data.arrow_tables import checked_table, table_of_file, table_of_frame
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.click_log import NEGATIVES, WINDOW, columns_of_clicks
@@ -235,10 +235,11 @@ class Impressions:
             features: Names of other columns to keep, with a number or a string in each row.
 
         Raises:
+            TypeError: if it is no Arrow table.
             ValueError: if a column is missing or of the wrong type, a value is missing, a label is
                 not one of these, or a row has more or fewer labels than candidates.
         """
-        check_table(table, features)
+        table = checked_table(table, features)
         impressions, own_users = read_impressions(table, catalog, features)
         return with_users(impressions, own_users, users)
 
@@ -306,7 +307,7 @@ class Impressions:
         """
         fields, ids = columns_of_clicks(clicks, catalog, negatives, window, seed)
         impressions = cls(user_id=users.index(ids.tolist()), **fields)
-        _warn_of_unknown_articles(impressions)
+        _warn_of_unknown_articles(impressions, stacklevel=3)
         return impressions
 
 
@@ -370,7 +371,7 @@ def _fingerprint(strings: list[str]) -> str:
     return hashlib.sha256(json.dumps(strings).encode()).hexdigest()
 
 
-def _warn_of_unknown_articles(impressions: Impressions) -> None:
+def _warn_of_unknown_articles(impressions: Impressions, stacklevel: int = 4) -> None:
     columns = {
         "history": impressions.history_values,
         "candidate": impressions.candidate_values,
@@ -381,7 +382,7 @@ def _warn_of_unknown_articles(impressions: Impressions) -> None:
         warnings.warn(
             f"{' and '.join(parts)} are not in the catalogue, so nothing is known of them (see "
             "NPAConfig.unknown_articles): extend the catalogue with their news",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 

@@ -71,7 +71,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
 
     # Padding that takes part comes after the articles of a history.
     is_click = clicks.news_id != PADDING
-    clicked_slots = tf.where(query_tower.read(history))
+    clicked_slots = tf.where(query_tower.known(history) != PADDING)
 
     def of_clicks(values):
         return placed(clicked_slots, tf.boolean_mask(values, is_click), tf.shape(history))

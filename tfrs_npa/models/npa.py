@@ -244,8 +244,11 @@ class NPA(tfrs.Model):
             "loss_weights": loss_weights,
             "weighted_metrics": weighted_metrics,
         }
+        own = set(map(id, self.metrics))
         for name, value in given.items():
-            if value is not None:
+            # KerasTuner gives the model's own metrics back, and a loss that is an empty dict.
+            is_own = isinstance(value, list) and own.issuperset(map(id, value))
+            if value and not is_own:
                 raise ValueError(
                     f"compile({name}=...) would have no effect: NPA has a loss and metrics of its "
                     "own. Override compute_loss in a subclass, or give weights to impressions "
@@ -257,6 +260,11 @@ class NPA(tfrs.Model):
                 "and words, and so the shapes in a step, depend on the batch"
             )
         super().compile(optimizer, None, None, None, None, *args, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model, as `tf.keras.Model` does only where it has no `compile`."""
+        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args, class_weight=None, **kwargs):
         """Trains the model, as `tf.keras.Model.fit`.
@@ -295,12 +303,12 @@ class NPA(tfrs.Model):
         weights, sample_weight = tf.cast(clicks > 0, logits.dtype), features.get("sample_weight")
         if sample_weight is not None:
             sample_weight = tf.cast(sample_weight, logits.dtype)
-            if sample_weight.shape.rank != 1:
+            if not sample_weight.shape.is_compatible_with(clicks.shape):
                 raise ValueError(
                     f"sample_weight has shape {sample_weight.shape}; it has to be [batch], "
                     "a weight for each impression"
                 )
-            weights *= sample_weight
+            weights *= tf.ensure_shape(sample_weight, clicks.shape)
         losses = self.task(
             clicked / tf.maximum(clicks, 1)[:, tf.newaxis],
             logits / self.config.temperature,

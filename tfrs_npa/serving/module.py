@@ -163,7 +163,7 @@ class ServingModule(tf.Module):
         """Encodes users, the query tower.
 
         The inner product of a row and of a vector that `encode_articles` gives the same user is a
-        score.
+        score, that of an unknown article left aside.
 
         Args:
             user_id: `[batch]` ids of users.
