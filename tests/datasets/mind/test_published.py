@@ -87,11 +87,27 @@ def test_failed_download_says_what_to_put_where(tmp_path, server):
 
 def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "DOWNLOADS", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr(downloader, "MAX_RETRIES", 0)
+    monkeypatch.setattr(published, "_RETRIES", 0)
     with pytest.raises(MindFileError, match="refused.*manual folder") as caught:
         published.locate(manager(tmp_path), "small")
     assert caught.value.__suppress_context__
     assert "urllib3" not in str(caught.value)
+
+
+def test_a_server_that_fails_is_asked_a_few_times(tmp_path, server, monkeypatch):
+    """TFDS by itself asks 11 times, in more than three minutes."""
+    zip_of("MINDdemo_dev", tmp_path / "manual")
+    before, asked = downloader.MAX_RETRIES, []
+
+    def fail(handler):
+        asked.append(handler.path)
+        handler.send_error(503)
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "do_GET", fail)
+    with pytest.raises(MindFileError, match="cannot download .*MINDdemo_train.zip .*manual folder"):
+        published.locate(manager(tmp_path), "demo")
+    assert asked == ["/MINDdemo_train.zip"] * 5
+    assert downloader.MAX_RETRIES == before
 
 
 def test_truncated_download(tmp_path, server):
