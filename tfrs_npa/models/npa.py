@@ -187,7 +187,7 @@ class NPA(tfrs.Model):
     def with_unknown_articles(self, logits, candidates):
         """Gives unknown candidates the mean score of the known ones of their list.
 
-        So an article that is newer than the catalogue is neither first nor last. Where
+        So an article that is newer than the catalogue stands between the others. Where
         `config.unknown_articles` is `"untitled"`, scores stay as they are.
 
         Args:
