@@ -107,8 +107,9 @@ worker = '''
 import os, pathlib, sys, time
 path = pathlib.Path(sys.argv[1])
 path.with_suffix(".tmp").write_text(str(os.getpid()))
-path.with_suffix(".tmp").rename(path)
 try:
+    # The signal follows as soon as the file is there.
+    path.with_suffix(".tmp").rename(path)
     time.sleep(3600)
 except KeyboardInterrupt:
     sys.exit(130)
