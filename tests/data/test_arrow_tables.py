@@ -28,22 +28,7 @@ COLUMNS = {
 }
 
 
-def check(impressions):
-    expected = {
-        "impression_id": ([7, 3, 7], np.int64),
-        "user_id": ([2, 0, 1], np.int32),
-        "history_values": ([2, 4, 2, 3], np.int32),
-        "history_splits": ([0, 3, 3, 4], np.int64),
-        "candidate_values": ([3, 2, 4, 2, 3, 4], np.int32),
-        "candidate_splits": ([0, 2, 3, 6], np.int64),
-        "clicked": ([1, 0, 0, -1, -1, -1], np.int8),
-    }
-    for name, (values, dtype) in expected.items():
-        array = getattr(impressions, name)
-        assert array.dtype == dtype and array.tolist() == values, name
-
-
-def test_all_sources_give_the_same(tmp_path):
+def test_all_sources_give_the_same(assert_the_log, tmp_path):
     table, frame = pa.table(COLUMNS), pd.DataFrame(COLUMNS)
     pq.write_table(table, tmp_path / "log.parquet")
     wide = {name: pa.large_list(pa.large_string()) for name in ("history", "candidates")}
@@ -64,7 +49,7 @@ def test_all_sources_give_the_same(tmp_path):
             assert impressions.candidate_values.tolist() == [4, 2, 3, 4]
             assert impressions.features["hour"].tolist() == [2.5, 3.5]
         else:
-            check(impressions)
+            assert_the_log(impressions)
             assert not impressions.features
 
 

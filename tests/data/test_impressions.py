@@ -51,32 +51,16 @@ def dataset(rows, spec=None, **extra):
     return tf.data.Dataset.from_generator(elements, output_signature=signature)
 
 
-def check(impressions):
-    expected = {
-        "impression_id": ([7, 3, 7], np.int64),
-        "user_id": ([2, 0, 1], np.int32),
-        "history_values": ([2, 4, 2, 3], np.int32),
-        "history_splits": ([0, 3, 3, 4], np.int64),
-        "candidate_values": ([3, 2, 4, 2, 3, 4], np.int32),
-        "candidate_splits": ([0, 2, 3, 6], np.int64),
-        "clicked": ([1, 0, 0, -1, -1, -1], np.int8),
-    }
-    for name, (values, dtype) in expected.items():
-        array = getattr(impressions, name)
-        assert array.dtype == dtype, name
-        assert array.tolist() == values, name
-
-
-def test_strings_become_indices():
+def test_strings_become_indices(assert_the_log):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
     assert len(impressions) == 3
     assert not impressions.features
-    check(impressions)
+    assert_the_log(impressions)
 
 
-def test_slices_of_ragged_tensors_are_as_good():
+def test_slices_of_ragged_tensors_are_as_good(assert_the_log):
     columns = {
         "impression_id": [7, 3, 7],
         "user_id": ["U2", "U9", "U1"],
@@ -87,10 +71,10 @@ def test_slices_of_ragged_tensors_are_as_good():
         },
     }
     behaviors = tf.data.Dataset.from_tensor_slices(columns)
-    check(Impressions.from_dataset(behaviors, CATALOG, USERS))
+    assert_the_log(Impressions.from_dataset(behaviors, CATALOG, USERS))
 
 
-def test_lists_of_fixed_length_padded_with_the_empty_id():
+def test_lists_of_fixed_length_padded_with_the_empty_id(assert_the_log):
     columns = {
         "impression_id": [7, 3, 7],
         "user_id": ["U2", "U9", "U1"],
@@ -101,7 +85,7 @@ def test_lists_of_fixed_length_padded_with_the_empty_id():
         },
     }
     behaviors = tf.data.Dataset.from_tensor_slices(columns)
-    check(Impressions.from_dataset(behaviors, CATALOG, USERS))
+    assert_the_log(Impressions.from_dataset(behaviors, CATALOG, USERS))
 
 
 def test_more_impressions_than_one_chunk():
@@ -242,15 +226,15 @@ def test_take(rows, expected):
         assert taken.clicked[part].tolist() == [label for _, label in candidates]
 
 
-def test_memory_maps_are_as_good_as_arrays(tmp_path):
+def test_memory_maps_are_as_good_as_arrays(assert_the_log, tmp_path):
     impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
     mapped = {}
     for field in dataclasses.fields(Impressions):
         if field.name != "features":
             np.save(tmp_path / field.name, getattr(impressions, field.name))
             mapped[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
-    check(Impressions(**mapped))
-    check(Impressions(**mapped).take([0, 1, 2]))
+    assert_the_log(Impressions(**mapped))
+    assert_the_log(Impressions(**mapped).take([0, 1, 2]))
 
 
 def test_arrays_that_do_not_fit_together():
@@ -282,13 +266,13 @@ def kept(tmp_path):
     return convert
 
 
-def test_read_once_with_a_cache(kept):
+def test_read_once_with_a_cache(assert_the_log, kept):
     for expected in (True, False, False):
         impressions, read = kept()
-        check(impressions)
+        assert_the_log(impressions)
         assert read is expected and not impressions.features
     impressions, read = kept(features=["time"])
-    check(impressions)
+    assert_the_log(impressions)
     assert read and impressions.features["time"].tolist() == [100, 200, 300]
     impressions, read = kept(features=["time"])
     assert not read and impressions.features["time"].tolist() == [100, 200, 300]
@@ -375,7 +359,7 @@ def test_a_view_copies_nothing_and_is_as_good(chosen):
         np.testing.assert_array_equal(found.features["time"], expected.features["time"])
 
 
-def test_rows_are_as_good_as_a_dataset():
+def test_rows_are_as_good_as_a_dataset(assert_the_log):
     """Of a file that is read without TensorFlow."""
     rows = [
         {
@@ -391,7 +375,7 @@ def test_rows_are_as_good_as_a_dataset():
         for impression_id, user_id, time, history, candidates in ROWS
     ]
     impressions, users = read_impressions(rows, CATALOG, ["time"])
-    check(with_users(impressions, users, USERS))
+    assert_the_log(with_users(impressions, users, USERS))
     assert impressions.features["time"].tolist() == [row[2] for row in ROWS]
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from tfrs_npa.data.chunk import Chunk
 
-LISTS = ("history", "candidates", "clicked")
-_COLUMNS = ("user_id", *LISTS)
+_LISTS = ("history", "candidates", "clicked")
+_COLUMNS = ("user_id", *_LISTS)
 _ID = "impression_id"
 _CHUNK = 65536
 
@@ -100,7 +100,7 @@ def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
             if name != "history" and columns[name].null_count:
                 row = first + pc.index(columns[name].is_null(), True).as_py()
                 raise ValueError(f"row {row} (the first is 0) has no {name}")
-        lists = {name: _flat(columns[name], name, first) for name in LISTS}
+        lists = {name: _flat(columns[name], name, first) for name in _LISTS}
         numbers = np.arange(first, first + len(batch))
         yield Chunk(
             columns[_ID].to_numpy() if _ID in columns else numbers,
