@@ -159,3 +159,23 @@ def test_bad_options(mind_folder, run, predicted, tmp_path, in_process, capsys, 
     assert error.startswith("tfrs-npa: error: ") and len(error.splitlines()) == 1
     assert expected in error
     assert not (tmp_path / "none").exists()
+
+
+def test_fresh_clicks_change_nothing(mind_folder, run, predicted, tmp_path, in_process, capsys):
+    """Clicks on articles that no split has are as if they were not there."""
+    data = shutil.copytree(mind_folder, tmp_path / "data")
+    file = data / "test" / "behaviors.tsv"
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    for row in rows:
+        row[3] = " ".join(f"{id} fresh-{id}" for id in row[3].split())
+    file.write_text("".join("\t".join(row) + "\n" for row in rows))
+    assert in_process("predict", "--run", run, "--data", data, "--to", tmp_path / "fresh") == 0
+    assert "history ids" in capsys.readouterr().err
+    fresh, known = (folder / "prediction.txt" for folder in (tmp_path / "fresh", predicted[0]))
+    assert fresh.read_bytes() == known.read_bytes()
+    metrics = []
+    for options in ([], ["--data", data]):
+        json_file = tmp_path / "metrics.json"
+        assert in_process("evaluate", "--run", run, *options, "--json", json_file) == 0
+        metrics.append(json.loads(json_file.read_text())["metrics"]["npa"])
+    assert metrics[1] == pytest.approx(metrics[0], abs=1e-6)

@@ -227,6 +227,17 @@ def test_unknown_articles_are_listed(run, recommend):
     assert ids(answer) == [name for name, _ in ranked(run, "U2", ["N2", "N99"])]
 
 
+def test_unknown_articles_are_left_out_of_the_history(recommend):
+    known, fresh = (
+        recommend("--history", history, "--json", "--include-clicked", "--k", len(TITLES))
+        for history in ("N1", "N1,NX,NY")
+    )
+    assert fresh["unknown_history"] == ["NX", "NY"]
+    assert ids(fresh) == ids(known)
+    scores = ([article["score"] for article in answer["articles"]] for answer in (fresh, known))
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
 def test_nothing_is_left(recommend):
     assert recommend("--history", ",".join(TITLES), "--json")["articles"] == []
 
