@@ -50,7 +50,10 @@ def _plain_scores(model, queries, numbers=None):
     users = model.users.index(queries["user_id"])
     histories = []
     for row in queries["history"]:
-        clicks = catalog.index([id for id in row if id][-config.history_length :])
+        clicks = catalog.index([id for id in row if id])
+        if config.unknown_articles == "left_out":
+            clicks = clicks[clicks != catalog.UNKNOWN_INDEX]
+        clicks = clicks[-config.history_length :]
         histories.append(np.pad(clicks, [0, config.history_length - len(clicks)]))
     vectors = model.query_tower({"user_id": users, "history": np.array(histories)})
     pairs = {
