@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfrs_npa.models.news_encoder import NewsEncoder
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.models.user_encoder import UserEncoder
+    from tfrs_npa.models.warm_start import warm_start
     from tfrs_npa.optimizers import LazyAdam, default_optimizer
     from tfrs_npa.recommenders import load_recommenders_weights
     from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
@@ -68,6 +69,7 @@ __all__ = [
     "load_run",
     "read_predictions",
     "training_batches",
+    "warm_start",
     "write_predictions",
 ]
 
@@ -100,6 +102,7 @@ _HOMES = {
     "load_run": "runs.run",
     "read_predictions": "submission",
     "training_batches": "data.batches",
+    "warm_start": "models.warm_start",
     "write_predictions": "submission",
 }
 _MODULES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.config import SCHEDULES
@@ -101,7 +102,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
     def learning_rate_of(self, table):
         """Returns the current learning rate of a variable with a sparse gradient, a scalar."""
-        for name in table.name.split(":")[0].split("/"):  # a shard is user_table/part_0
+        for name in _names(table):
             if name in self._variable_learning_rates:
                 return self._in_proportion(self._variable_learning_rates[name])
         return self.table_learning_rate
@@ -159,6 +160,11 @@ class LazyAdam(tf.keras.optimizers.Adam):
         return super()._clip_gradients([_sum_duplicates(grad) for grad in grads])
 
 
+def _names(variable):
+    """Returns the parts of a variable's name: a shard of a table is `user_table/part_0`."""
+    return variable.name.split(":")[0].split("/")
+
+
 def _sum_duplicates(gradient):
     """Returns a sparse gradient with each row once; a dense one as it is."""
     if not isinstance(gradient, tf.IndexedSlices):
@@ -186,29 +192,27 @@ def _move_average(average, rows, values, decay):
     return moved
 
 
-@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises in proportion to the steps, to that of another schedule.
-
-    Example:
-        schedule = WarmUp(tf.keras.optimizers.schedules.CosineDecay(1e-3, 10_000), steps=500)
+def copy_variables(source, target, rows: Mapping[str, np.ndarray]) -> None:
+    """Copies the variables of a model, or of its optimizer, to those of one with other tables.
 
     Args:
-        schedule: The schedule after the warm-up, a `LearningRateSchedule` or a float.
-        steps: Steps until the learning rate is that of `schedule`; the first has 1 / `steps` of it.
+        source: Variables.
+        target: Those of another model in the same order.
+        rows: By name of a table, such as `user_table`, the row of the old table for each row of the
+            new one. The moments of a table have its name in theirs.
     """
+    for old, new in zip(source, target, strict=True):
+        table = next((name for name in _names(old) if name in rows), None)
+        new.assign(old if table is None else tf.gather(old, rows[table]))
+
+
+class _Around(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule made of another one and a number of steps."""
 
     def __init__(self, schedule, steps: int):
         super().__init__()
         self.schedule = schedule
         self.steps = steps
-
-    def __call__(self, step):
-        """Returns the learning rate of a step, a scalar."""
-        rate = self.schedule(step) if callable(self.schedule) else self.schedule
-        rate = tf.convert_to_tensor(rate)
-        share = (tf.cast(step, rate.dtype) + 1) / tf.cast(self.steps, rate.dtype)
-        return rate * tf.minimum(share, 1)
 
     def get_config(self):
         """Returns the arguments, in types that JSON has."""
@@ -226,7 +230,48 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["steps"])
 
 
-def default_optimizer(config, total_steps: int | None = None, **kwargs) -> LazyAdam:
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class WarmUp(_Around):
+    """A learning rate that rises in proportion to the steps, to that of another schedule.
+
+    Example:
+        schedule = WarmUp(tf.keras.optimizers.schedules.CosineDecay(1e-3, 10_000), steps=500)
+
+    Args:
+        schedule: The schedule after the warm-up, a `LearningRateSchedule` or a float.
+        steps: Steps until the learning rate is that of `schedule`; the first has 1 / `steps` of it.
+    """
+
+    def __call__(self, step):
+        """Returns the learning rate of a step, a scalar."""
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        rate = tf.convert_to_tensor(rate)
+        share = (tf.cast(step, rate.dtype) + 1) / tf.cast(self.steps, rate.dtype)
+        return rate * tf.minimum(share, 1)
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrs_npa")
+class Restarted(_Around):
+    """A schedule that starts when the optimizer has taken some steps already.
+
+    The optimizer goes on counting, since the bias correction of Adam's moments needs all steps.
+
+    Example:
+        schedule = Restarted(tf.keras.optimizers.schedules.CosineDecay(1e-3, 10_000), steps=500)
+
+    Args:
+        schedule: A `LearningRateSchedule`.
+        steps: Steps before the first one of `schedule`.
+    """
+
+    def __call__(self, step):
+        """Returns the learning rate of a step, a scalar."""
+        return self.schedule(tf.maximum(tf.cast(step, tf.int64) - self.steps, 0))
+
+
+def default_optimizer(
+    config, total_steps: int | None = None, first_step: int = 0, **kwargs
+) -> LazyAdam:
     """Makes the optimizer that a configuration describes.
 
     Example:
@@ -239,6 +284,8 @@ def default_optimizer(config, total_steps: int | None = None, **kwargs) -> LazyA
             to zero.
         total_steps: Number of training steps over which the learning rate decays to zero. None:
             the learning rate stays constant, whatever the schedule.
+        first_step: The step of the optimizer at which warm-up and decay start; see
+            `tfrs_npa.warm_start`.
         **kwargs: Further arguments of `LazyAdam`, such as `clipnorm`.
 
     Returns:
@@ -263,6 +310,8 @@ def default_optimizer(config, total_steps: int | None = None, **kwargs) -> LazyA
             learning_rate = schedules.CosineDecay(learning_rate, total_steps)
     if config.warmup_steps:
         learning_rate = WarmUp(learning_rate, config.warmup_steps)
+    if first_step and callable(learning_rate):
+        learning_rate = Restarted(learning_rate, first_step)
     return LazyAdam(
         learning_rate,
         table_learning_rate=config.table_learning_rate,

@@ -70,6 +70,18 @@ class UserEmbedding(tf.keras.layers.Layer):
         user_id = tf.cast(user_id, tf.int32)
         return tf.where(user_id < self.num_users, user_id, tf.zeros_like(user_id))
 
+    def take_rows(self, rows):
+        """Replaces the table by one that is made of rows of it.
+
+        Args:
+            rows: `[num_users]` the row of the old table for each row of the new one.
+        """
+        values = tf.gather(self.table, rows)
+        self.num_users = len(rows)
+        del self.table
+        self.build((None,))
+        self.table.assign(values)
+
     def get_config(self):
         """Returns the constructor's arguments."""
         return {

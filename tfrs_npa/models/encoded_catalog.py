@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
+from tfrs_npa.models.traced import Traced
 
 # Titles that are encoded at a time.
 _CHUNK = 8192
@@ -48,8 +49,8 @@ class EncodedCatalog:
         )
         # Chunks differ in size; none of them needs a trace of its own.
         articles = tf.TensorSpec([None], tf.int32)
-        self._title_features = tf.function(
-            self._encode, input_signature=[articles], autograph=False
+        self._title_features = Traced(
+            self._encode, [articles], encoder.user_embedding, autograph=False
         )
 
     @property

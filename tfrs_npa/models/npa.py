@@ -18,6 +18,7 @@ from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
+from tfrs_npa.optimizers import copy_variables
 from tfrs_npa.settings import ENCODING_MEMORY
 
 
@@ -164,6 +165,42 @@ class NPA(tfrs.Model):
             )
         self.catalog = catalog
         self.candidate_tower.tokens.assign(catalog.tokens(self.config.title_length))
+
+    def add_users(self, behaviors=None) -> None:
+        """Adds users, who start as the unknown user does; no weight of the others changes.
+
+        The user table is replaced by a larger one, and the optimizer by one whose state has as many
+        rows: use `model.optimizer` afterwards. Top-K layers of the model follow; a graph of your
+        own that was traced before goes on reading the old table.
+
+        Args:
+            behaviors: The users, as `UserIndex.extend` takes them. None: those by which the model's
+                users were extended directly.
+
+        Raises:
+            ValueError: as `UserIndex.extend`, or if the optimizer is a legacy one, whose state
+                cannot grow.
+        """
+        optimizer = self.optimizer
+        if optimizer is not None and not isinstance(optimizer, tf.keras.optimizers.Optimizer):
+            raise ValueError(
+                f"users cannot be added to a model compiled with {type(optimizer).__module__}."
+                f"{type(optimizer).__name__}: compile it with one of tf.keras.optimizers"
+            )
+        if behaviors is not None:
+            self.users.extend(behaviors)
+        rows = np.arange(len(self.users), dtype=np.int32)
+        rows[self.user_embedding.num_users :] = UNKNOWN_USER
+        if len(rows) == self.user_embedding.num_users:
+            return
+        with self.distribute_strategy.scope():
+            self.user_embedding.take_rows(rows)
+            if optimizer is not None and len(optimizer.variables) > 1:  # it is built
+                self.optimizer = type(optimizer).from_config(optimizer.get_config())
+                self.optimizer.build(self.trainable_variables)
+                copy_variables(optimizer.variables, self.optimizer.variables, {"user_table": rows})
+        # Keras makes them again.
+        self.train_function = self.test_function = self.predict_function = None
 
     def call(self, features, training=False):
         """Scores candidates; see the class."""

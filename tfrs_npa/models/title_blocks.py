@@ -9,6 +9,7 @@ from tfrs_npa.layers.packed import packed_starts, padded_rows
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, unit
 from tfrs_npa.models.title_layout import ROWS, TitleLayout
+from tfrs_npa.models.traced import Traced
 from tfrs_npa.models.user_encoder import num_interests
 
 # Titles that are encoded, or moved, at a time.
@@ -61,8 +62,11 @@ class TitleBlocks(tf.Module):
         self._order = variable([None], tf.int32)
         self._untracked = Untracked(
             encoder=encoder,
-            encode=tf.function(
-                self._encode, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
+            encode=Traced(
+                self._encode,
+                [tf.TensorSpec([None], tf.int32)],
+                encoder.user_embedding,
+                autograph=False,
             ),
             articles=np.zeros(0, np.int32),
             layout=TitleLayout(np.zeros(0, np.int32)),

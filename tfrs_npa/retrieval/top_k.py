@@ -14,6 +14,7 @@ from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.npa import NPA, check_is_npa
+from tfrs_npa.models.traced import Traced
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
 
@@ -39,12 +40,10 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             model=model,
             articles=IndexedArticles(),
             indices=None,
-            embed=tf.function(
+            embed=Traced(
                 self._embed,
-                input_signature=[
-                    tf.TensorSpec([None], tf.string),
-                    tf.TensorSpec([None, None], tf.string),
-                ],
+                [tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)],
+                model.user_embedding,
             ),
         )
 

@@ -9,6 +9,7 @@ import tensorflow_recommenders as tfrs
 from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.models.traced import Traced
 from tfrs_npa.models.user_encoder import num_interests
 from tfrs_npa.retrieval.top_k import ArticleTopK, best
 from tfrs_npa.settings import DEFAULT_K
@@ -69,13 +70,16 @@ class TwoStageTopK(ArticleTopK):
         self._untracked.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
         blocks = TitleBlocks(model.candidate_tower)
         self._untracked.width, self._untracked.query_dim = blocks.width, blocks.query_dim
-        self._untracked.average = tf.function(
-            self._average, input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False
+        self._untracked.average = Traced(
+            self._average,
+            [tf.TensorSpec([None], tf.int32)],
+            model.user_embedding,
+            autograph=False,
         )
         number, positions = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
-        self._untracked.rank = tf.function(
+        self._untracked.rank = Traced(
             self._rank,
-            input_signature=[
+            [
                 tf.TensorSpec([None, self._untracked.width], tf.float32),
                 positions,
                 positions,
@@ -83,6 +87,7 @@ class TwoStageTopK(ArticleTopK):
                 number,
                 number,
             ],
+            model.user_embedding,
         )
 
     def is_exact(self) -> bool:
