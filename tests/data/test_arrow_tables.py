@@ -59,6 +59,16 @@ def test_features():
     assert found.features["place"].tolist() == ["home", "top", "home"]
 
 
+def test_datetimes_are_seconds():
+    moments = pd.to_datetime(["1970-01-01 00:01:00", "1970-01-02 00:00:00", "2019-11-15 08:55:22"])
+    expected = [60, 86400, 1573808122]
+    stockholm = moments.tz_localize("UTC").tz_convert("Europe/Stockholm")
+    for times in (moments, stockholm, moments.astype("datetime64[s]")):
+        frame = pd.DataFrame(COLUMNS | {"time": times})
+        found = Impressions.from_pandas(frame, CATALOG, USERS, ["time"]).features["time"]
+        assert found.dtype == np.int64 and found.tolist() == expected
+
+
 def test_what_may_be_absent():
     """Ids of impressions, histories, and labels that are booleans; arrays instead of lists."""
     frame = pd.DataFrame(
@@ -149,9 +159,12 @@ WRONG = {
         {"history": [["A"], [], ["B", None]]},
         r"row 2 \(the first is 0\) has a missing value in history",
     ),
-    "labels": ({"clicked": [[1], [0], [1, 1, 1]]}, "impression 7 has 2 candidates but 1 labels"),
+    "labels": (
+        {"clicked": [[1], [0], [1, 1, 1]]},
+        r"row 0 \(the first is 0\) has 2 candidates but 1 labels",
+    ),
     "large id": ({"impression_id": pa.array([2**63] * 3, pa.uint64())}, "does not fit int64"),
-    "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, "impression 7 has the label 2"),
+    "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, r"row 0 \(the first is 0\) has the label 2"),
 }
 
 

@@ -1,7 +1,8 @@
-"""Reads impressions from Arrow tables, pandas data frames and Parquet files."""
+"""Reads impressions from Arrow tables and pandas data frames."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,24 +26,27 @@ def table_of_frame(frame, features: Sequence[str]) -> pa.Table:
     Raises:
         ValueError: if a column is missing, or its values are of several types.
     """
-    columns = _present(list(frame.columns), features)
+    columns = columns_to_read(list(frame.columns), features)
     try:
         return pa.Table.from_pandas(frame[columns], preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"the data frame holds values of several types: {error}") from error
 
 
-def table_of_file(path: str | os.PathLike, features: Sequence[str]) -> pa.Table:
-    """Returns the columns of a Parquet file that are read.
+@contextlib.contextmanager
+def open_parquet(path: str | os.PathLike) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file.
 
     Raises:
-        ValueError: if it is no Parquet file, or a column is missing.
+        OSError: if it cannot be read.
+        ValueError: if it is no Parquet file.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            return file.read(_present(file.schema_arrow.names, features))
+        file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{os.fspath(path)} is not a Parquet file: {error}") from error
+    with file:
+        yield file
 
 
 def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
@@ -58,7 +62,7 @@ def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
     """
     if not isinstance(table, pa.Table):
         raise TypeError(f"the impressions must be a pyarrow.Table, got {type(table).__name__}")
-    table = table.select(_present(table.column_names, features))
+    table = table.select(columns_to_read(table.column_names, features))
     if _ID in table.column_names:
         _check(table, _ID, pa.types.is_integer, "integers")
         try:
@@ -67,42 +71,43 @@ def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
             raise ValueError(f"{_ID} does not fit int64: {error}") from error
     if pa.types.is_null(table.schema.field("history").type):
         table = _cast(table, "history", pa.list_(pa.string()))
-    _check(table, "user_id", _is_text, "strings")
-    _check(table, "history", _is_list_of(_is_text), "lists of strings")
-    _check(table, "candidates", _is_list_of(_is_text), "lists of strings")
+    _check(table, "user_id", is_text, "strings")
+    _check(table, "history", _is_list_of(is_text), "lists of strings")
+    _check(table, "candidates", _is_list_of(is_text), "lists of strings")
     _check(table, "clicked", _is_list_of(_is_label), "lists of integers")
     for name in features:
         if name in (_ID, *_COLUMNS):
             raise ValueError(f"{name!r} is part of every batch: leave it out of features")
-        if pa.types.is_nested(table.schema.field(name).type):
+        type_ = table.schema.field(name).type
+        if pa.types.is_nested(type_):
             raise ValueError(f"feature {name} needs a number or a string in each row")
+        if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+            table = _cast(table, name, pa.timestamp("s", getattr(type_, "tz", None)), safe=False)
+            table = _cast(table, name, pa.int64())
     return table
 
 
-def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
+def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> Iterator[Chunk]:
     """Reads the impressions of a `checked_table`.
 
     Args:
         table: The table.
         features: Names of other columns to keep.
+        first: Number of the first row.
 
     Yields:
         Consecutive impressions.
 
     Raises:
-        ValueError: if a value is missing, naming its row.
+        ValueError: if a value is missing or a label is wrong, naming its row.
     """
-    first = 0
     for batch in table.to_batches(max_chunksize=_CHUNK):
         columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-        for name in columns:
-            # A history that is missing is empty.
-            if name != "history" and columns[name].null_count:
-                row = first + pc.index(columns[name].is_null(), True).as_py()
-                raise ValueError(f"row {row} (the first is 0) has no {name}")
+        # A history that is missing is empty.
+        require_values(batch, [name for name in columns if name != "history"], first)
         lists = {name: _flat(columns[name], name, first) for name in _LISTS}
         numbers = np.arange(first, first + len(batch))
-        yield Chunk(
+        chunk = Chunk(
             columns[_ID].to_numpy() if _ID in columns else numbers,
             columns["user_id"].to_pylist(),
             lists["history"][0],
@@ -113,7 +118,25 @@ def table_chunks(table: pa.Table, features: Sequence[str]) -> Iterator[Chunk]:
             lists["clicked"][1],
             {name: columns[name].to_numpy(zero_copy_only=False) for name in features},
         )
+        if wrong := chunk.wrong_labels():
+            raise ValueError(f"row {first + wrong[0]} (the first is 0) has {wrong[1]}")
+        yield chunk
         first += len(batch)
+
+
+def require_values(batch: pa.RecordBatch, names: Sequence[str], first: int) -> None:
+    """Raises a ValueError if a value is missing in one of the columns; names the row.
+
+    Args:
+        batch: The rows.
+        names: The columns.
+        first: Number of the first row.
+    """
+    for name in names:
+        column = batch.column(name)
+        if column.null_count:
+            row = first + pc.index(column.is_null(), True).as_py()
+            raise ValueError(f"row {row} (the first is 0) has no {name}")
 
 
 def _flat(column, name, first):
@@ -127,8 +150,16 @@ def _flat(column, name, first):
     return values, lengths
 
 
-def _present(names: list[str], features: Sequence[str]) -> list[str]:
-    """Returns the columns to read, of those that there are."""
+def columns_to_read(names: list[str], features: Sequence[str]) -> list[str]:
+    """Returns the columns of impressions that are read.
+
+    Args:
+        names: The columns that there are.
+        features: Names of other columns that are wanted.
+
+    Raises:
+        ValueError: if a column is missing or there twice.
+    """
     missing = [name for name in (*_COLUMNS, *features) if name not in names]
     if missing:
         raise ValueError(f"the impressions lack {', '.join(missing)}; there are {', '.join(names)}")
@@ -139,9 +170,9 @@ def _present(names: list[str], features: Sequence[str]) -> list[str]:
     return [*own, *_COLUMNS, *(name for name in features if name not in _COLUMNS and name != _ID)]
 
 
-def _cast(table, name, type_):
+def _cast(table, name, type_, safe=True):
     place = table.column_names.index(name)
-    return table.set_column(place, name, table.column(name).cast(type_))
+    return table.set_column(place, name, table.column(name).cast(type_, safe=safe))
 
 
 def _check(table, name, is_right, kind):
@@ -151,7 +182,8 @@ def _check(table, name, is_right, kind):
         raise ValueError(f"{name} must hold {kind}, got {found}")
 
 
-def _is_text(type_):
+def is_text(type_: pa.DataType) -> bool:
+    """Whether values of a type are strings."""
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     return pa.types.is_string(type_) or pa.types.is_large_string(type_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from tfrs_npa.data.arrow_tables import table_chunks
 from tfrs_npa.data.catalog import PADDING, NewsCatalog
 from tfrs_npa.data.chunk import Chunk
+from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.pipelines import without_autotuning
 
 FEATURE = "features/"
@@ -23,17 +25,19 @@ USER_IDS = "user_ids"
 _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
 _CHUNK = 1024
 
+Behaviors: TypeAlias = "tf.data.Dataset | Collection[Mapping] | pa.Table | ParquetLog"
+
 
 def convert(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
+    behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, rows of the same features, or a
-            `checked_table` of Arrow.
+        behaviors: A data set that passed `check_spec`, rows of the same features, a
+            `checked_table` of Arrow, or a log in a Parquet file.
         catalog: The articles and their indices.
         features: Names of other features to keep.
 
@@ -49,6 +53,8 @@ def convert(
     """
     user_codes: dict[str, int] = {}
     for chunk in chunks(behaviors, features):
+        if wrong := chunk.wrong_labels():
+            raise ValueError(f"impression {chunk.impression_id[wrong[0]]} has {wrong[1]}")
         piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
             "user_id": np.array(
@@ -60,7 +66,6 @@ def convert(
             "candidate_lengths": chunk.candidate_lengths,
             "clicked": chunk.clicked,
         }
-        _check_labels(piece, chunk.clicked_lengths)
         _drop_padding(piece, "history", ["history_values"])
         _drop_padding(piece, "candidate", ["candidate_values", "clicked"])
         piece["clicked"] = piece["clicked"].astype(np.int8)
@@ -70,7 +75,7 @@ def convert(
     yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
 
 
-def num_rows(behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table) -> int:
+def num_rows(behaviors: Behaviors) -> int:
     """Returns the number of impressions; 0 if unknown."""
     if isinstance(behaviors, tf.data.Dataset):
         return max(0, int(behaviors.cardinality()))
@@ -123,9 +128,7 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
             raise ValueError(f"behaviors: feature {name} needs a fixed shape, got {spec[name]}")
 
 
-def chunks(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table, features: Sequence[str] = ()
-) -> Iterator[Chunk]:
+def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk]:
     """Reads impressions a chunk at a time, with a progress bar.
 
     Args:
@@ -136,6 +139,8 @@ def chunks(
         found = _dataset_chunks(behaviors, features)
     elif isinstance(behaviors, pa.Table):
         found = table_chunks(behaviors, features)
+    elif isinstance(behaviors, ParquetLog):
+        found = behaviors.chunks(features)
     else:
         found = _row_chunks(behaviors, features)
     with tqdm(
@@ -208,24 +213,6 @@ def _as_ragged(tensor):
     if isinstance(tensor, tf.RaggedTensor):
         return tensor
     return tf.RaggedTensor.from_tensor(tensor)
-
-
-def _check_labels(piece, clicked_lengths) -> None:
-    lengths = piece["candidate_lengths"]
-    differ = np.flatnonzero(lengths != clicked_lengths)
-    if len(differ):
-        row = differ[0]
-        raise ValueError(
-            f"impression {piece['impression_id'][row]} has {lengths[row]} candidates but "
-            f"{clicked_lengths[row]} labels"
-        )
-    wrong = np.flatnonzero(~np.isin(piece["clicked"], (1, 0, -1)))
-    if len(wrong):
-        row = np.searchsorted(np.cumsum(lengths), wrong[0], side="right")
-        raise ValueError(
-            f"impression {piece['impression_id'][row]} has the label {piece['clicked'][wrong[0]]}; "
-            "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
-        )
 
 
 def _drop_padding(piece, name: str, columns: list[str]) -> None:

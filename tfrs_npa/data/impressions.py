@@ -8,25 +8,27 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa.data import ragged
-from tfrs_npa.data.arrow_tables import checked_table, table_of_file, table_of_frame
+from tfrs_npa.data.arrow_tables import checked_table, table_of_frame
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.click_log import NEGATIVES, WINDOW, columns_of_clicks
 from tfrs_npa.data.conversion import (
     FEATURE,
     USER_IDS,
+    Behaviors,
     check_spec,
     convert,
     num_rows,
     user_ids_of,
 )
+from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.users import UserIndex
 
 _CHUNK = 65536
@@ -232,7 +234,8 @@ class Impressions:
                 `impression_id`, integers: without it, rows count from 0.
             catalog: Indices of the articles.
             users: Indices of the users.
-            features: Names of other columns to keep, with a number or a string in each row.
+            features: Names of other columns to keep, with a number or a string in each row;
+                datetimes become seconds since the epoch.
 
         Raises:
             TypeError: if it is no Arrow table.
@@ -261,11 +264,12 @@ class Impressions:
         users: UserIndex,
         features: Sequence[str] = (),
     ) -> Impressions:
-        """Converts a Parquet file with a row for each impression.
+        """Converts a Parquet file with a row for each impression, which is never all in memory.
 
         Args, Raises: as `from_arrow`; OSError if the file cannot be read.
         """
-        return cls.from_arrow(table_of_file(path, features), catalog, users, features)
+        impressions, own_users = read_impressions(ParquetLog(path), catalog, features)
+        return with_users(impressions, own_users, users)
 
     @classmethod
     def from_clicks(
@@ -312,7 +316,7 @@ class Impressions:
 
 
 def read_impressions(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
+    behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
     *,
