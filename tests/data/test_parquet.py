@@ -81,6 +81,19 @@ def test_what_the_other_methods_read(write):
     assert [row["title"] for row in data.news["train"].as_numpy_iterator()] == [b"a", b"b", b"c"]
 
 
+def test_features_of_the_log(write, tmp_path):
+    """Of the impression and of its candidates, by split and with a cache."""
+    ages = {"age": [[1, 2], [3], [4, 5, 6], [7, 8]], "page": [1.5, 2.5, 3.5, 4.5]}
+    for cache in (None, Cache(tmp_path / "cache"), Cache(tmp_path / "cache")):
+        data = load(write, ages, cache=cache)
+        catalog = NewsCatalog().adapt(data.titles("train"))
+        train, users = data.impressions_and_users("train", catalog, ["age", "page"])
+        assert train.candidate_features["age"].tolist() == [3, 7, 8]
+        assert train.features["page"].tolist() == [2.5, 4.5]
+        with pytest.raises(ValueError, match="log.parquet: the impressions lack weather"):
+            data.impressions("validation", catalog, users, ["weather"])
+
+
 def test_clicks_that_are_not_known(write):
     """Judged by the first impression that has candidates."""
     nothing, unknown = [[], []], [["A"], [-1]]

@@ -79,9 +79,12 @@ def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
         if name in (_ID, *_COLUMNS):
             raise ValueError(f"{name!r} is part of every batch: leave it out of features")
         type_ = table.schema.field(name).type
-        if pa.types.is_nested(type_):
-            raise ValueError(f"feature {name} needs a number or a string in each row")
-        if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+        if not (_is_feature(type_) or _is_list(type_) and _is_number(type_.value_type)):
+            raise ValueError(
+                f"feature {name} needs a number, a string or a list of fixed size in each row, or "
+                f"a list with a number, or a list of fixed size, for each candidate; got {type_}"
+            )
+        if _is_datetime(type_):
             table = _cast(table, name, pa.timestamp("s", getattr(type_, "tz", None)), safe=False)
             table = _cast(table, name, pa.int64())
     return table
@@ -105,7 +108,8 @@ def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> It
         columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
         # A history that is missing is empty.
         require_values(batch, [name for name in columns if name != "history"], first)
-        lists = {name: _flat(columns[name], name, first) for name in _LISTS}
+        of_candidates = [name for name in features if _is_list(batch.schema.field(name).type)]
+        lists = {name: _flat(columns[name], name, first) for name in (*_LISTS, *of_candidates)}
         numbers = np.arange(first, first + len(batch))
         chunk = Chunk(
             columns[_ID].to_numpy() if _ID in columns else numbers,
@@ -116,9 +120,10 @@ def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> It
             lists["candidates"][1],
             lists["clicked"][0].cast(pa.int64(), safe=False).to_numpy(),
             lists["clicked"][1],
-            {name: columns[name].to_numpy(zero_copy_only=False) for name in features},
+            {name: _array(columns[name]) for name in features if name not in of_candidates},
+            {name: (_array(lists[name][0]), lists[name][1]) for name in of_candidates},
         )
-        if wrong := chunk.wrong_labels():
+        if wrong := chunk.mistake():
             raise ValueError(f"row {first + wrong[0]} (the first is 0) has {wrong[1]}")
         yield chunk
         first += len(batch)
@@ -134,20 +139,37 @@ def require_values(batch: pa.RecordBatch, names: Sequence[str], first: int) -> N
     """
     for name in names:
         column = batch.column(name)
-        if column.null_count:
-            row = first + pc.index(column.is_null(), True).as_py()
-            raise ValueError(f"row {row} (the first is 0) has no {name}")
+        place = _missing(column)
+        if place is not None:
+            raise ValueError(f"row {first + place} (the first is 0) has no {name}")
 
 
 def _flat(column, name, first):
     """Returns the values of lists one after the other, and the length of each list."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     values = column.flatten()
-    if values.null_count:
-        place = pc.index(values.is_null(), True).as_py()
+    place = _missing(values)
+    if place is not None:
         row = first + np.searchsorted(np.cumsum(lengths), place, side="right")
         raise ValueError(f"row {row} (the first is 0) has a missing value in {name}")
     return values, lengths
+
+
+def _missing(values) -> int | None:
+    """Returns the first place without a value, or with a list of fixed size that lacks one."""
+    if values.null_count:
+        return pc.index(values.is_null(), True).as_py()
+    if pa.types.is_fixed_size_list(values.type):
+        place = _missing(values.flatten())
+        return None if place is None else place // values.type.list_size
+    return None
+
+
+def _array(values) -> np.ndarray:
+    """Returns values as an array, `[values, size]` if they are lists of fixed size."""
+    if pa.types.is_fixed_size_list(values.type):
+        return _array(values.flatten()).reshape(len(values), values.type.list_size)
+    return values.to_numpy(zero_copy_only=False)
 
 
 def columns_to_read(names: list[str], features: Sequence[str]) -> list[str]:
@@ -193,9 +215,27 @@ def _is_label(type_):
     return pa.types.is_integer(type_) or pa.types.is_boolean(type_)
 
 
+def _is_number(type_):
+    if pa.types.is_fixed_size_list(type_):
+        type_ = type_.value_type
+    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
+
+
+def _is_feature(type_):
+    return _is_number(type_) or is_text(type_) or _is_datetime(type_)
+
+
+def _is_datetime(type_):
+    return pa.types.is_timestamp(type_) or pa.types.is_date(type_)
+
+
+def _is_list(type_):
+    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+
+
 def _is_list_of(is_right):
     def check(type_):
-        if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
+        if not _is_list(type_):
             return False
         # Empty lists alone have no type either.
         return is_right(type_.value_type) or pa.types.is_null(type_.value_type)

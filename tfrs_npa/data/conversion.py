@@ -20,6 +20,8 @@ from tfrs_npa.data.pipelines import without_autotuning
 
 FEATURE = "features/"
 """Prefix of the columns of other features."""
+CANDIDATE_FEATURE = "candidate_features/"
+"""Prefix of the columns of features of each candidate."""
 USER_IDS = "user_ids"
 
 _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
@@ -45,15 +47,17 @@ def convert(
         Pieces of columns, to be joined along their first axis: `impression_id` and `user_id`
         `[impressions]`, `history_values` `[clicked articles]` and `history_lengths`
         `[impressions]`, `candidate_values` and `clicked` `[candidates]`, `candidate_lengths`
-        `[impressions]`, and `features/NAME` `[impressions, ...]`. Users count from 0 in order of
-        appearance; the last piece holds their ids as `user_ids`, see `user_ids_of`.
+        `[impressions]`, `features/NAME` `[impressions, ...]`, and `candidate_features/NAME`
+        `[candidates, ...]`. Users count from 0 in order of appearance; the last piece holds their
+        ids as `user_ids`, see `user_ids_of`.
 
     Raises:
-        ValueError: if a label is wrong, or there are no impressions.
+        ValueError: if a label is wrong, there are more or fewer labels or values of a feature than
+            candidates, or there are no impressions.
     """
     user_codes: dict[str, int] = {}
     for chunk in chunks(behaviors, features):
-        if wrong := chunk.wrong_labels():
+        if wrong := chunk.mistake():
             raise ValueError(f"impression {chunk.impression_id[wrong[0]]} has {wrong[1]}")
         piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
@@ -66,8 +70,13 @@ def convert(
             "candidate_lengths": chunk.candidate_lengths,
             "clicked": chunk.clicked,
         }
+        of_candidates = {
+            CANDIDATE_FEATURE + name: values
+            for name, (values, _) in chunk.candidate_features.items()
+        }
+        piece |= of_candidates
         _drop_padding(piece, "history", ["history_values"])
-        _drop_padding(piece, "candidate", ["candidate_values", "clicked"])
+        _drop_padding(piece, "candidate", ["candidate_values", "clicked", *of_candidates])
         piece["clicked"] = piece["clicked"].astype(np.int8)
         yield piece | {FEATURE + name: array for name, array in chunk.features.items()}
     if not user_codes:
@@ -124,8 +133,24 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
     for name in features:
         if name in _BATCH_KEYS:
             raise ValueError(f"{name!r} is part of every batch: leave it out of features")
-        if isinstance(spec[name], Mapping) or not spec[name].shape.is_fully_defined():
-            raise ValueError(f"behaviors: feature {name} needs a fixed shape, got {spec[name]}")
+        if not isinstance(spec[name], tf.TensorSpec) or not _is_feature(spec[name]):
+            raise ValueError(
+                f"behaviors: feature {name} needs a fixed shape, or numbers of the shape "
+                f"[None, ...] with a fixed rest, one for each candidate; got {spec[name]}"
+            )
+
+
+def _is_feature(spec: tf.TensorSpec) -> bool:
+    """Whether a feature is one of the impression, or numbers for each candidate."""
+    if spec.shape.is_fully_defined():
+        return True
+    return _is_of_candidates(spec) and spec.dtype != tf.string
+
+
+def _is_of_candidates(spec: tf.TensorSpec) -> bool:
+    """Whether the shape of a feature says that it has a value for each candidate."""
+    shape = spec.shape
+    return bool(shape.rank) and shape[0] is None and shape[1:].is_fully_defined()
 
 
 def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk]:
@@ -159,6 +184,8 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
     # Only these are batched: other features may have shapes that cannot be.
     wanted = ("impression_id", "user_id", "history", "candidates", *features)
     batches = dataset.map(lambda row: {name: row[name] for name in wanted}).ragged_batch(_CHUNK)
+    spec = dataset.element_spec
+    of_candidates = [name for name in features if _is_of_candidates(spec[name])]
     for batch in without_autotuning(batches.prefetch(1)):
         history = _as_ragged(batch["history"])
         news_id = _as_ragged(batch["candidates"]["news_id"])
@@ -173,7 +200,8 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
             news_id.row_lengths().numpy(),
             clicked.values.numpy(),
             clicked.row_lengths().numpy(),
-            {name: batch[name].numpy() for name in features},
+            {name: batch[name].numpy() for name in features if name not in of_candidates},
+            {name: _numbers(_as_ragged(batch[name])) for name in of_candidates},
         )
 
 
@@ -207,6 +235,10 @@ def _indices(catalog, ids):
 
 def _packed(lists: list) -> tuple[list, np.ndarray]:
     return list(itertools.chain.from_iterable(lists)), np.array([len(list_) for list_ in lists])
+
+
+def _numbers(tensor: tf.RaggedTensor) -> tuple[np.ndarray, np.ndarray]:
+    return tensor.values.numpy(), tensor.row_lengths().numpy()
 
 
 def _as_ragged(tensor):

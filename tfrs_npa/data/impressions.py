@@ -20,6 +20,7 @@ from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.click_log import NEGATIVES, WINDOW, columns_of_clicks
 from tfrs_npa.data.conversion import (
+    CANDIDATE_FEATURE,
     FEATURE,
     USER_IDS,
     Behaviors,
@@ -52,6 +53,7 @@ class Impressions:
         candidate_splits: As `history_splits`, for candidates.
         clicked: `int8 [candidates]`; 1 clicked, 0 not clicked, -1 not labelled.
         features: Other features by name, each `[impressions, ...]`.
+        candidate_features: Features of each candidate by name, numbers `[candidates, ...]`.
 
     Raises:
         ValueError: if the lengths of the arrays do not match.
@@ -65,6 +67,7 @@ class Impressions:
     candidate_splits: np.ndarray
     clicked: np.ndarray
     features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    candidate_features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         rows = len(self)
@@ -73,6 +76,8 @@ class Impressions:
             "clicked": (len(self.clicked), len(self.candidate_values)),
             **{name: (len(array), rows) for name, array in self.features.items()},
         }
+        for name, array in self.candidate_features.items():
+            lengths[name] = len(array), len(self.candidate_values)
         for name in ("history", "candidate"):
             splits, values = getattr(self, f"{name}_splits"), getattr(self, f"{name}_values")
             if splits.ndim == 2:
@@ -91,7 +96,8 @@ class Impressions:
     def view(self, rows) -> Impressions:
         """The chosen impressions, without a copy of their histories and candidates.
 
-        `history_values`, `candidate_values` and `clicked` remain those of all impressions.
+        `history_values`, `candidate_values`, `clicked` and `candidate_features` remain those of all
+        impressions.
 
         Args:
             rows: Anything that selects from a NumPy array: positions, a boolean mask, a slice.
@@ -122,6 +128,10 @@ class Impressions:
             candidate_splits=ragged.splits_of(ragged.bounds(self.candidate_splits, rows)[1]),
             clicked=ragged.gather(self.clicked, self.candidate_splits, rows),
             features={name: array[rows] for name, array in self.features.items()},
+            candidate_features={
+                name: ragged.gather(array, self.candidate_splits, rows)
+                for name, array in self.candidate_features.items()
+            },
         )
 
     def without_unknown_clicks(self) -> Impressions:
@@ -143,11 +153,14 @@ class Impressions:
         Args:
             columns: As `tfrs_npa.data.conversion.convert` yields them, joined.
         """
-        features = {
-            name.removeprefix(FEATURE): array
-            for name, array in columns.items()
-            if name.startswith(FEATURE)
-        }
+        features, candidate_features = (
+            {
+                name.removeprefix(prefix): array
+                for name, array in columns.items()
+                if name.startswith(prefix)
+            }
+            for prefix in (FEATURE, CANDIDATE_FEATURE)
+        )
         return cls(
             columns["impression_id"],
             columns["user_id"],
@@ -157,6 +170,7 @@ class Impressions:
             ragged.splits_of(columns["candidate_lengths"]),
             columns["clicked"],
             features,
+            candidate_features,
         )
 
     @classmethod
@@ -189,8 +203,9 @@ class Impressions:
                 "clicked": int [candidates]}}`, and others.
             catalog: Indices of the articles.
             users: Indices of the users.
-            features: Names of other features to keep; each must have a fixed shape, and hold
-                numbers if there is a cache.
+            features: Names of other features to keep. A fixed shape makes it one of the impression;
+                it must hold numbers if there is a cache. A shape `[None, ...]` makes it one of each
+                candidate: numbers, as many as candidates.
             cache: Keeps the arrays.
             files: With a cache, all files that `behaviors` is read from.
             part: With a cache, what tells `behaviors` from other data sets of the same files.
@@ -200,8 +215,8 @@ class Impressions:
             TypeError: if `behaviors` is not a `tf.data.Dataset`; if a feature that is to be kept in
                 a cache holds text.
             ValueError: if a feature is missing or of the wrong type, a label is not 1, 0 or -1, an
-                impression has more or fewer labels than candidates, or there are no impressions; if
-                there is a cache but no `files`.
+                impression has more or fewer labels, or values of a feature, than candidates, or
+                there are no impressions; if there is a cache but no `files`.
         """
         if not isinstance(behaviors, tf.data.Dataset):
             raise TypeError(
@@ -234,13 +249,16 @@ class Impressions:
                 `impression_id`, integers: without it, rows count from 0.
             catalog: Indices of the articles.
             users: Indices of the users.
-            features: Names of other columns to keep, with a number or a string in each row;
-                datetimes become seconds since the epoch.
+            features: Names of other columns to keep. A number, a string or a list of fixed size in
+                each row is a feature of the impression; datetimes become seconds since the epoch. A
+                list with a number, or a list of fixed size, for each candidate is a feature of the
+                candidates.
 
         Raises:
             TypeError: if it is no Arrow table.
             ValueError: if a column is missing or of the wrong type, a value is missing, a label is
-                not one of these, or a row has more or fewer labels than candidates.
+                not one of these, or a row has more or fewer labels, or values of a feature, than
+                candidates.
         """
         table = checked_table(table, features)
         impressions, own_users = read_impressions(table, catalog, features)
