@@ -1,13 +1,15 @@
-"""Features of your own next to NPA in a ranking head: the hour of the day, and popularity.
+"""Features of your own next to NPA in a ranking head: hour of the day, popularity, and age.
 
 The head adds the output of a small network to NPA's logit; its inputs are the click-through rate of
-an article in training, and the hour. Both are trained together, from the same batches:
-`features=["time"]` passes the time of an impression through to the model.
+an article in training, its age when it was shown, and the hour. Both are trained together, from the
+same batches: `features=["time", "age"]` passes the time of an impression and the age of each of its
+candidates through to the model.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 
 import numpy as np
@@ -22,7 +24,7 @@ _SECONDS_PER_DAY = 86_400
 
 
 class RankingHead(tfrs.Model):
-    """NPA's logit, corrected by popularity and the hour.
+    """NPA's logit, corrected by popularity, age and the hour.
 
     Args:
         npa: The personal part of the score.
@@ -52,7 +54,7 @@ class RankingHead(tfrs.Model):
         candidates = features["candidates"]
         seconds = tf.cast(features["time"] % _SECONDS_PER_DAY, tf.float32)
         angle = (2 * math.pi / _SECONDS_PER_DAY * seconds)[:, tf.newaxis]
-        inputs = [tf.gather(self.popularity, candidates)]
+        inputs = [tf.gather(self.popularity, candidates), tf.math.log1p(features["age"])]
         inputs += [wave(angle) * tf.ones_like(inputs[0]) for wave in (tf.sin, tf.cos)]
         logits = self.npa(features, training=training)
         logits += tf.squeeze(self.head(tf.stack(inputs, axis=-1)), axis=-1)
@@ -85,6 +87,19 @@ def click_rates(impressions: tfrs_npa.Impressions, articles: int) -> np.ndarray:
     return (clicked + 20 * mean) / (shown + 20)
 
 
+def with_age(impressions: tfrs_npa.Impressions, first_shown: np.ndarray) -> tfrs_npa.Impressions:
+    """Adds the age of each candidate when it was shown, in hours, as a feature.
+
+    Args:
+        impressions: Impressions with the feature `time`.
+        first_shown: `[articles]` time at which each article was shown first; takes in earlier ones.
+    """
+    times = impressions.features["time"].repeat(np.diff(impressions.candidate_splits))
+    np.minimum.at(first_shown, impressions.candidate_values, times)
+    hours = (times - first_shown[impressions.candidate_values]) / 3_600
+    return dataclasses.replace(impressions, candidate_features={"age": hours.astype(np.float32)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="mind/synthetic", help="default: %(default)s")
@@ -98,8 +113,11 @@ def main() -> None:
     training, validation = (
         data.impressions(split, catalog, users, ["time"]) for split in ("train", "validation")
     )
-    train = tfrs_npa.training_batches(training, catalog, users, config, features=["time"])
-    valid = tfrs_npa.impression_batches(validation, catalog, users, config, features=["time"])
+    first_shown = np.full(len(catalog), np.iinfo(np.int64).max)
+    training, validation = (with_age(part, first_shown) for part in (training, validation))
+    names = ["time", "age"]
+    train = tfrs_npa.training_batches(training, catalog, users, config, features=names)
+    valid = tfrs_npa.impression_batches(validation, catalog, users, config, features=names)
 
     tf.keras.utils.set_random_seed(config.seed)
     npa = tfrs_npa.NPA(config, catalog, users)

@@ -11,6 +11,8 @@ import runpy
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import tfrs_npa  # noqa: F401  chooses Keras 2 before any test imports TensorFlow
@@ -27,6 +29,22 @@ def mind_folder(tmp_path_factory):
     for split, name in {"train": "train", "validation": "dev", "test": "test"}.items():
         write_news(path / name / "news.tsv", world.news(split))
         write_behaviors(path / name / "behaviors.tsv", world.behaviors(split))
+    return path
+
+
+@pytest.fixture(scope="session")
+def parquet_log(tmp_path_factory):
+    """A folder with `log.parquet`, of several days, and `news.parquet`."""
+    path = tmp_path_factory.mktemp("parquet")
+    world = SyntheticWorld(users=60, articles=150, impressions=(150, 40, 40))
+    log = [row for split in ("train", "validation") for row in world.behaviors(split)]
+    columns = {name: [row[name] for row in log] for name in ("user_id", "history", "time")}
+    columns["candidates"] = [row["candidates"]["news_id"] for row in log]
+    columns["clicked"] = [row["candidates"]["clicked"] for row in log]
+    pq.write_table(pa.table(columns), path / "log.parquet", row_group_size=64)
+    articles = {row["news_id"]: row for row in [*world.news("train"), *world.news("validation")]}
+    news = [{name: row[name] for name in ("news_id", "title")} for row in articles.values()]
+    pq.write_table(pa.Table.from_pylist(news), path / "news.parquet")
     return path
 
 

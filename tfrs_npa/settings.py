@@ -10,7 +10,7 @@ import os
 from typing import ClassVar
 
 DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
-"""Names of data sets; anything else is a folder in MIND's format."""
+"""Names of data sets; anything else is a folder in MIND's format, or a log in Parquet files."""
 _PREFIX = "mind/"
 SPLITS = ("train", "validation", "test")
 TUNERS = ("hyperband", "random", "bayesian", "grid")
@@ -27,6 +27,7 @@ DEFAULT_TRIALS = 20
 """Number of trials of a tuner that would otherwise never stop."""
 CHIEF_TIMEOUT = 300.0
 """Seconds that a worker waits for its chief to start."""
+SECONDS_PER_DAY = 86_400
 
 
 def is_data_set(name: str) -> bool:
@@ -34,21 +35,54 @@ def is_data_set(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def require_data(name: str, manual_dir: str | os.PathLike | None = None) -> None:
-    """Makes sure that there is a data set or a folder of that name.
+def parquet_logs(name: str) -> dict[str, str]:
+    """Returns the Parquet files of a log by split: a single file is called `train`.
 
     Args:
-        name: One of `DATA_SETS`, or a folder.
+        name: A file; or a folder, whose files are `train.parquet` and so on.
+
+    Returns:
+        The files that exist; nothing if it is neither.
+    """
+    if os.path.isfile(name):
+        return {"train": name}
+    files = {split: os.path.join(name, f"{split}.parquet") for split in SPLITS}
+    return {split: file for split, file in files.items() if os.path.isfile(file)}
+
+
+def require_data(
+    name: str,
+    manual_dir: str | os.PathLike | None = None,
+    news: str | os.PathLike | None = None,
+) -> None:
+    """Makes sure that there is a data set, a folder or a log of that name.
+
+    Args:
+        name: One of `DATA_SETS`, a folder, or a Parquet file.
         manual_dir: Folder of zips; None: there is none.
+        news: Parquet file of the articles; None: there is none.
 
     Raises:
-        ValueError: if there is not, or the folder of zips does not exist.
+        ValueError: if there is not, or the folder of zips or the file of articles does not exist or
+            does not go with the data.
     """
-    if name not in DATA_SETS and (is_data_set(name) or not os.path.isdir(name)):
-        kind = "data set" if is_data_set(name) else "folder"
+    is_log = not is_data_set(name) and bool(parquet_logs(name))
+    if name not in DATA_SETS and not is_log and (is_data_set(name) or not os.path.isdir(name)):
+        kind = "data set" if is_data_set(name) else "file or folder"
         raise ValueError(
-            f"there is no {kind} {name}; give a folder in MIND's format, or {', '.join(DATA_SETS)}"
+            f"there is no {kind} {name}; give a folder in MIND's format, a log in Parquet, or "
+            f"{', '.join(DATA_SETS)}"
         )
+    if is_log and news is None:
+        raise ValueError(
+            f"news is missing: {name} is read as a log in Parquet, whose articles are in another "
+            "Parquet file, with the columns news_id and title (--news)"
+        )
+    if news is not None:
+        if not is_log:
+            raise ValueError(f"news goes with a log in Parquet; {name} has articles of its own")
+        if not os.path.isfile(news):
+            raise ValueError(f"there is no file {os.fspath(news)} of news")
     if manual_dir is not None and not os.path.isdir(manual_dir):
         raise ValueError(f"the manual folder {manual_dir} does not exist")
 
@@ -58,7 +92,7 @@ class DataSettings:
     """Source of the impressions and word vectors, and the holdout.
 
     Attributes:
-        data: One of `DATA_SETS`, or a folder; see `tfrs_npa.load_mind`.
+        data: One of `DATA_SETS`, a folder, or a Parquet file; see `tfrs_npa.load_mind`.
         data_dir: Where TensorFlow Datasets keeps the data it has prepared.
         manual_dir: Folder of MIND's zips that were downloaded by hand.
         word_vectors: File of pretrained word vectors, text or `.npy`.
@@ -66,6 +100,7 @@ class DataSettings:
         holdout: The impressions that epochs are compared on. `last-day`: the last day of the
             training impressions, which is then not trained on. `none`: none. `auto`: the split
             `validation` if there is a labelled `test` to report on, else `last-day`.
+        news: Parquet file of the articles, if `data` is a log in Parquet.
 
     Raises:
         ValueError: if the holdout is unknown, or a word list is given without `.npy` vectors.
@@ -77,6 +112,7 @@ class DataSettings:
     word_vectors: str | None = None
     word_list: str | None = None
     holdout: str = "auto"
+    news: str | None = None
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
@@ -104,7 +140,7 @@ class TrainingSettings(DataSettings):
     """Settings of a training other than its hyper-parameters.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -128,7 +164,7 @@ class SearchSettings(DataSettings):
     """Settings of a search other than its space.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

@@ -13,13 +13,14 @@ def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = argparse.Namespace(
         data="my-data", data_dir="~x", manual_dir=None, word_vectors="v.txt", word_list=None,
-        holdout="auto", epochs=3,
+        holdout="auto", epochs=3, news="news.parquet",
     )  # fmt: skip
     assert settings_given(options, DataSettings) == {
         "data": str(tmp_path / "my-data"),
         "data_dir": str(tmp_path / "~x"),
         "word_vectors": str(tmp_path / "v.txt"),
         "holdout": "auto",
+        "news": str(tmp_path / "news.parquet"),
     }
     options.data = "mind/small"
     assert settings_given(options, DataSettings)["data"] == "mind/small"

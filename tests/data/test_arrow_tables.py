@@ -59,6 +59,37 @@ def test_features():
     assert found.features["place"].tolist() == ["home", "top", "home"]
 
 
+def test_features_of_each_candidate(tmp_path):
+    pairs = pa.list_(pa.float32(), 2)
+    columns = COLUMNS | {
+        "age": [[5, 6], [7], [8, 9, 10]],
+        "place": pa.array([[1, 2], [3, 4], [5, 6]], pairs),
+        "pair": pa.array([[[1, 2], [3, 4]], [[5, 6]], [[7, 8]] * 3], pa.list_(pairs)),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    names, of_candidates = ["age", "place", "pair"], {"age": [5, 6, 7, 8, 9, 10]}
+    of_candidates["pair"] = [[1, 2], [3, 4], [5, 6], [7, 8], [7, 8], [7, 8]]
+    for found in (
+        Impressions.from_arrow(pa.table(columns), CATALOG, USERS, names),
+        Impressions.from_parquet(tmp_path / "log.parquet", CATALOG, USERS, names),
+    ):
+        assert found.features["place"].tolist() == [[1, 2], [3, 4], [5, 6]]
+        assert {k: v.tolist() for k, v in found.candidate_features.items()} == of_candidates
+    frame = pd.DataFrame(COLUMNS | {"age": [[0.5, None], [1.5], [2.5] * 3]})
+    with pytest.raises(ValueError, match=r"row 0 \(the first is 0\) has a missing value in age"):
+        Impressions.from_pandas(frame, CATALOG, USERS, ["age"])
+
+
+def test_datetimes_are_seconds():
+    moments = pd.to_datetime(["1970-01-01 00:01:00", "1970-01-02 00:00:00", "2019-11-15 08:55:22"])
+    expected = [60, 86400, 1573808122]
+    stockholm = moments.tz_localize("UTC").tz_convert("Europe/Stockholm")
+    for times in (moments, stockholm, moments.astype("datetime64[s]")):
+        frame = pd.DataFrame(COLUMNS | {"time": times})
+        found = Impressions.from_pandas(frame, CATALOG, USERS, ["time"]).features["time"]
+        assert found.dtype == np.int64 and found.tolist() == expected
+
+
 def test_what_may_be_absent():
     """Ids of impressions, histories, and labels that are booleans; arrays instead of lists."""
     frame = pd.DataFrame(
@@ -149,17 +180,23 @@ WRONG = {
         {"history": [["A"], [], ["B", None]]},
         r"row 2 \(the first is 0\) has a missing value in history",
     ),
-    "labels": ({"clicked": [[1], [0], [1, 1, 1]]}, "impression 7 has 2 candidates but 1 labels"),
+    "labels": (
+        {"clicked": [[1], [0], [1, 1, 1]]},
+        r"row 0 \(the first is 0\) has 2 candidates but 1 labels",
+    ),
+    "ages": ({"age": [[1, 2], [3], [4]]}, "row 2 .* has 3 candidates but 1 values of age"),
+    "no ages": ({"age": [[1, 2], None, [4]]}, "row 1 .* has no age"),
     "large id": ({"impression_id": pa.array([2**63] * 3, pa.uint64())}, "does not fit int64"),
-    "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, "impression 7 has the label 2"),
+    "label": ({"clicked": [[1, 2], [0], [1, 1, 1]]}, r"row 0 \(the first is 0\) has the label 2"),
 }
 
 
 @pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
 def test_wrong_tables(changes, message):
     columns = {name: values for name, values in (COLUMNS | changes).items() if values is not None}
+    features = [name for name in columns if name == "age"]
     with pytest.raises(ValueError, match=message):
-        Impressions.from_arrow(pa.table(columns), CATALOG, USERS)
+        Impressions.from_arrow(pa.table(columns), CATALOG, USERS, features)
 
 
 @pytest.mark.parametrize("names", [["user_id"], ["history"]])
@@ -169,9 +206,10 @@ def test_features_of_every_batch(names):
 
 
 def test_features_that_are_lists():
-    with pytest.raises(ValueError, match="feature tags needs a number or a string in each row"):
-        table = pa.table(COLUMNS | {"tags": [["a"], [], ["b"]]})
-        Impressions.from_arrow(table, CATALOG, USERS, ["tags"])
+    for tags in ([["a"], [], ["b"]], [[None], [], [None]], [[[1]], [], [[2, 3]]]):
+        with pytest.raises(ValueError, match="feature tags needs a number, a string .*; got list"):
+            table = pa.table(COLUMNS | {"tags": tags})
+            Impressions.from_arrow(table, CATALOG, USERS, ["tags"])
 
 
 def test_a_column_that_is_there_twice():

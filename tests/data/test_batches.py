@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -341,6 +342,39 @@ def test_string_features_pass_through():
     batch = next(iter(train(behaviors, features=["country"])))
     expected = [b"no" if i % 2 else b"se" for i in batch["impression_id"].numpy()]
     assert batch["country"].numpy().tolist() == expected
+
+
+def with_ages(unknown=()):
+    """Impressions with a feature that says of each candidate which it is, and of which list."""
+    ages = 100 * np.arange(22).repeat(np.diff(IMPRESSIONS.candidate_splits))
+    articles = np.where(
+        np.isin(IMPRESSIONS.candidate_values, unknown), 1, IMPRESSIONS.candidate_values
+    )
+    features = {"age": ages + articles, "pair": np.stack([ages, articles], axis=1) + 0.5}
+    return dataclasses.replace(
+        IMPRESSIONS, candidate_values=articles, features={}, candidate_features=features
+    )
+
+
+@pytest.mark.parametrize("make", [train, evaluate])
+@pytest.mark.parametrize("changes", [{}, {"negatives_per_positive": 9, "history_rows": 2}])
+def test_features_of_candidates_are_aligned(make, changes):
+    """Whatever is drawn, shuffled, left out or padded."""
+    batches = make(with_ages(unknown=range(2, 20)), features=["age", "pair"], **changes)
+    width = batches.element_spec["candidates"].shape[1]
+    assert batches.element_spec["age"] == tf.TensorSpec([None, width], tf.int64)
+    assert batches.element_spec["pair"] == tf.TensorSpec([None, width, 2], tf.float64)
+    seen = 0
+    for batch in batches.as_numpy_iterator():
+        articles = batch["candidates"]
+        of_impressions = batch["age"].any(axis=1)
+        expected = 100 * (batch["impression_id"][:, None] - 1000) + articles
+        is_real = (articles != 0) & of_impressions[:, None]
+        np.testing.assert_array_equal(batch["age"], np.where(is_real, expected, 0))
+        np.testing.assert_array_equal(batch["pair"][..., 1], np.where(is_real, articles + 0.5, 0))
+        seen += is_real.sum()
+        assert of_impressions.all() or changes
+    assert seen > 22
 
 
 def test_only_the_features_asked_for():

@@ -22,6 +22,9 @@ ROWS = [
 ]
 
 
+ARRAYS = [field.name for field in dataclasses.fields(Impressions) if "features" not in field.name]
+
+
 def dataset(rows, spec=None, **extra):
     """The data set as the TFDS builder gives it, with other features if wanted."""
 
@@ -134,6 +137,32 @@ def test_without_unknown_clicks():
     assert chosen.impression_id.tolist() == [2, 1, 0]
 
 
+def test_features_of_each_candidate_pass_through():
+    extra = {
+        "age": ([[5, 6], [7], [8, 9, 10]], tf.TensorSpec([None], tf.int32)),
+        "pair": ([[[1, 2]] * 2, [[3, 4]], [[5, 6]] * 3], tf.TensorSpec([None, 2], tf.float32)),
+    }
+    behaviors = dataset(ROWS, **extra)
+    found = Impressions.from_dataset(behaviors, CATALOG, USERS, ["age", "pair"])
+    assert not found.features
+    age, pair = found.candidate_features["age"], found.candidate_features["pair"]
+    assert age.dtype == np.int32 and age.tolist() == [5, 6, 7, 8, 9, 10]
+    assert pair.dtype == np.float32 and pair.shape == (6, 2)
+    for chosen in (found.take([2, 0]), found.view([2, 0]).take([0, 1])):
+        assert chosen.candidate_features["age"].tolist() == [8, 9, 10, 5, 6]
+        assert chosen.candidate_features["pair"][:, 0].tolist() == [5, 5, 5, 1, 1]
+    few = dataset(ROWS, age=([[5, 6], [], [8, 9, 10]], tf.TensorSpec([None], tf.int32)))
+    with pytest.raises(ValueError, match="impression 3 has 1 candidates but 0 values of age"):
+        Impressions.from_dataset(few, CATALOG, USERS, ["age"])
+
+
+def test_padding_takes_its_features_along():
+    age = ([[5, 6, 7]], tf.TensorSpec([None], tf.int32))
+    rows = [(1, "U1", 0, [], [("A", 1), ("", 0), ("B", 0)])]
+    found = Impressions.from_dataset(dataset(rows, age=age), CATALOG, USERS, ["age"])
+    assert found.candidate_features["age"].tolist() == [5, 7]
+
+
 def test_features_pass_through():
     extra = {
         "hour": ([[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], tf.TensorSpec([2], tf.float32)),
@@ -229,10 +258,9 @@ def test_take(rows, expected):
 def test_memory_maps_are_as_good_as_arrays(assert_the_log, tmp_path):
     impressions = Impressions.from_dataset(dataset(ROWS), CATALOG, USERS)
     mapped = {}
-    for field in dataclasses.fields(Impressions):
-        if field.name != "features":
-            np.save(tmp_path / field.name, getattr(impressions, field.name))
-            mapped[field.name] = np.load(tmp_path / f"{field.name}.npy", mmap_mode="r")
+    for name in ARRAYS:
+        np.save(tmp_path / name, getattr(impressions, name))
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
     assert_the_log(Impressions(**mapped))
     assert_the_log(Impressions(**mapped).take([0, 1, 2]))
 
@@ -338,10 +366,10 @@ def test_more_than_one_piece_with_a_cache(kept):
     rows = [(i, f"U{i % 3}", i, ["A"] * (i % 4), [("B", i % 2)] * (i % 3)) for i in range(2500)]
     found, _ = kept(features=["time"], behaviors=dataset(rows))
     expected = Impressions.from_dataset(dataset(rows), CATALOG, USERS, ["time"])
-    for field in dataclasses.fields(Impressions)[:-1]:
-        array = getattr(expected, field.name)
-        assert getattr(found, field.name).dtype == array.dtype
-        np.testing.assert_array_equal(getattr(found, field.name), array)
+    for name in ARRAYS:
+        array = getattr(expected, name)
+        assert getattr(found, name).dtype == array.dtype
+        np.testing.assert_array_equal(getattr(found, name), array)
     np.testing.assert_array_equal(found.features["time"], expected.features["time"])
 
 
@@ -353,9 +381,8 @@ def test_a_view_copies_nothing_and_is_as_good(chosen):
     assert view.candidate_values is impressions.candidate_values
     assert view.history_values is impressions.history_values
     for found in (view.take(slice(None)), view.view(slice(None)).take(slice(None))):
-        for field in dataclasses.fields(Impressions)[:-1]:
-            values = getattr(expected, field.name)
-            np.testing.assert_array_equal(getattr(found, field.name), values)
+        for name in ARRAYS:
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
         np.testing.assert_array_equal(found.features["time"], expected.features["time"])
 
 

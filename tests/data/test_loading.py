@@ -112,7 +112,7 @@ def everything(data):
         features = ["time"] if split == "train" else []
         impressions = data.impressions(split, catalog, users, features)
         columns = vars(impressions) | impressions.features
-        del columns["features"]
+        del columns["features"], columns["candidate_features"]
         found.append(int(dataset.cardinality()))
         found.append({name: array.tolist() for name, array in columns.items()})
     return found

@@ -30,6 +30,7 @@ BATCH = {
     "candidates": tf.constant([[4, 2], [3, 0]]),
     "clicked": tf.constant([[1, 0], [1, 0]]),
     "time": tf.constant([0, 3_600], tf.int64),
+    "age": tf.constant([[5.0, 0.5], [2.0, 0.0]]),
 }
 
 
@@ -107,6 +108,29 @@ def test_click_rates_are_pulled_to_the_mean(example):
     )
     rates = example("ranking_head").click_rates(impressions, 5)
     np.testing.assert_allclose(rates, [0.5, 0.5, 12 / 22, 10 / 21, 10 / 21])
+
+
+def test_the_age_of_a_candidate_counts(example, npa):
+    own = example("ranking_head")
+    model = own.RankingHead(npa, np.array([0.1, 0.1, 0.2, 0.3, 0.1]))
+    model(BATCH)
+    model.head.layers[-1].kernel.assign_add(tf.ones_like(model.head.layers[-1].kernel))
+    older = BATCH | {"age": tf.constant([[50.0, 0.5], [2.0, 0.0]])}
+    assert (model(older) != model(BATCH)).numpy().tolist() == [[True, False], [False, False]]
+    impressions = tfrs_npa.Impressions(
+        impression_id=np.arange(2),
+        user_id=np.ones(2, np.int32),
+        history_values=np.zeros(0, np.int32),
+        history_splits=np.zeros(3, np.int64),
+        candidate_values=np.array([2, 3, 2, 4], np.int32),
+        candidate_splits=np.array([0, 2, 4]),
+        clicked=np.array([1, 0, 1, 0], np.int8),
+        features={"time": np.array([7_200, 9_000])},
+    )
+    first_shown = np.full(5, np.iinfo(np.int64).max)
+    first_shown[3] = 3_600
+    ages = own.with_age(impressions, first_shown).candidate_features["age"]
+    assert ages.tolist() == [0, 1, 0.5, 0]
 
 
 def test_both_tasks_train_the_towers(example, npa):

@@ -41,7 +41,7 @@ examples:
 """
 
 _STANDARD_OUTPUT = "-"
-_OF_A_RUN = ("data", "data_dir", "manual_dir", "cache_dir", "split", "encoding_memory")
+_OF_A_RUN = ("data", "news", "data_dir", "manual_dir", "cache_dir", "split", "encoding_memory")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

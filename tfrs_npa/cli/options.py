@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.runs.run import Run
 
-DATA = f"{', '.join(DATA_SETS)}, or a folder in MIND's format"
+DATA = f"{', '.join(DATA_SETS)}, a folder in MIND's format, or a log in Parquet (with --news)"
 _GIB = 2**30
-_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list")
+_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list", "news")
 
 
 def add_result_folder(parser, kind: str) -> None:
@@ -53,7 +53,12 @@ def add_result_folder(parser, kind: str) -> None:
 
 def add_data(parser, help: str) -> None:  # noqa: A002
     """Adds `--data`, and where data is read from and kept."""
-    parser.add_argument("--data", metavar="NAME|DIR", help=help)
+    parser.add_argument("--data", metavar="NAME|DIR|FILE", help=help)
+    parser.add_argument(
+        "--news",
+        metavar="FILE",
+        help="with a log in Parquet: its articles, a Parquet file with news_id and title",
+    )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TensorFlow Datasets keeps prepared data"
     )
@@ -110,14 +115,16 @@ def data_of(options: argparse.Namespace, run: Run, cache: Cache | None) -> MindD
     from tfrs_npa.data.loading import load_mind
 
     name, data_dir, manual_dir = options.data, options.data_dir, options.manual_dir
+    news = options.news
     if name is None:
         settings = run.settings
         name = settings.data
         data_dir = data_dir or settings.data_dir
         manual_dir = manual_dir or settings.manual_dir
+        news = news or settings.news
     # TensorFlow Datasets reports what it prepares on standard output.
     with contextlib.redirect_stdout(sys.stderr):
-        return load_mind(name, data_dir, manual_dir, cache)
+        return load_mind(name, data_dir, manual_dir, cache, news)
 
 
 def model_of(options: argparse.Namespace, run: Run) -> NPA:
@@ -139,9 +146,9 @@ def settings_given(options: argparse.Namespace, type_: type[DataSettings]) -> di
 
 
 def require_inputs(options: argparse.Namespace) -> None:
-    """Raises a ValueError if `--data` or `--manual-dir` names nothing that exists."""
+    """Raises a ValueError if `--data`, `--manual-dir` or `--news` names nothing that exists."""
     if getattr(options, "data", None) is not None:
-        require_data(options.data, options.manual_dir)
+        require_data(options.data, options.manual_dir, options.news)
 
 
 def require_word_vectors(settings: DataSettings) -> None:

@@ -29,9 +29,12 @@ SUMMARY = "train a model and evaluate it"
 DESCRIPTION = f"""\
 Trains NPA and evaluates it on impressions that the training never looked at.
 
-The data is {DATA}:
-train/, valid/ or dev/, and possibly test/, each with news.tsv and behaviors.tsv. The zips of
-demo, small and large are downloaded, or taken from --manual-dir without any network.
+The data is {DATA}.
+The folder has train/, valid/ or dev/, and possibly test/, each with news.tsv and behaviors.tsv.
+The zips of demo, small and large are downloaded, or taken from --manual-dir without any network.
+A log is a Parquet file with the columns user_id, history, candidates and clicked, of which the last
+three hold lists, and time: its last day is the validation split. Or it is a folder with
+train.parquet, and possibly validation.parquet and test.parquet.
 
 Metrics are reported on the test split if it is labelled, else on the validation split. Early
 stopping looks at the validation split in the first case, and in the second at the last day of
@@ -46,6 +49,7 @@ EPILOG = """\
 examples:
   tfrs-npa train --data mind/synthetic --preset small --run runs/demo
   tfrs-npa train --data my-data --config npa.yaml --set dropout=0.1 --set seed=7 --run runs/mine
+  tfrs-npa train --data log.parquet --news news.parquet --run runs/own
   tfrs-npa train --run runs/mine --resume
 """
 

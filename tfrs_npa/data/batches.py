@@ -57,7 +57,9 @@ def training_batches(
         where an impression has fewer negatives too. `history` is as long as the longest in the
         batch if `config.mask_padding`, else `history_length`. The last batch may be smaller.
         Unknown articles are neither in histories nor among candidates, unless
-        `config.unknown_articles` is `"untitled"`.
+        `config.unknown_articles` is `"untitled"`. A feature of the impression is `[batch, ...]`;
+        one of the candidates is `[batch, 1 + negatives_per_positive, ...]` in the order of
+        `candidates`, 0 at padding and in rows made of histories (`config.history_rows`).
 
     Raises:
         TypeError: if `behaviors` is neither.
@@ -113,7 +115,8 @@ def impression_batches(
         `user_id` `int32 [batch]`, `history` `int32 [batch, history]`, `candidates` and `clicked`
         `int32 [batch, candidates]`, as long as the longest list in the batch and padded with 0 on
         the right, unknown articles included. `clicked` is -1 where there is no label. `history` is
-        as in `training_batches`.
+        as in `training_batches`. A feature of the impression is `[batch, ...]`, one of the
+        candidates `[batch, candidates, ...]`, 0 at padding.
 
     Raises:
         TypeError: if `behaviors` is neither.
@@ -137,6 +140,10 @@ def impression_batches(
             "candidates": ragged.pad(impressions.candidate_values, starts, lengths, width),
             "clicked": clicked.astype(np.int32),
             **{name: array[rows] for name, array in impressions.features.items()},
+            **{
+                name: ragged.pad(array, starts, lengths, width)
+                for name, array in impressions.candidate_features.items()
+            },
         }
 
     return _dataset(make, -(-len(impressions) // batch_size), impressions, config, None)
@@ -147,7 +154,8 @@ def _as_impressions(behaviors, catalog, users, features):
         return Impressions.from_dataset(behaviors, catalog, users, features)
     if not len(behaviors):
         raise ValueError("behaviors holds no impressions")
-    missing = [name for name in features if name not in behaviors.features]
+    of_impressions, of_candidates = behaviors.features, behaviors.candidate_features
+    missing = [name for name in features if name not in {*of_impressions, *of_candidates}]
     if missing:
         raise ValueError(
             f"these impressions lack the feature {', '.join(missing)}: name it when you convert "
@@ -161,8 +169,13 @@ def _as_impressions(behaviors, catalog, users, features):
             "these impressions were converted with another catalogue or user index: an article or "
             "a user is out of range"
         )
-    kept = {name: behaviors.features[name] for name in features}
-    return dataclasses.replace(behaviors, features=kept)
+    return dataclasses.replace(
+        behaviors,
+        features={name: of_impressions[name] for name in features if name in of_impressions},
+        candidate_features={
+            name: of_candidates[name] for name in features if name in of_candidates
+        },
+    )
 
 
 def _dataset(
@@ -186,6 +199,10 @@ def _dataset(
     for name, array in impressions.features.items():
         dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
         signature[name] = tf.TensorSpec([None, *array.shape[1:]], dtype)
+    for name, array in impressions.candidate_features.items():
+        signature[name] = tf.TensorSpec(
+            [None, candidates, *array.shape[1:]], tf.as_dtype(array.dtype)
+        )
     epochs = itertools.count(initial_epoch)
 
     def batch(epoch, step):

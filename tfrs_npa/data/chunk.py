@@ -10,7 +10,8 @@ import numpy as np
 class Chunk(NamedTuple):
     """Consecutive impressions, lists packed one after the other.
 
-    The ids in `history` and `candidates` are a list, a tensor or an Arrow array of strings.
+    The ids in `history` and `candidates` are a list, a tensor or an Arrow array of strings. Of a
+    feature of each candidate, there are the values and how many each impression has.
     """
 
     impression_id: Any
@@ -22,3 +23,24 @@ class Chunk(NamedTuple):
     clicked: np.ndarray
     clicked_lengths: np.ndarray
     features: dict[str, np.ndarray]
+    candidate_features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def mistake(self) -> tuple[int, str] | None:
+        """Returns an impression with wrong candidates, and what it has; None if there is none.
+
+        There is a label, 1, 0 or -1, and a value of a feature for each candidate.
+        """
+        lengths = self.candidate_lengths
+        others = {"labels": self.clicked_lengths}
+        others |= {f"values of {name}": of for name, (_, of) in self.candidate_features.items()}
+        for what, found in others.items():
+            differ = np.flatnonzero(lengths != found)
+            if len(differ):
+                row = int(differ[0])
+                return row, f"{lengths[row]} candidates but {found[row]} {what}"
+        wrong = np.flatnonzero(~np.isin(self.clicked, (1, 0, -1)))
+        if len(wrong):
+            row = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
+            kinds = "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
+            return row, f"the label {self.clicked[wrong[0]]}; {kinds}"
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +15,31 @@ from tqdm import tqdm
 from tfrs_npa.data.arrow_tables import table_chunks
 from tfrs_npa.data.catalog import PADDING, NewsCatalog
 from tfrs_npa.data.chunk import Chunk
+from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.pipelines import without_autotuning
 
 FEATURE = "features/"
 """Prefix of the columns of other features."""
+CANDIDATE_FEATURE = "candidate_features/"
+"""Prefix of the columns of features of each candidate."""
 USER_IDS = "user_ids"
 
 _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
 _CHUNK = 1024
 
+Behaviors: TypeAlias = "tf.data.Dataset | Collection[Mapping] | pa.Table | ParquetLog"
+
 
 def convert(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
+    behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, rows of the same features, or a
-            `checked_table` of Arrow.
+        behaviors: A data set that passed `check_spec`, rows of the same features, a
+            `checked_table` of Arrow, or a log in a Parquet file.
         catalog: The articles and their indices.
         features: Names of other features to keep.
 
@@ -41,14 +47,18 @@ def convert(
         Pieces of columns, to be joined along their first axis: `impression_id` and `user_id`
         `[impressions]`, `history_values` `[clicked articles]` and `history_lengths`
         `[impressions]`, `candidate_values` and `clicked` `[candidates]`, `candidate_lengths`
-        `[impressions]`, and `features/NAME` `[impressions, ...]`. Users count from 0 in order of
-        appearance; the last piece holds their ids as `user_ids`, see `user_ids_of`.
+        `[impressions]`, `features/NAME` `[impressions, ...]`, and `candidate_features/NAME`
+        `[candidates, ...]`. Users count from 0 in order of appearance; the last piece holds their
+        ids as `user_ids`, see `user_ids_of`.
 
     Raises:
-        ValueError: if a label is wrong, or there are no impressions.
+        ValueError: if a label is wrong, there are more or fewer labels or values of a feature than
+            candidates, or there are no impressions.
     """
     user_codes: dict[str, int] = {}
     for chunk in chunks(behaviors, features):
+        if wrong := chunk.mistake():
+            raise ValueError(f"impression {chunk.impression_id[wrong[0]]} has {wrong[1]}")
         piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
             "user_id": np.array(
@@ -60,9 +70,13 @@ def convert(
             "candidate_lengths": chunk.candidate_lengths,
             "clicked": chunk.clicked,
         }
-        _check_labels(piece, chunk.clicked_lengths)
+        of_candidates = {
+            CANDIDATE_FEATURE + name: values
+            for name, (values, _) in chunk.candidate_features.items()
+        }
+        piece |= of_candidates
         _drop_padding(piece, "history", ["history_values"])
-        _drop_padding(piece, "candidate", ["candidate_values", "clicked"])
+        _drop_padding(piece, "candidate", ["candidate_values", "clicked", *of_candidates])
         piece["clicked"] = piece["clicked"].astype(np.int8)
         yield piece | {FEATURE + name: array for name, array in chunk.features.items()}
     if not user_codes:
@@ -70,7 +84,7 @@ def convert(
     yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
 
 
-def num_rows(behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table) -> int:
+def num_rows(behaviors: Behaviors) -> int:
     """Returns the number of impressions; 0 if unknown."""
     if isinstance(behaviors, tf.data.Dataset):
         return max(0, int(behaviors.cardinality()))
@@ -119,13 +133,27 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
     for name in features:
         if name in _BATCH_KEYS:
             raise ValueError(f"{name!r} is part of every batch: leave it out of features")
-        if isinstance(spec[name], Mapping) or not spec[name].shape.is_fully_defined():
-            raise ValueError(f"behaviors: feature {name} needs a fixed shape, got {spec[name]}")
+        if not isinstance(spec[name], tf.TensorSpec) or not _is_feature(spec[name]):
+            raise ValueError(
+                f"behaviors: feature {name} needs a fixed shape, or numbers of the shape "
+                f"[None, ...] with a fixed rest, one for each candidate; got {spec[name]}"
+            )
 
 
-def chunks(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table, features: Sequence[str] = ()
-) -> Iterator[Chunk]:
+def _is_feature(spec: tf.TensorSpec) -> bool:
+    """Whether a feature is one of the impression, or numbers for each candidate."""
+    if spec.shape.is_fully_defined():
+        return True
+    return _is_of_candidates(spec) and spec.dtype != tf.string
+
+
+def _is_of_candidates(spec: tf.TensorSpec) -> bool:
+    """Whether the shape of a feature says that it has a value for each candidate."""
+    shape = spec.shape
+    return bool(shape.rank) and shape[0] is None and shape[1:].is_fully_defined()
+
+
+def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk]:
     """Reads impressions a chunk at a time, with a progress bar.
 
     Args:
@@ -136,6 +164,8 @@ def chunks(
         found = _dataset_chunks(behaviors, features)
     elif isinstance(behaviors, pa.Table):
         found = table_chunks(behaviors, features)
+    elif isinstance(behaviors, ParquetLog):
+        found = behaviors.chunks(features)
     else:
         found = _row_chunks(behaviors, features)
     with tqdm(
@@ -154,6 +184,8 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
     # Only these are batched: other features may have shapes that cannot be.
     wanted = ("impression_id", "user_id", "history", "candidates", *features)
     batches = dataset.map(lambda row: {name: row[name] for name in wanted}).ragged_batch(_CHUNK)
+    spec = dataset.element_spec
+    of_candidates = [name for name in features if _is_of_candidates(spec[name])]
     for batch in without_autotuning(batches.prefetch(1)):
         history = _as_ragged(batch["history"])
         news_id = _as_ragged(batch["candidates"]["news_id"])
@@ -168,7 +200,8 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
             news_id.row_lengths().numpy(),
             clicked.values.numpy(),
             clicked.row_lengths().numpy(),
-            {name: batch[name].numpy() for name in features},
+            {name: batch[name].numpy() for name in features if name not in of_candidates},
+            {name: _numbers(_as_ragged(batch[name])) for name in of_candidates},
         )
 
 
@@ -204,28 +237,14 @@ def _packed(lists: list) -> tuple[list, np.ndarray]:
     return list(itertools.chain.from_iterable(lists)), np.array([len(list_) for list_ in lists])
 
 
+def _numbers(tensor: tf.RaggedTensor) -> tuple[np.ndarray, np.ndarray]:
+    return tensor.values.numpy(), tensor.row_lengths().numpy()
+
+
 def _as_ragged(tensor):
     if isinstance(tensor, tf.RaggedTensor):
         return tensor
     return tf.RaggedTensor.from_tensor(tensor)
-
-
-def _check_labels(piece, clicked_lengths) -> None:
-    lengths = piece["candidate_lengths"]
-    differ = np.flatnonzero(lengths != clicked_lengths)
-    if len(differ):
-        row = differ[0]
-        raise ValueError(
-            f"impression {piece['impression_id'][row]} has {lengths[row]} candidates but "
-            f"{clicked_lengths[row]} labels"
-        )
-    wrong = np.flatnonzero(~np.isin(piece["clicked"], (1, 0, -1)))
-    if len(wrong):
-        row = np.searchsorted(np.cumsum(lengths), wrong[0], side="right")
-        raise ValueError(
-            f"impression {piece['impression_id'][row]} has the label {piece['clicked'][wrong[0]]}; "
-            "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
-        )
 
 
 def _drop_padding(piece, name: str, columns: list[str]) -> None:

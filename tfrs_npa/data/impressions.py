@@ -8,25 +8,28 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa.data import ragged
-from tfrs_npa.data.arrow_tables import checked_table, table_of_file, table_of_frame
+from tfrs_npa.data.arrow_tables import checked_table, table_of_frame
 from tfrs_npa.data.cache import Cache, joined, state_of
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.click_log import NEGATIVES, WINDOW, columns_of_clicks
 from tfrs_npa.data.conversion import (
+    CANDIDATE_FEATURE,
     FEATURE,
     USER_IDS,
+    Behaviors,
     check_spec,
     convert,
     num_rows,
     user_ids_of,
 )
+from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.users import UserIndex
 
 _CHUNK = 65536
@@ -50,6 +53,7 @@ class Impressions:
         candidate_splits: As `history_splits`, for candidates.
         clicked: `int8 [candidates]`; 1 clicked, 0 not clicked, -1 not labelled.
         features: Other features by name, each `[impressions, ...]`.
+        candidate_features: Features of each candidate by name, numbers `[candidates, ...]`.
 
     Raises:
         ValueError: if the lengths of the arrays do not match.
@@ -63,6 +67,7 @@ class Impressions:
     candidate_splits: np.ndarray
     clicked: np.ndarray
     features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    candidate_features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         rows = len(self)
@@ -71,6 +76,8 @@ class Impressions:
             "clicked": (len(self.clicked), len(self.candidate_values)),
             **{name: (len(array), rows) for name, array in self.features.items()},
         }
+        for name, array in self.candidate_features.items():
+            lengths[name] = len(array), len(self.candidate_values)
         for name in ("history", "candidate"):
             splits, values = getattr(self, f"{name}_splits"), getattr(self, f"{name}_values")
             if splits.ndim == 2:
@@ -89,7 +96,8 @@ class Impressions:
     def view(self, rows) -> Impressions:
         """The chosen impressions, without a copy of their histories and candidates.
 
-        `history_values`, `candidate_values` and `clicked` remain those of all impressions.
+        `history_values`, `candidate_values`, `clicked` and `candidate_features` remain those of all
+        impressions.
 
         Args:
             rows: Anything that selects from a NumPy array: positions, a boolean mask, a slice.
@@ -120,6 +128,10 @@ class Impressions:
             candidate_splits=ragged.splits_of(ragged.bounds(self.candidate_splits, rows)[1]),
             clicked=ragged.gather(self.clicked, self.candidate_splits, rows),
             features={name: array[rows] for name, array in self.features.items()},
+            candidate_features={
+                name: ragged.gather(array, self.candidate_splits, rows)
+                for name, array in self.candidate_features.items()
+            },
         )
 
     def without_unknown_clicks(self) -> Impressions:
@@ -141,11 +153,14 @@ class Impressions:
         Args:
             columns: As `tfrs_npa.data.conversion.convert` yields them, joined.
         """
-        features = {
-            name.removeprefix(FEATURE): array
-            for name, array in columns.items()
-            if name.startswith(FEATURE)
-        }
+        features, candidate_features = (
+            {
+                name.removeprefix(prefix): array
+                for name, array in columns.items()
+                if name.startswith(prefix)
+            }
+            for prefix in (FEATURE, CANDIDATE_FEATURE)
+        )
         return cls(
             columns["impression_id"],
             columns["user_id"],
@@ -155,6 +170,7 @@ class Impressions:
             ragged.splits_of(columns["candidate_lengths"]),
             columns["clicked"],
             features,
+            candidate_features,
         )
 
     @classmethod
@@ -187,8 +203,9 @@ class Impressions:
                 "clicked": int [candidates]}}`, and others.
             catalog: Indices of the articles.
             users: Indices of the users.
-            features: Names of other features to keep; each must have a fixed shape, and hold
-                numbers if there is a cache.
+            features: Names of other features to keep. A fixed shape makes it one of the impression;
+                it must hold numbers if there is a cache. A shape `[None, ...]` makes it one of each
+                candidate: numbers, as many as candidates.
             cache: Keeps the arrays.
             files: With a cache, all files that `behaviors` is read from.
             part: With a cache, what tells `behaviors` from other data sets of the same files.
@@ -198,8 +215,8 @@ class Impressions:
             TypeError: if `behaviors` is not a `tf.data.Dataset`; if a feature that is to be kept in
                 a cache holds text.
             ValueError: if a feature is missing or of the wrong type, a label is not 1, 0 or -1, an
-                impression has more or fewer labels than candidates, or there are no impressions; if
-                there is a cache but no `files`.
+                impression has more or fewer labels, or values of a feature, than candidates, or
+                there are no impressions; if there is a cache but no `files`.
         """
         if not isinstance(behaviors, tf.data.Dataset):
             raise TypeError(
@@ -232,12 +249,16 @@ class Impressions:
                 `impression_id`, integers: without it, rows count from 0.
             catalog: Indices of the articles.
             users: Indices of the users.
-            features: Names of other columns to keep, with a number or a string in each row.
+            features: Names of other columns to keep. A number, a string or a list of fixed size in
+                each row is a feature of the impression; datetimes become seconds since the epoch. A
+                list with a number, or a list of fixed size, for each candidate is a feature of the
+                candidates.
 
         Raises:
             TypeError: if it is no Arrow table.
             ValueError: if a column is missing or of the wrong type, a value is missing, a label is
-                not one of these, or a row has more or fewer labels than candidates.
+                not one of these, or a row has more or fewer labels, or values of a feature, than
+                candidates.
         """
         table = checked_table(table, features)
         impressions, own_users = read_impressions(table, catalog, features)
@@ -261,11 +282,12 @@ class Impressions:
         users: UserIndex,
         features: Sequence[str] = (),
     ) -> Impressions:
-        """Converts a Parquet file with a row for each impression.
+        """Converts a Parquet file with a row for each impression, which is never all in memory.
 
         Args, Raises: as `from_arrow`; OSError if the file cannot be read.
         """
-        return cls.from_arrow(table_of_file(path, features), catalog, users, features)
+        impressions, own_users = read_impressions(ParquetLog(path), catalog, features)
+        return with_users(impressions, own_users, users)
 
     @classmethod
     def from_clicks(
@@ -312,7 +334,7 @@ class Impressions:
 
 
 def read_impressions(
-    behaviors: tf.data.Dataset | Collection[Mapping] | pa.Table,
+    behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
     *,

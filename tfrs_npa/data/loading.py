@@ -1,9 +1,12 @@
-"""Loads MIND, or a folder in its format, by name."""
+"""Loads MIND by name, a folder in its format, or a log in Parquet files."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import datetime
 import itertools
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,9 +22,10 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
+from tfrs_npa.data.parquet import TIME, ParquetLog, ParquetNews
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import Builder, find_splits, read_behaviors, read_news
-from tfrs_npa.settings import is_data_set, require_data
+from tfrs_npa.settings import SECONDS_PER_DAY, is_data_set, parquet_logs, require_data
 
 _READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
     "news": read_news,
@@ -29,6 +33,8 @@ _READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
 }
 _CHUNK = 1024
 _TITLES = ["news_id", "title"]
+
+logger = logging.getLogger(__name__)
 
 
 class TsvTable:
@@ -57,25 +63,8 @@ class TsvTable:
             lambda info: tf.TensorSpec(info.shape, info.tf_dtype), features.get_tensor_info()
         )
 
-    def dataset(self) -> tf.data.Dataset:
-        """Returns the rows as a data set of known cardinality."""
-        signature = self.element_spec
 
-        # Many rows at a time, because TensorFlow takes long over each call.
-        def stacked():
-            rows = iter(self)
-            while chunk := list(itertools.islice(rows, _CHUNK)):
-                yield _stacked(chunk, signature)
-
-        dataset = tf.data.Dataset.from_generator(
-            stacked, output_signature=tf.nest.map_structure(_batched, signature)
-        )
-        # The identity, because rows of ragged tensors otherwise do not count as tensors.
-        dataset = dataset.unbatch().map(lambda row: tf.nest.map_structure(tf.identity, row))
-        return dataset.apply(tf.data.experimental.assert_cardinality(self._rows))
-
-
-Table: TypeAlias = "tf.data.Dataset | TsvTable"
+Table: TypeAlias = "tf.data.Dataset | TsvTable | ParquetLog | ParquetNews"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +72,7 @@ class MindData:
     """Articles and impressions of each split, as the builder `mind` describes them.
 
     Attributes:
-        name: `mind/small` and so on, or the path of the folder.
+        name: `mind/small` and so on, or the path of the folder or log.
         tables: The rows of `news` and of `behaviors` by split (`train`, `validation` and, if there
             is one, `test`), in file order.
         reference_auc: For synthetic data, the AUC of `history_only` and of `true_preferences` by
@@ -125,6 +114,7 @@ class MindData:
                     column.extend(part)
             return columns
 
+        self.require_split(split)
         if self.cache is None:
             return read()
         return self.cache.json(["titles", state_of(self.files["news"][split])], read)
@@ -139,10 +129,12 @@ class MindData:
         self, split: str, catalog: NewsCatalog, features: Sequence[str] = ()
     ) -> tuple[Impressions, UserIndex]:
         """Returns the impressions of a split as integers, and the index of the users in them."""
+        self.require_split(split)
         table = self.tables["behaviors"][split]
-        check_spec(table.element_spec, features)
+        if not isinstance(table, ParquetLog):
+            check_spec(table.element_spec, features)
         files = self.files["behaviors"][split] if self.cache else ()
-        return read_impressions(table, catalog, features, cache=self.cache, files=files)
+        return read_impressions(table, catalog, features, cache=self.cache, files=files, part=split)
 
     def impressions(
         self, split: str, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()
@@ -159,8 +151,10 @@ class MindData:
         """
         latest, history = -1, None
         for table in self.tables["behaviors"].values():
-            for chunk in chunks(table, ["time"]):
-                splits, times = ragged.splits_of(chunk.history_lengths), chunk.features["time"]
+            has_time = not isinstance(table, ParquetLog) or table.has_time
+            for chunk in chunks(table, [TIME] if has_time else []):
+                splits = ragged.splits_of(chunk.history_lengths)
+                times = chunk.features[TIME] if has_time else np.zeros(len(chunk.user_id))
                 for row in [row for row, id_ in enumerate(chunk.user_id) if id_ == user_id]:
                     # Of the same second, the later one in the file.
                     if times[row] >= latest:
@@ -180,10 +174,13 @@ class MindData:
         return found
 
     def is_labelled(self, split: str) -> bool:
-        """Whether the clicks of a split are known, judged by its first impression."""
-        table = self.tables["behaviors"][split]
-        first = next(iter(table.take(1) if isinstance(table, tf.data.Dataset) else table))
-        return bool(min(first["candidates"]["clicked"]) >= 0)
+        """Whether the clicks of a split are known, judged by its first candidates."""
+        rows: Any = self.tables["behaviors"][split]
+        for row in rows:
+            labels = np.asarray(row["candidates"]["clicked"])
+            if len(labels):
+                return bool(labels.min() >= 0)
+        return False
 
     def require_split(self, split: str) -> None:
         """Raises a ValueError if there is no such split."""
@@ -209,32 +206,45 @@ def load_mind(
     data_dir: str | os.PathLike | None = None,
     manual_dir: str | os.PathLike | None = None,
     cache: Cache | None = None,
+    news: str | os.PathLike | None = None,
 ) -> MindData:
-    """Loads a size of MIND by name, or a folder in MIND's format.
+    """Loads a size of MIND by name, a folder in MIND's format, or a log in Parquet files.
 
     >>> data = load_mind("mind/synthetic")
     >>> sorted(data.behaviors)
     ['test', 'train', 'validation']
 
-    The files of a folder are read to the end once before anything else happens, so that a bad line
-    is found at once; their rows are never all in memory. With a cache, files that were found good
-    are not read again.
+    Files are read to the end once before anything else happens, so that a bad line is found at
+    once; their rows are never all in memory. With a cache, files that were found good are not read
+    again.
+
+    A Parquet file holds impressions as `Impressions.from_parquet` reads them, and `time`, seconds
+    since the epoch or datetimes: its last day (UTC) is the split `validation`, the days before are
+    `train`. A file of a single day, or without `time`, is the split `validation` as a whole. The
+    last day of a `train.parquet` is held out in the same way if there is no `validation.parquet`.
+    Articles are the same for all splits.
 
     Args:
-        name_or_folder: `mind/synthetic`, `mind/demo`, `mind/small`, `mind/large`, or a folder with
-            `train/`, `valid/` or `dev/`, and possibly `test/` (see `find_splits`).
+        name_or_folder: `mind/synthetic`, `mind/demo`, `mind/small`, `mind/large`; a folder with
+            `train/`, `valid/` or `dev/`, and possibly `test/` (see `find_splits`); a Parquet file,
+            or a folder with one or more of `train.parquet`, `validation.parquet`, `test.parquet`.
         data_dir: Where TensorFlow Datasets keeps the data it has prepared; None: its own default.
         manual_dir: Folder of MIND's zips that were downloaded by hand.
         cache: Caches the results of the methods of the returned data.
+        news: With Parquet, the articles: a Parquet file with the string columns `news_id`, `title`
+            and possibly `category`.
 
     Raises:
         MindFileError: a file is missing, empty or damaged, or has a bad line.
-        ValueError: there is no data set of that name.
+        ValueError: there is no data set of that name; a Parquet file lacks a column or a value, or
+            `news` is missing or not needed.
     """
     name = os.fspath(name_or_folder)
-    require_data(name, manual_dir)
+    require_data(name, manual_dir, news)
     if is_data_set(name):
         return _load_prepared(name, data_dir, manual_dir, cache)
+    if news is not None:
+        return _load_parquet(os.path.abspath(name), os.path.abspath(news), cache)
     return _load_folder(pathlib.Path(os.path.abspath(name)), cache)
 
 
@@ -258,6 +268,71 @@ def _count_rows(table: str, file: pathlib.Path, cache: Cache | None) -> int:
     return count() if cache is None else cache.json(["rows", state_of([file])], count)
 
 
+def _load_parquet(name: str, news: str, cache: Cache | None) -> MindData:
+    files = parquet_logs(name)
+    logs: dict[str, ParquetLog] = {}
+    for split, file in files.items():
+        days = _impressions_by_day(file, cache)
+        if split == "train" and "validation" not in files and len(days) > 1:
+            logs |= _by_last_day(file, days)
+        else:
+            logs[split] = ParquetLog(file)
+    if os.path.isfile(name) and list(logs) == ["train"]:
+        why = "they are all of one day, so that none can be held out"
+        if not logs["train"].has_time:
+            why = f"there is no column {TIME} to hold out the last day by"
+        logger.info("%s is the split validation as a whole: %s", name, why)
+        logs = {"validation": logs["train"]}
+    articles = ParquetNews(news)
+    _checked(news, cache, lambda: sum(1 for _ in articles))
+    sources = {split: [log.path] for split, log in logs.items()}
+    return MindData(
+        name,
+        {"news": dict.fromkeys(logs, articles), "behaviors": dict(logs)},
+        cache=cache,
+        files={"news": dict.fromkeys(logs, [news]), "behaviors": sources},
+    )
+
+
+def _impressions_by_day(file: str, cache: Cache | None) -> dict[int, int]:
+    """Returns how many impressions each day has, by days since the epoch, and validates the file.
+
+    Without times, there are no days.
+    """
+
+    def count() -> list[tuple[int, int]]:
+        log = ParquetLog(file)
+        days: collections.Counter[float] = collections.Counter()
+        for chunk in chunks(log, [TIME] if log.has_time else []):
+            if log.has_time:
+                days.update((chunk.features[TIME] // SECONDS_PER_DAY).tolist())
+        return [(int(day), rows) for day, rows in sorted(days.items())]
+
+    return dict(_checked(file, cache, count))
+
+
+def _by_last_day(file: str, days: dict[int, int]) -> dict[str, ParquetLog]:
+    last, total = max(days), sum(days.values())
+    logger.info(
+        "%s: the %s impressions of its last day, %s (UTC), are held out as the split validation; "
+        "train has the %s before",
+        file,
+        f"{days[last]:,}",
+        datetime.date(1970, 1, 1) + datetime.timedelta(days=last),
+        f"{total - days[last]:,}",
+    )
+    midnight = last * SECONDS_PER_DAY
+    return {
+        "train": ParquetLog(file, before=midnight, rows=total - days[last]),
+        "validation": ParquetLog(file, since=midnight, rows=days[last]),
+    }
+
+
+def _checked(file: str, cache: Cache | None, check: Callable[[], Any]) -> Any:
+    """Returns what `check` finds in a file, which is read only if it has changed."""
+    return check() if cache is None else cache.json(["checked", state_of([file])], check)
+
+
 def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> MindData:
     tables, metadata, files = {}, {}, {}
     for table in _READERS:
@@ -277,7 +352,23 @@ def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> Mind
 
 
 def _dataset(table: Table) -> tf.data.Dataset:
-    return table.dataset() if isinstance(table, TsvTable) else table
+    """Returns the rows of a table as a data set of known cardinality."""
+    if isinstance(table, tf.data.Dataset):
+        return table
+    signature = table.element_spec
+
+    # Many rows at a time, because TensorFlow takes long over each call.
+    def stacked():
+        rows = iter(table)
+        while chunk := list(itertools.islice(rows, _CHUNK)):
+            yield _stacked(chunk, signature)
+
+    dataset = tf.data.Dataset.from_generator(
+        stacked, output_signature=tf.nest.map_structure(_batched, signature)
+    )
+    # The identity, because rows of ragged tensors otherwise do not count as tensors.
+    dataset = dataset.unbatch().map(lambda row: tf.nest.map_structure(tf.identity, row))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(table)))
 
 
 def _batched(spec: tf.TensorSpec) -> tf.TypeSpec:

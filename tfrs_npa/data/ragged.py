@@ -42,9 +42,9 @@ def positions(splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def pad(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-    """Unpacks rows into a matrix `[rows, width]`, cut to `width` and padded with 0 on the right."""
+    """Unpacks rows into `[rows, width, ...]`, cut to `width` and padded with 0 on the right."""
     inside = np.arange(width) < lengths[:, None]
-    matrix = np.zeros(inside.shape, values.dtype)
+    matrix = np.zeros((*inside.shape, *values.shape[1:]), values.dtype)
     matrix[inside] = values[(starts[:, None] + np.arange(width))[inside]]
     return matrix
 

@@ -85,18 +85,27 @@ class TrainingRows:
         Returns:
             `impression_id` `int64 [batch]`, `user_id` `int32 [batch]`, `history`
             `int32 [batch, history]` (0 = padding), `candidates` and `clicked`
-            `int32 [batch, 1 + negatives]`, the click first (0 = padding), and the features.
+            `int32 [batch, 1 + negatives]`, the click first (0 = padding), and the features; those
+            of the candidates `[batch, 1 + negatives, ...]`, 0 where there is padding and in rows of
+            histories, where nothing says what they were.
         """
         impressions, count = self._impressions, len(self._click)
         is_later = rows >= count
         impression = np.empty(len(rows), np.int64)
         impression[~is_later] = self._impression[rows[~is_later]]
         impression[is_later] = self._of_histories.impression[rows[is_later] - count]
-        history, candidates = self._batch_of_impressions(rows[~is_later], generator)
+        history, places = self._batch_of_impressions(rows[~is_later], generator)
+        candidates = _taken(impressions.candidate_values, places)
+        features = {
+            name: _taken(array, places) for name, array in impressions.candidate_features.items()
+        }
         if is_later.any():
             more = self._of_histories.batch(rows[is_later] - count, generator)
             history = _interleaved(history, more[0], is_later)
             candidates = _interleaved(candidates, more[1], is_later)
+            for name, array in features.items():
+                nothing = np.zeros((len(more[1]), *array.shape[1:]), array.dtype)
+                features[name] = _interleaved(array, nothing, is_later)
         clicked = np.zeros_like(candidates)
         clicked[:, 0] = 1
         return {
@@ -106,16 +115,20 @@ class TrainingRows:
             "candidates": candidates,
             "clicked": clicked,
             **{name: array[impression] for name, array in impressions.features.items()},
+            **features,
         }
 
     def _batch_of_impressions(self, rows, generator):
-        """Returns `history` and `candidates` of rows of impressions."""
-        impression, values = self._impression[rows], self._impressions.candidate_values
+        """Returns `history` of rows of impressions, and the positions of their candidates.
+
+        The positions are `[batch, 1 + negatives]`, -1 where there is padding.
+        """
+        impression = self._impression[rows]
         negatives = self._draw_negatives(impression, generator)
-        candidates = np.column_stack([values[self._click[rows]], negatives])
+        places = np.column_stack([self._click[rows], negatives])
         random = self._config.history_sampling == "random"
         draws = generator if random else None
-        return histories(self._impressions, impression, self._config, draws), candidates
+        return histories(self._impressions, impression, self._config, draws), places
 
     def _find_rows(self):
         impressions = self._impressions
@@ -153,7 +166,7 @@ class TrainingRows:
         self._impression = np.concatenate(owners)
 
     def _draw_negatives(self, impression, generator):
-        """Draws `[batch, negatives]` without replacement; 0 where an impression has too few."""
+        """Draws positions `[batch, negatives]` without replacement; -1 where there are too few."""
         starts, lengths = ragged.bounds(self._impressions.candidate_splits, impression)
         columns = np.arange(lengths.max(initial=0))
         allowed = columns < lengths[:, None]
@@ -166,16 +179,22 @@ class TrainingRows:
         keys[~allowed] = np.inf
         chosen = ragged.smallest(keys, self._config.negatives_per_positive)
         drawn = np.take_along_axis(allowed, chosen, axis=1)
-        negatives = np.zeros((len(impression), self._config.negatives_per_positive), np.int32)
-        positions = (starts[:, None] + chosen)[drawn]
-        negatives[:, : chosen.shape[1]][drawn] = self._impressions.candidate_values[positions]
+        negatives = np.full((len(impression), self._config.negatives_per_positive), -1)
+        negatives[:, : chosen.shape[1]][drawn] = (starts[:, None] + chosen)[drawn]
         return negatives
 
 
+def _taken(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns the values at positions, 0 where a position is -1."""
+    taken = values[places]
+    taken[places < 0] = 0
+    return taken
+
+
 def _interleaved(some: np.ndarray, others: np.ndarray, is_other: np.ndarray) -> np.ndarray:
-    """Puts the rows of two matrices together, padded with 0 on the right to equal width."""
+    """Puts the rows of two arrays together, padded with 0 on the right to equal width."""
     width = max(some.shape[1], others.shape[1])
-    matrix = np.zeros((len(is_other), width), some.dtype)
+    matrix = np.zeros((len(is_other), width, *some.shape[2:]), some.dtype)
     matrix[~is_other, : some.shape[1]] = some
     matrix[is_other, : others.shape[1]] = others
     return matrix

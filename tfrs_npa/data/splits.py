@@ -15,9 +15,8 @@ from tfrs_npa.data.impressions import Impressions, with_users
 from tfrs_npa.data.loading import MindData, load_mind
 from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
 from tfrs_npa.data.word_vectors import WordVectors
-from tfrs_npa.settings import DataSettings
+from tfrs_npa.settings import SECONDS_PER_DAY, DataSettings
 
-_SECONDS_PER_DAY = 86_400
 _CHUNK = 16384
 
 
@@ -113,7 +112,7 @@ def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[New
         ValueError: if anything is wrong with the files or the settings.
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     catalog = NewsCatalog(vectors).adapt(data.titles("train"))
     for split in data.splits:
         if split != "train":
@@ -130,15 +129,16 @@ def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Spl
         holdout: See `DataSettings`.
 
     Raises:
-        ValueError: if the last day is to be held out and there is only one day; if the split to
-            report on has no labels.
+        ValueError: if the last day is to be held out and there is only one day; if there is no
+            split to train or report on, or the latter has no labels.
     """
     test_split = data.report_split
     data.require_labels(test_split)
     if holdout == "auto":
         holdout = "validation" if test_split == "test" else "last-day"
     names = {"train": "train", "stopping": None, "report": test_split}
-    train, users = data.impressions_and_users("train", catalog, ["time"])
+    features = ["time"] if holdout == "last-day" else []
+    train, users = data.impressions_and_users("train", catalog, features)
     validation = None
     if holdout == "last-day":
         train, validation, users = hold_out_last_day(train, users)
@@ -174,7 +174,7 @@ def hold_out_last_day(
     Raises:
         ValueError: if all impressions are of one day.
     """
-    days = impressions.features["time"] // _SECONDS_PER_DAY
+    days = impressions.features["time"] // SECONDS_PER_DAY
     is_last = days == days.max()
     if is_last.all():
         raise ValueError(

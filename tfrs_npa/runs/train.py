@@ -102,7 +102,7 @@ def resume(
     run = Run(folder)
     config, settings = run.config, run.settings
     tf.keras.utils.set_random_seed(config.seed)
-    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
+    data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     catalog, splits = _same_splits(run, data)
     model = NPA(config, catalog, splits.users)
     rows = TrainingRows(splits.train, config)
