@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def test_export_and_ask(run, tmp_path, export, capsys):
     assert export("--run", run, "--to", folder, "--version", 7) == 0
     shown = capsys.readouterr().out
     first, *_ = shown.splitlines()
-    assert first.startswith(f"{folder / '7'}: 3 articles, ") and first.endswith(" MB")
+    assert first.startswith(f"{folder / '7'}: 3 articles, 3 of which may be recommended, ")
+    assert first.endswith(" MB")
     assert f"-v '{folder}:/models/npa'" in shown and "MODEL_NAME=npa tensorflow/serving" in shown
     lines = shown[shown.index("saved_model_cli run") : shown.index("Serve it")]
     words = shlex.split(lines.replace("\\\n", " "))
@@ -63,13 +65,16 @@ def test_export_and_ask(run, tmp_path, export, capsys):
 def test_added_articles(run, mind_folder, tmp_path, export, capsys, monkeypatch):
     models = []
 
-    def note(model, folder, version, dtype):
+    def note(model, folder, version, dtype, recommendable):
         models.append(model)
         assert (version, dtype) == (None, "bfloat16")
+        assert recommendable == ["N7", "N3", "N9"]
         return pathlib.Path(folder, "1")
 
     monkeypatch.setattr("tfrs_npa.serving.export.export", note)
-    options = ["--data", mind_folder, "--no-cache", "--dtype", "bfloat16"]
+    file = tmp_path / "ids"
+    file.write_text("N7\n N3\nN9")
+    options = ["--data", mind_folder, "--no-cache", "--dtype", "bfloat16", "--recommendable", file]
     assert export("--run", run, "--to", tmp_path, *options) == 0
     (model,) = models
     ids = {"", "[UNK]", "N1", "N2", "N3"}
@@ -77,7 +82,8 @@ def test_added_articles(run, mind_folder, tmp_path, export, capsys, monkeypatch)
         ids |= {line.split("\t")[0] for line in file.read_text().splitlines()}
     assert len(ids) > 100 and {*model.catalog.ids} == ids
     assert len(model.candidate_tower.tokens.numpy()) == len(ids)
-    assert f"1: {len(ids) - 2:,} articles" in capsys.readouterr().out
+    shown = f"1: {len(ids) - 2:,} articles, 3 of which may be recommended, "
+    assert shown in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,24 @@ def test_wrong_input(changes, message, run, tmp_path, export, capsys):
     options = {"--run": run, "--to": tmp_path / "new"} | changes
     assert export(*[word for option in options.items() for word in option]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("N1\n\nN2\n", "ids:2: expected the id of an article, found ''"),
+        ("N1 N2\n", "ids:1: expected the id of an article, found 'N1 N2'"),
+        ("N1\tsport\n", "2 columns instead of 8"),
+        ("N1\nX1\nX2\n", "2 of the 3 articles to recommend are not in the catalogue, .*'X1'"),
+        ("", "there would be none to recommend"),
+    ],
+)
+def test_wrong_recommendable(content, message, run, tmp_path, export, capsys):
+    (tmp_path / "ids").write_text(content)
+    options = ["--to", tmp_path / "new", "--recommendable", tmp_path / "ids"]
+    assert export("--run", run, *options) == 2
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "new").exists()
 
 

@@ -22,6 +22,12 @@ def make_tower(**changes):
     return model.candidate_tower
 
 
+def stored(tower, dtype="float32", scored=(2, 5, 7)):
+    titles = StoredTitles(tower, dtype)
+    titles.store(np.array(scored))
+    return titles
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -36,7 +42,7 @@ def make_tower(**changes):
 def test_same_as_encoded(changes):
     tower = make_tower(**changes)
     articles = tf.constant([7, 1, 3, 4, 3, 0])
-    found = StoredTitles(tower).features(articles, tf.float32)._asdict()
+    found = stored(tower).features(articles, tf.float32)._asdict()
     expected = tower.with_terms(tower.title_features(articles))
     for name, value in expected._asdict().items():
         if value is None:
@@ -46,13 +52,13 @@ def test_same_as_encoded(changes):
 
 
 def test_no_articles():
-    features = StoredTitles(make_tower()).features(tf.zeros([0], tf.int32), tf.float32)
+    features = stored(make_tower()).features(tf.zeros([0], tf.int32), tf.float32)
     assert features.values.shape == (0, 4) and features.lengths.shape == (0,)
 
 
 def test_bfloat16():
     tower, articles = make_tower(), tf.constant([2, 7])
-    found = StoredTitles(tower, "bfloat16").features(articles, tf.float32)
+    found = stored(tower, "bfloat16").features(articles, tf.float32)
     exact = tower.title_features(articles)
     assert found.values.dtype == tf.float32
     np.testing.assert_array_equal(

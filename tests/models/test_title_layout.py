@@ -11,13 +11,13 @@ from tfrs_npa.models.title_layout import ROWS, TitleLayout
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 40))
-def test_every_word_has_its_row(lengths, block):
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 40), st.integers(0, 60))
+def test_every_word_has_its_row(lengths, block, scored):
     lengths = np.array(lengths, np.int32)
     default = tfrs_npa.models.title_layout.BLOCK
     tfrs_npa.models.title_layout.BLOCK = block
     try:
-        layout = TitleLayout(lengths)
+        layout = TitleLayout(lengths, scored)
     finally:
         tfrs_npa.models.title_layout.BLOCK = default
     # What a block's product is reshaped to, block after block, in the order of the layout.
@@ -27,9 +27,11 @@ def test_every_word_has_its_row(lengths, block):
         end = ROWS * group + length * titles
         words = ROWS * group + np.arange(length * titles).reshape(length, titles)
         by_block += [(length, tuple(column)) for column in words.T]
-    assert end <= layout.rows < end + ROWS and layout.rows % ROWS == 0
-    assert len(by_block) == len(lengths)
-    for title, length in enumerate(lengths):
+    assert end <= layout.rows and layout.rows % ROWS == 0
+    rows = layout.words(np.arange(len(lengths)))
+    assert len(set(rows)) == len(rows) and all(rows < layout.rows)
+    assert len(by_block) == min(scored, len(lengths))
+    for title, length in enumerate(lengths[:scored]):
         assert by_block[layout.order[title]] == (length, tuple(layout.words(np.array([title]))))
     several = np.arange(len(lengths))[::-1]
     rows = [layout.words(several[i : i + 1]) for i in range(len(several))]

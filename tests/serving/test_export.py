@@ -87,7 +87,7 @@ def test_signatures(exported):
         "serving_default": query | candidates,
         "score": query | candidates,
         "score_titles": query | {"titles": tf.string},
-        "recommend": query | {"k": tf.int32, "exclusions": tf.string},
+        "recommend": query | candidates | {"k": tf.int32, "exclusions": tf.string},
         "encode": query,
         "encode_articles": {"user_id": tf.string} | candidates,
         "explain": query | candidates,

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
+from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, ids_in
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DTYPES
 
@@ -24,7 +24,7 @@ titles encoded. Every export is a version of its own: a folder with a number for
 Signatures (strings in, strings out, lists padded with ""):
   score            user_id, history, candidates       -> scores (serving_default)
   score_titles     user_id, history, titles           -> scores
-  recommend        user_id, history, k, exclusions    -> news_id, scores
+  recommend        user_id, history, k, exclusions, candidates  -> news_id, scores
   encode           user_id, history                   -> user_vectors
   encode_articles  user_id, candidates                -> article_vectors
   explain          user_id, history, candidates       -> scores, weights of words and of clicks
@@ -33,7 +33,7 @@ EPILOG = """\
 examples:
   tfrs-npa export --run runs/demo --to exports/npa
   tfrs-npa export --run runs/demo --to exports/npa --version 20260101 --dtype bfloat16
-  tfrs-npa export --run runs/demo --to exports/npa --data todays-news
+  tfrs-npa export --run runs/demo --to exports/npa --data todays-log --recommendable news.tsv
 """
 
 
@@ -51,6 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="type of the encoded titles; bfloat16 takes half the space, and scores differ a "
         f"little (default: {DTYPES[0]})",
     )
+    parser.add_argument(
+        "--recommendable",
+        metavar="FILE",
+        help="articles that may be recommended, a news.tsv or one id a line; the others can be "
+        "scored, and histories know them (default: all)",
+    )
     add_data(parser, f"add the articles of all its splits: {DATA}")
 
 
@@ -59,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
     if options.version is not None and options.version < 1:
         raise ValueError(f"--version is {options.version}; it has to be at least 1")
     trained = Run(options.run)
+    recommendable = None if options.recommendable is None else ids_in(options.recommendable)
     import_tensorflow()
     from tfrs_npa.serving.export import export
 
@@ -67,11 +74,11 @@ def run(options: argparse.Namespace) -> None:
         data = data_of(options, trained, cache_of(options))
         for split in data.splits:
             model.add_articles(data.titles(split))
-    path = export(model, options.to, options.version, options.dtype)
-    print(_report(path, model))
+    path = export(model, options.to, options.version, options.dtype, recommendable)
+    print(_report(path, model, recommendable))
 
 
-def _report(path: pathlib.Path, model: NPA) -> str:
+def _report(path: pathlib.Path, model: NPA, recommendable: list[str] | None) -> str:
     """Says what was written to `path`, and two ways to use it."""
     from tfrs_npa.data.catalog import FIRST_ARTICLE
     from tfrs_npa.serving.warm_up import example_requests
@@ -79,10 +86,13 @@ def _report(path: pathlib.Path, model: NPA) -> str:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     folder = path.parent.resolve()
     request = example_requests(model)["recommend"]
-    request |= {"history": [request["history"][0][:2]], "k": min(request["k"], 3)}
+    articles = len(model.catalog) - FIRST_ARTICLE
+    choice = articles if recommendable is None else len(set(recommendable))
+    request |= {"history": [request["history"][0][:2]], "k": min(choice, 3)}
     inputs = ";".join(f"{name}={json.dumps(value)}" for name, value in request.items())
     lines = [
-        f"{path}: {len(model.catalog) - FIRST_ARTICLE:,} articles, {size / 1e6:,.1f} MB",
+        f"{path}: {articles:,} articles, {choice:,} of which may be recommended, "
+        f"{size / 1e6:,.1f} MB",
         "",
         "Ask it here:",
         f"  saved_model_cli run --dir {shlex.quote(str(path))} --tag_set serve \\",

@@ -103,6 +103,27 @@ def at_least_zero(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
 
 
+def ids_in(path: str) -> list[str]:
+    """Returns the article ids of a file: one a line, or those of a `news.tsv`.
+
+    Raises:
+        ValueError: if a line holds no id, or several; names the file and the line.
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        lines = file.read().splitlines()
+    if any("\t" in line for line in lines):
+        from tfrs_npa.datasets.mind.tsv import read_news
+
+        return [article["news_id"] for article in read_news(path)]
+    for number, line in enumerate(lines, start=1):
+        if len(line.split()) != 1:
+            raise ValueError(
+                f"{path}:{number}: expected the id of an article, found {line!r}; give a file with "
+                "one id a line, or a news.tsv"
+            )
+    return [line.strip() for line in lines]
+
+
 def cache_of(options: argparse.Namespace) -> Cache | None:
     """Returns the cache that `--cache-dir` and `--no-cache` ask for."""
     from tfrs_npa.data.cache import Cache, default_cache_dir

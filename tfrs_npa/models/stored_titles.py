@@ -1,4 +1,4 @@
-"""The encoded titles of a whole catalogue, to be scored together or looked up one by one."""
+"""The encoded titles of a whole catalogue: some are scored together, all can be looked up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from tfrs_npa.models.title_blocks import TitleBlocks
 class StoredTitles(TitleBlocks):
     """`TitleBlocks` of all articles that a news encoder can encode, with access to each.
 
-    Title `i` is article `i`, so `scores` has columns for padding and the unknown article too.
-
     Args:
         encoder: The candidate tower.
         dtype: `"float32"` or `"bfloat16"`, how words are kept.
@@ -22,13 +20,30 @@ class StoredTitles(TitleBlocks):
 
     def __init__(self, encoder: NewsEncoder, dtype: str = "float32"):
         super().__init__(encoder, dtype)
-        lengths = encoder.title_lengths()
-        articles = np.arange(len(lengths))
-        self.update(articles)
+
+        def variable():
+            return tf.Variable(tf.zeros([0], tf.int32), trainable=False, shape=[None])
+
+        # By article: its place among the terms, its words, and where the rows of these begin.
+        self._places, self._lengths, self._starts = variable(), variable(), variable()
         # Rows of the blocks, one title after the other.
-        self._rows = tf.Variable(self._untracked.layout.words(articles), trainable=False)
-        self._starts = tf.Variable(np.cumsum(lengths, dtype=np.int32) - lengths, trainable=False)
-        self._lengths = tf.Variable(lengths, trainable=False)
+        self._rows = variable()
+
+    def store(self, scored: np.ndarray) -> None:
+        """Encodes all articles of the encoder that are not stored yet.
+
+        Args:
+            scored: `[scored]` the articles that `scores` is about, ascending.
+        """
+        lengths = self._untracked.encoder.title_lengths()
+        others = np.setdiff1d(np.arange(len(lengths)), scored)
+        articles = np.concatenate([scored, others]).astype(np.int32)
+        self.update(articles, scored=len(scored))
+        titles, layout = np.argsort(articles), self._untracked.layout
+        self._places.assign(layout.order[titles])
+        self._rows.assign(layout.words(titles))
+        self._starts.assign(np.cumsum(lengths, dtype=np.int32) - lengths)
+        self._lengths.assign(lengths)
 
     def features(self, articles, dtype) -> TitleFeatures:
         """Returns the features of some articles, without encoding anything.
@@ -47,6 +62,6 @@ class StoredTitles(TitleBlocks):
         values, keys = words(self._values), None
         if self._personalized:
             keys = values if self._keys is None else words(self._keys)
-        terms = tf.cast(tf.gather(self._terms, tf.gather(self._order, articles)), dtype)
+        terms = tf.cast(tf.gather(self._terms, tf.gather(self._places, articles)), dtype)
         terms = terms if self._terms.shape[1] else None
         return TitleFeatures(values, keys, packed_starts(lengths), lengths, terms)

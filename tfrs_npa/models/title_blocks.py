@@ -86,20 +86,23 @@ class TitleBlocks(tf.Module):
             parts["keys"] = self._keys
         return parts
 
-    def update(self, articles: np.ndarray, from_scratch: bool = False) -> None:
+    def update(
+        self, articles: np.ndarray, from_scratch: bool = False, scored: int | None = None
+    ) -> None:
         """Encodes and keeps these articles, and no others.
 
         Articles that are held already are moved, not encoded again; meanwhile the titles take twice
         their memory.
 
         Args:
-            articles: `[titles]` articles of the encoder, ascending.
+            articles: `[titles]` distinct articles of the encoder.
             from_scratch: Whether to encode all of them again.
+            scored: How many of the first ones `scores` is about; None: all.
         """
         if from_scratch:
             self._assign(np.zeros(0, np.int32), TitleLayout(np.zeros(0, np.int32)))
         own = self._untracked
-        layout = TitleLayout(own.encoder.title_lengths()[articles])
+        layout = TitleLayout(own.encoder.title_lengths()[articles], scored)
         kept, target, source = np.intersect1d(articles, own.articles, True, return_indices=True)
         added = np.setdiff1d(np.arange(len(articles)), target)
         wholes = {
@@ -129,16 +132,16 @@ class TitleBlocks(tf.Module):
             write(layout.words(chunk), parts)
             if self._terms.shape[1]:
                 terms[layout.order[chunk]] = parts["terms"]
-        self._assign(articles, layout, wholes, terms)
+        self._assign(articles, layout, wholes, terms, scored)
 
-    def _assign(self, articles, layout, wholes=None, terms=None):
+    def _assign(self, articles, layout, wholes=None, terms=None, scored=None):
         for name, part in self._parts().items():
             shape = [-1, *part.shape[1:]]
             whole = tf.zeros([0], part.dtype) if wholes is None else wholes.pop(name)
             part.assign(tf.reshape(whole, shape))
         self._terms.assign(np.zeros([0, self._terms.shape[1]]) if terms is None else terms)
         self._blocks.assign(layout.blocks)
-        self._order.assign(layout.order)
+        self._order.assign(layout.order[:scored])
         self._untracked.articles, self._untracked.layout = articles, layout
 
     def _encode(self, articles):
@@ -150,7 +153,7 @@ class TitleBlocks(tf.Module):
         return parts
 
     def scores(self, users):
-        """Scores all titles for all users.
+        """Scores titles for all users, in the order in which `update` was given them.
 
         Args:
             users: `[batch, width]` float32, what `UserEncoder.flat` gives and queries side by side.

@@ -19,31 +19,37 @@ class TitleLayout:
 
     Args:
         lengths: `[titles]` words of each title.
+        scored: How many of the first titles are scored, and have blocks of their own; None: all.
 
     Attributes:
-        blocks: `int32 [blocks, 3]`, the first group, the words of a title, and the titles.
+        blocks: `int32 [blocks, 3]` of scored titles: the first group, the words of a title, and the
+            titles.
         order: `int32 [titles]`, the position of each title when one block comes after the other.
         rows: Rows of the matrix, a multiple of `ROWS`.
     """
 
-    def __init__(self, lengths: np.ndarray):
+    def __init__(self, lengths: np.ndarray, scored: int | None = None):
         self._lengths = lengths
         self._first = np.zeros(len(lengths), np.int32)
         self._step = np.zeros(len(lengths), np.int32)
-        by_length = np.argsort(lengths, kind="stable")
+        scored = len(lengths) if scored is None else scored
+        is_scored = np.arange(len(lengths)) < scored
+        by_block = np.lexsort((lengths, ~is_scored))
         self.order = np.empty(len(lengths), np.int32)
-        self.order[by_length] = np.arange(len(lengths))
+        self.order[by_block] = np.arange(len(lengths))
         blocks, group = [], 0
-        for length in np.unique(lengths):
-            same = by_length[slice(*np.searchsorted(lengths[by_length], [length, length + 1]))]
-            most = max(1, BLOCK // max(1, length))
-            for first in range(0, len(same), most):
-                titles = same[first : first + most]
-                self._first[titles] = ROWS * group + np.arange(len(titles))
-                self._step[titles] = len(titles)
-                blocks.append((group, length, len(titles)))
-                group += -(-length * len(titles) // ROWS)
-        self.blocks = np.array(blocks, np.int32).reshape(-1, 3)
+        for part in (by_block[:scored], by_block[scored:]):
+            for length in np.unique(lengths[part]):
+                same = part[slice(*np.searchsorted(lengths[part], [length, length + 1]))]
+                most = max(1, BLOCK // max(1, length))
+                for first in range(0, len(same), most):
+                    titles = same[first : first + most]
+                    self._first[titles] = ROWS * group + np.arange(len(titles))
+                    self._step[titles] = len(titles)
+                    blocks.append((group, length, len(titles), is_scored[titles[0]]))
+                    group += -(-length * len(titles) // ROWS)
+        every = np.array(blocks, np.int32).reshape(-1, 4)
+        self.blocks = every[every[:, 3] == 1, :3]
         self.rows = ROWS * int(group)
 
     def words(self, titles: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+from collections.abc import Iterable
 
 import tensorflow as tf
 
@@ -21,6 +22,7 @@ def export(
     folder: str | os.PathLike,
     version: int | None = None,
     dtype: str = "float32",
+    recommendable: Iterable[str] | None = None,
 ) -> pathlib.Path:
     """Writes a model as a SavedModel that needs nothing but TensorFlow.
 
@@ -43,14 +45,17 @@ def export(
         version: The version; None: one more than the highest existing one, or 1.
         dtype: Type of the encoded titles, `"float32"` or `"bfloat16"`; the second takes half the
             space and rounds them to 8 significant bits.
+        recommendable: Ids of the articles that `recommend` may return; None: all of the catalogue.
+            Histories know the others too, and they can be scored.
 
     Returns:
         The folder of the version, which is created atomically.
 
     Raises:
         TypeError: if the model is not an `NPA`.
-        ValueError: if the version exists or is no positive number, `dtype` is unknown, or the
-            catalogue holds no articles.
+        ValueError: if the version exists or is no positive number, `dtype` is unknown, the
+            catalogue holds no articles, there are none to recommend, or the catalogue does not hold
+            all of these.
     """
     check_is_npa(model, "export")
     folder = pathlib.Path(folder)
@@ -60,7 +65,7 @@ def export(
         raise ValueError(f"the version is {version}; it has to be at least 1")
     target = folder / str(version)
     _require_absent(target)
-    module = ServingModule(model, dtype)
+    module = ServingModule(model, dtype, recommendable)
     with atomic_folder(target) as temporary:
         tf.saved_model.save(module, temporary, module.signatures())
         _warm_up(temporary, model, folder.resolve().name)

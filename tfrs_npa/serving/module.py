@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING
+from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
 from tfrs_npa.data.vocabulary import tokenize
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.explain import explain, placed
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.stored_titles import StoredTitles
+from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.top_k import best
 from tfrs_npa.settings import DTYPES
 
@@ -26,7 +28,7 @@ _NUMBER = tf.TensorSpec([], tf.int32)
 _SIGNATURES = {
     "score": (_IDS, _LISTS, _LISTS),
     "score_titles": (_IDS, _LISTS, _LISTS),
-    "recommend": (_IDS, _LISTS, _NUMBER, _LISTS),
+    "recommend": (_IDS, _LISTS, _NUMBER, _LISTS, _LISTS),
     "encode": (_IDS, _LISTS),
     "encode_articles": (_IDS, _LISTS),
     "explain": (_IDS, _LISTS, _LISTS),
@@ -47,15 +49,20 @@ class ServingModule(tf.Module):
     Args:
         model: The model. Its weights are shared, its titles are encoded here.
         dtype: `"float32"` or `"bfloat16"`, how encoded titles are kept.
+        recommendable: Ids of the articles that `recommend` may return; None: all.
 
     Attributes:
+        articles: The articles, of which those that may be recommended are indexed.
         encoded: The titles, `StoredTitles`.
 
     Raises:
-        ValueError: if the catalogue of the model holds no articles, or `dtype` is another one.
+        ValueError: if the catalogue of the model holds no articles, there are none to recommend or
+            unknown ones among them, or `dtype` is another one.
     """
 
-    def __init__(self, model: NPA, dtype: str = "float32"):
+    def __init__(
+        self, model: NPA, dtype: str = "float32", recommendable: Iterable[str] | None = None
+    ):
         super().__init__(name="npa")
         catalog, tower = model.catalog, model.candidate_tower
         if dtype not in DTYPES:
@@ -63,14 +70,23 @@ class ServingModule(tf.Module):
         if len(catalog) <= FIRST_ARTICLE:
             raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
         model.add_articles()
+        indices = np.arange(FIRST_ARTICLE, len(catalog))
+        if recommendable is not None:
+            indices = np.unique(known_articles(catalog, recommendable, "recommend"))
+        if not len(indices):
+            raise ValueError("recommendable holds no articles: there would be none to recommend")
         # If the SavedModel tracked the model, loading it would need Keras.
         self._untracked = Untracked(model=model)
         # The variables and tables of the signatures have to be found in attributes.
         self._weights = [*model.weights, tower.tokens]
-        self._tables = [model.users.table, catalog.table, catalog.require_vocabulary().table]
-        self._news_ids = _constant(catalog.ids)
-        self._titles = _constant(catalog.titles)
+        self._tables = [model.users.table, catalog.require_vocabulary().table]
+        self._titles = tf.Variable(
+            np.array(catalog.titles, object), trainable=False, dtype=tf.string, shape=[None]
+        )
+        self.articles = IndexedArticles()
+        self.articles.update(catalog, indices)
         self.encoded = StoredTitles(tower, dtype)
+        self.encoded.store(indices)
         # Traced once for all signatures that need it.
         self._untracked.users = _concrete(self._users, (_IDS, _LISTS))
 
@@ -120,43 +136,32 @@ class ServingModule(tf.Module):
             "scores": self._scores(user_id, history, features, articles, slots, tf.shape(titles))
         }
 
-    def recommend(self, user_id, history, k, exclusions):
-        """Ranks all articles of the catalogue; of equal scores, the earlier article comes first.
+    def recommend(self, user_id, history, k, exclusions, candidates):
+        """Ranks articles; of equal scores, the one that is earlier in the catalogue comes first.
 
         Args:
             user_id: `[batch]` ids of users.
             history: `[batch, history]` ids of clicked articles, which are not left out.
-            k: Articles to return.
+            k: Articles to return, between 1 and the number of those that may be recommended.
             exclusions: `[batch, exclusions]` ids of articles to leave out.
+            candidates: `[batch, candidates]` ids of the only articles to choose from, among those
+                that may be recommended; a row without any: all of these.
 
         Returns:
             `news_id`: `[batch, k]` ids of articles, `""` where fewer than k are left.
             `scores`: `[batch, k]` float32, -1e9 there.
         """
-        user_id, history, exclusions = _checked(user_id, history=history, exclusions=exclusions)
-        articles = len(self._untracked.model.catalog)
-        most = articles - FIRST_ARTICLE
-        checks = [
-            tf.debugging.assert_positive(k, "k has to be at least 1"),
-            tf.debugging.assert_less_equal(
-                k, most, f"k is larger than the catalogue, which has {most} articles"
-            ),
-        ]
-        with tf.control_dependencies(checks):
-            k = tf.identity(k)
+        user_id, history, exclusions, candidates = _checked(
+            user_id, history=history, exclusions=exclusions, candidates=candidates
+        )
         users, query = self._untracked.users(user_id, history)
         users = self._untracked.model.query_tower.flat(users)
         if query is not None:
             users = tf.concat([users, query], axis=1)
         scores = self.encoded.scores(tf.cast(users, tf.float32))
-        slots = tf.where(exclusions != "")
-        indices = tf.cast(self._indices(tf.gather_nd(exclusions, slots)), slots.dtype)
-        hidden = tf.tensor_scatter_nd_update(
-            tf.tile([tf.range(articles) < FIRST_ARTICLE], [tf.size(user_id), 1]),
-            tf.stack([slots[:, 0], indices], axis=1),
-            tf.ones_like(indices, tf.bool),
-        )
-        scores, news_id = best(scores, hidden, self._news_ids, k)
+        has_candidates = tf.reduce_any(candidates != "", axis=1, keepdims=True)
+        hidden = self.articles.mask(exclusions) | (has_candidates & ~self.articles.mask(candidates))
+        scores, news_id = best(scores, hidden, self.articles.ids.read_value(), k)
         return {"news_id": news_id, "scores": scores}
 
     def encode(self, user_id, history):
@@ -237,7 +242,7 @@ class ServingModule(tf.Module):
 
     def _indices(self, ids):
         """Returns the indices of articles, 0 for `""`."""
-        return self._untracked.model.catalog.table.lookup(ids)
+        return self.articles.lookup(ids)
 
     def _words(self, articles):
         """Returns the words of titles, `[batch, width, title_length]`, for `[batch, width]`."""
@@ -270,8 +275,26 @@ class ServingModule(tf.Module):
         return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(scores, tf.float32))
 
 
-def _constant(strings):
-    return tf.Variable(np.array(strings, object), trainable=False, dtype=tf.string)
+def known_articles(catalog: NewsCatalog, ids: Iterable[str], purpose: str) -> np.ndarray:
+    """Returns the indices of articles in a catalogue.
+
+    Args:
+        catalog: The catalogue.
+        ids: Ids of articles.
+        purpose: What they are for, in error messages.
+
+    Raises:
+        ValueError: if the catalogue does not hold all of them.
+    """
+    ids = list(ids)
+    indices = catalog.index(ids)
+    unknown = np.flatnonzero(indices < FIRST_ARTICLE)
+    if len(unknown):
+        raise ValueError(
+            f"{len(unknown):,} of the {len(ids):,} articles to {purpose} are not in the catalogue, "
+            f"such as {ids[unknown[0]]!r}"
+        )
+    return indices
 
 
 def _checked(user_id, **lists):

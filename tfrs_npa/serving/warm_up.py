@@ -36,7 +36,7 @@ def example_requests(model: NPA) -> dict[str, dict[str, Any]]:
     return {
         "score": query | candidates,
         "score_titles": query | {"titles": [titles]},
-        "recommend": query | {"k": len(news_ids), "exclusions": [[""]]},
+        "recommend": query | {"k": 1, "exclusions": [[""]], "candidates": [[""]]},
         "encode": query,
         "encode_articles": user | candidates,
         "explain": query | candidates,
