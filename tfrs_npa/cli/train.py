@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -51,6 +53,7 @@ examples:
   tfrs-npa train --data my-data --config npa.yaml --set dropout=0.1 --set seed=7 --run runs/mine
   tfrs-npa train --data log.parquet --news news.parquet --run runs/own
   tfrs-npa train --run runs/mine --resume
+  tfrs-npa train --from runs/yesterday --data today --epochs 1 --run runs/today
 """
 
 
@@ -67,6 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_argument_group("hyper-parameters")
     start = model.add_mutually_exclusive_group()
+    start.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="DIR",
+        help="continue from the model of another run, with its hyper-parameters, on newer data; "
+        "words, articles and users of the data are added",
+    )
     start.add_argument("--preset", metavar="NAME", help=", ".join(PRESETS))
     start.add_argument(
         "--config", metavar="FILE", help="YAML with our names, or Recommenders' npa.yaml"
@@ -78,6 +88,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="one hyper-parameter, applied last; can be repeated",
+    )
+    model.add_argument(
+        "--drop-unseen",
+        type=int,
+        metavar="N",
+        help="with --from, drop words, articles and users that the last N trainings have not seen "
+        "(default: keep all)",
     )
     add_word_vectors(model)
     course = parser.add_argument_group("course")
@@ -105,6 +122,7 @@ def run(options: argparse.Namespace) -> None:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train on")
         settings, config = TrainingSettings(**given), _config(options)
+        _require_start(options)
         require_word_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
@@ -116,14 +134,26 @@ def run(options: argparse.Namespace) -> None:
         if options.resume:
             metrics = resume(options.run, verbose, cache)
         else:
-            metrics = train(options.run, settings, config, options.overwrite, verbose, cache)
+            metrics = train(
+                options.run,
+                settings,
+                config,
+                options.overwrite,
+                verbose,
+                cache,
+                options.start_from,
+                options.drop_unseen,
+            )
     except KeyboardInterrupt as interrupt:
         if not pathlib.Path(options.run, Run.settings_name).exists():
             raise
         hint = f"`tfrs-npa train --run {options.run} --resume` resumes the run"
         raise KeyboardInterrupt(hint) from interrupt
     print(evaluation_table(metrics))
-    print(_course(Run(options.run)))
+    trained = Run(options.run)
+    if trained.warm_start is not None:
+        print(_origin(trained.warm_start))
+    print(_course(trained))
     print(f"Run: {options.run}")
 
 
@@ -137,8 +167,18 @@ def _course(run: Run) -> str:
     if best in aucs:
         line += f"; val_auc {aucs[best]:.4f} after epoch {best}, the best"
     if 0 in aucs:
-        line += f", and {aucs[0]:.4f} untrained" if best else ": training has not improved it"
+        start = "untrained" if run.warm_start is None else "before it was trained further"
+        line += f", and {aucs[0]:.4f} {start}" if best else ": training has not improved it"
     return line
+
+
+def _origin(warm_start: Mapping[str, Any]) -> str:
+    """Says what a training has taken over from another run."""
+    changes = [
+        f"{warm_start['added'][name]:,} {name} added, {dropped:,} dropped"
+        for name, dropped in warm_start["dropped"].items()
+    ]
+    return f"Started from {warm_start['from']}: {'; '.join(changes)}"
 
 
 def _config(options: argparse.Namespace) -> NPAConfig:
@@ -147,9 +187,25 @@ def _config(options: argparse.Namespace) -> NPAConfig:
         config = NPAConfig.from_yaml(options.config)
     elif options.preset is not None:
         config = NPAConfig.preset(options.preset)
+    elif options.start_from is not None:
+        config = Run(options.start_from).config
     else:
         config = NPAConfig()
     return NPAConfig.from_dict(_changes(options), config)
+
+
+def _require_start(options: argparse.Namespace) -> None:
+    """Raises a ValueError if options contradict `--from`, or make no sense without it."""
+    if options.drop_unseen is not None and options.start_from is None:
+        raise ValueError("--drop-unseen needs --from, a run to drop words, articles and users of")
+    if options.drop_unseen is not None and options.drop_unseen < 1:
+        raise ValueError(f"--drop-unseen is {options.drop_unseen}; it has to be at least 1")
+    if options.start_from is None:
+        return
+    if options.word_vectors is not None:
+        raise ValueError("--word-vectors has no effect with --from: words keep their vectors")
+    if os.path.realpath(options.start_from) == os.path.realpath(options.run):
+        raise ValueError(f"--run and --from are both {options.run}; give another folder to --run")
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -168,6 +224,8 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 def _require_same(options: argparse.Namespace, given: dict[str, Any]) -> None:
     """Raises a ValueError if a run is resumed with other options than it was started with."""
     run = Run(options.run)
+    if options.start_from is not None or options.drop_unseen is not None:
+        raise ValueError("--resume continues a run from where it was interrupted, without --from")
     had = dataclasses.asdict(run.settings) | run.config.to_dict()
     is_whole = options.config is not None or options.preset is not None
     config = _config(options) if is_whole else run.config.replace(**_changes(options))

@@ -166,6 +166,36 @@ class NewsCatalog:
         self._encode_titles()
         return indices
 
+    def with_news(self, news) -> NewsCatalog:
+        """Returns a larger catalogue, which has these articles and the words of their titles too.
+
+        Words and articles that are there keep their indices, and articles their titles. A model of
+        this catalogue has no rows for new words: make another, and give it the weights with
+        `tfrs_npa.warm_start`.
+
+        Args:
+            news: As in `adapt`.
+
+        Raises:
+            ValueError: as `extend`.
+        """
+        ids, titles = [], []
+        for chunk in text_columns(news, ["news_id", "title"], "news"):
+            ids.extend(chunk[0])
+            titles.extend(chunk[1])
+        tokens = tokenize(titles).flat_values.numpy() if titles else []
+        words = self.require_vocabulary().words[len(Vocabulary.specials) :]
+        vocabulary = Vocabulary.from_words([*words, *(word.decode() for word in tokens)])
+        larger = NewsCatalog(vocabulary=vocabulary)
+        for some_ids, some_titles in (
+            (self.ids[FIRST_ARTICLE:], self.titles[FIRST_ARTICLE:]),
+            (ids, titles),
+        ):
+            if some_ids:
+                larger.extend({"news_id": some_ids, "title": some_titles})
+        larger._adapted = len(larger)
+        return larger
+
     def require_vocabulary(self) -> Vocabulary:
         """Returns the words.
 
@@ -186,7 +216,7 @@ class NewsCatalog:
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
 
     def word_counts(self) -> np.ndarray:
-        """Counts how often each word occurs in the titles that `adapt` saw.
+        """Counts how often each word occurs in the titles that `adapt` or `with_news` saw.
 
         Returns:
             `int64 [words]`; of a loaded catalogue, the counts in all its titles.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,28 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[NewsCatalog, Splits]:
+@dataclasses.dataclass(frozen=True)
+class Inherited:
+    """What a training takes over from an earlier one.
+
+    Attributes:
+        catalog: Its words and articles.
+        user_ids: Its users.
+    """
+
+    catalog: NewsCatalog
+    user_ids: Sequence[str]
+
+
+def load_splits(
+    settings: DataSettings, cache: Cache | None = None, inherited: Inherited | None = None
+) -> tuple[NewsCatalog, Splits]:
     """Loads articles and impressions.
 
     Args:
         settings: Where they are, and what is held out.
         cache: Keeps preprocessed data.
+        inherited: Words, articles and users that come before those of the data.
 
     Returns:
         The articles of all splits, with the words of the training titles and of the word vectors,
@@ -113,20 +130,27 @@ def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[New
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
-    catalog = NewsCatalog(vectors).adapt(data.titles("train"))
+    if inherited is None:
+        catalog = NewsCatalog(vectors).adapt(data.titles("train"))
+    else:
+        catalog = inherited.catalog.with_news(data.titles("train"))
     for split in data.splits:
         if split != "train":
             catalog.extend(data.titles(split))
-    return catalog, split_impressions(data, catalog, settings.holdout)
+    user_ids = [] if inherited is None else inherited.user_ids
+    return catalog, split_impressions(data, catalog, settings.holdout, user_ids)
 
 
-def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Splits:
+def split_impressions(
+    data: MindData, catalog: NewsCatalog, holdout: str, user_ids: Sequence[str] = ()
+) -> Splits:
     """Reads the impressions and decides what to train, validate and test on.
 
     Args:
         data: The data set.
         catalog: The articles of all splits.
         holdout: See `DataSettings`.
+        user_ids: Users who are known whether they are in the training impressions or not.
 
     Raises:
         ValueError: if the last day is to be held out and there is only one day; if there is no
@@ -141,9 +165,12 @@ def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Spl
     train, users = data.impressions_and_users("train", catalog, features)
     validation = None
     if holdout == "last-day":
-        train, validation, users = hold_out_last_day(train, users)
+        train, validation, users = hold_out_last_day(train, users, user_ids)
         names |= {"train": "train without its last day", "stopping": "last day of train"}
-    elif holdout == "validation":
+    elif user_ids:
+        known = UserIndex().adapt({"user_id": [*user_ids, *users.ids]})
+        train, users = with_users(train, users, known), known
+    if holdout == "validation":
         validation = data.impressions("validation", catalog, users)
         names |= {"stopping": "validation"}
     # The time is not needed any more, and would be part of every batch.
@@ -155,7 +182,7 @@ def split_impressions(data: MindData, catalog: NewsCatalog, holdout: str) -> Spl
 
 
 def hold_out_last_day(
-    impressions: Impressions, users: UserIndex
+    impressions: Impressions, users: UserIndex, user_ids: Sequence[str] = ()
 ) -> tuple[Impressions, Impressions, UserIndex]:
     """Separates the impressions of the last day from the earlier ones.
 
@@ -166,6 +193,7 @@ def hold_out_last_day(
         impressions: Impressions with the feature `time`, in seconds since the epoch. The last day
             is the UTC day of the latest one.
         users: The index that `impressions` were converted with.
+        user_ids: Users who are known whether they are seen on the earlier days or not.
 
     Returns:
         Views of the impressions of the earlier days and of the last day, both with the indices of
@@ -183,6 +211,6 @@ def hold_out_last_day(
         )
     earlier = impressions.view(~is_last)
     ids = np.array(users.ids, object)[earlier.user_id[earlier.user_id != UNKNOWN_USER]]
-    kept = UserIndex().adapt({"user_id": ids.tolist()})
+    kept = UserIndex().adapt({"user_id": [*user_ids, *ids.tolist()]})
     last = impressions.view(is_last)
     return with_users(earlier, users, kept), with_users(last, users, kept), kept

@@ -181,7 +181,7 @@ class NPA(tfrs.Model):
             ValueError: as `UserIndex.extend`, or if the optimizer is a legacy one, whose state
                 cannot grow.
         """
-        optimizer = self.optimizer
+        optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not isinstance(optimizer, tf.keras.optimizers.Optimizer):
             raise ValueError(
                 f"users cannot be added to a model compiled with {type(optimizer).__module__}."

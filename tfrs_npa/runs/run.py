@@ -20,6 +20,7 @@ from tfrs_npa.settings import TrainingSettings
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.runs.baselines import Baselines
+    from tfrs_npa.runs.last_seen import LastSeen
 
 
 class Run(ResultFolder):
@@ -28,6 +29,8 @@ class Run(ResultFolder):
     It holds `config.yaml` (hyper-parameters), `training.yaml` (data and course of the training),
     `data.json` (a fingerprint of the data), `catalog/` and `users.txt`, `popularity.csv` (clicks
     and views of the training articles), `word_vectors.npy` (those of the baselines),
+    `last_seen.npz` (which words, articles and users the data has), `warm_start.json` if it started
+    from another run,
     `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
     epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json`. It is
     created complete enough to train, and each file is replaced as a whole, so it can be read and
@@ -51,6 +54,8 @@ class Run(ResultFolder):
         "users.txt",
         "popularity.csv",
         "word_vectors.npy",
+        "last_seen.npz",
+        "warm_start.json",
         "checkpoints/last.weights.h5",
         "checkpoints/best.weights.h5",
         "history.csv",
@@ -68,6 +73,8 @@ class Run(ResultFolder):
         baselines: Baselines,
         overwrite: bool = False,
         data_fingerprint: Mapping[str, Any] | None = None,
+        last_seen: LastSeen | None = None,
+        warm_start: Mapping[str, Any] | None = None,
     ) -> Run:
         """Creates the folder, with the model as it is before its first step.
 
@@ -78,6 +85,8 @@ class Run(ResultFolder):
             baselines: The baselines of the training impressions.
             overwrite: Whether to replace an existing run.
             data_fingerprint: The result of `Splits.fingerprint`, if there is to be one.
+            last_seen: Which words, articles and users the data has, if that is to be kept.
+            warm_start: Where the model comes from; see `warm_start`. None: from nowhere.
 
         Raises:
             ValueError: if something exists there already; see `check_free`.
@@ -96,6 +105,11 @@ class Run(ResultFolder):
                 writer.writerows([news_id, *counts] for news_id, counts in popularity)
             if baselines.word_vectors is not None:
                 np.save(temporary / "word_vectors.npy", baselines.word_vectors)
+            if last_seen is not None:
+                last_seen.save(temporary / "last_seen.npz")
+            if warm_start is not None:
+                text = json.dumps(warm_start, indent=2) + "\n"
+                (temporary / "warm_start.json").write_text(text, encoding="utf-8")
             model.save_weights(temporary / "checkpoints" / "last.weights.h5")
         return cls(path)
 
@@ -125,6 +139,37 @@ class Run(ResultFolder):
             return Baselines(popularity, np.load(vectors, allow_pickle=False))
         except (ValueError, EOFError) as error:
             raise damaged(vectors, error) from error
+
+    @property
+    def warm_start(self) -> dict[str, Any] | None:
+        """Where the model started; None: from initial weights.
+
+        `from` is the other run, `first_step` the steps that its optimizer had taken; `added` and
+        `dropped` count `words`, `articles` and `users`.
+        """
+        file = self.path / "warm_start.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def last_seen(self, model: NPA) -> LastSeen:
+        """Returns when words, articles and users were last seen.
+
+        Args:
+            model: The model of the run. In the folder of an earlier version, everything that it has
+                counts as seen.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        from tfrs_npa.runs.last_seen import LastSeen
+
+        file = self.path / "last_seen.npz"
+        indices = (model.catalog.require_vocabulary(), model.catalog, model.users)
+        if not file.exists():
+            return LastSeen(*(np.ones(len(index), np.int32) for index in indices))
+        try:
+            return LastSeen.load(file)
+        except ValueError as error:
+            raise damaged(file, error) from error
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -195,13 +240,14 @@ class Run(ResultFolder):
                 f"damaged: {error}"
             ) from error
 
-    def load_model(self, checkpoint: str | None = None) -> NPA:
+    def load_model(self, checkpoint: str | None = None, with_optimizer: bool = False) -> NPA:
         """Returns the model, compiled with the optimizer of its configuration.
 
-        The optimizer is in its initial state, and its learning rate is constant.
+        The learning rate of the optimizer is constant.
 
         Args:
             checkpoint: `best` or `last`; None: the best, or the last if there is no best yet.
+            with_optimizer: Whether to load the optimizer's state; else it is the initial one.
         """
         from tfrs_npa.data.catalog import NewsCatalog
         from tfrs_npa.data.users import UserIndex
@@ -213,8 +259,12 @@ class Run(ResultFolder):
         model = NPA(config, catalog, UserIndex.load(self.path / "users.txt"))
         if checkpoint is None:
             checkpoint = "best" if self.has_checkpoint("best") else "last"
-        self.load_checkpoint(model, checkpoint)
+        if not with_optimizer:
+            self.load_checkpoint(model, checkpoint)
         model.compile(optimizer=default_optimizer(config.replace(schedule="constant")))
+        if with_optimizer:
+            model.optimizer.build(model.trainable_variables)
+            self.load_checkpoint(model, checkpoint)
         return model
 
     def _checkpoint(self, name: str) -> pathlib.Path:

@@ -32,7 +32,9 @@ from tfrs_npa.runs.callbacks import (
     record_untrained,
 )
 from tfrs_npa.runs.evaluation import evaluate_model
+from tfrs_npa.runs.last_seen import LastSeen
 from tfrs_npa.runs.run import Run
+from tfrs_npa.runs.source import Source
 from tfrs_npa.settings import TrainingSettings
 
 _PACKAGES = (
@@ -54,8 +56,15 @@ def train(
     overwrite: bool = False,
     verbose: int = 0,
     cache: Cache | None = None,
+    start_from: str | os.PathLike | None = None,
+    drop_unseen: int | None = None,
 ) -> dict[str, Any]:
     """Trains a model, keeps the best checkpoint, and evaluates it next to the baselines.
+
+    With `start_from`, the training continues from the best model of another run, on data of a later
+    day: weights and moments of the optimizer, words, articles and users are that run's, matched by
+    their strings, and what is new in the data is added. The schedule of the learning rate starts
+    again. The model before its first step is epoch 0 then too.
 
     The untrained model is evaluated too and counts as epoch 0: it is the best checkpoint until an
     epoch beats it. Two trainings with the same arguments on the same machine give the same model.
@@ -67,6 +76,9 @@ def train(
         overwrite: Whether to replace an existing run.
         verbose: 1 shows Keras's progress bars; 0 logs a line for each epoch.
         cache: Keeps preprocessed data.
+        start_from: Folder of the other run; `config` has to have its shapes.
+        drop_unseen: Leaves out words, articles and users of the other run that none of the last
+            `drop_unseen` trainings before this one saw. None: keeps all.
 
     Returns:
         The evaluation, which is also written to `metrics.json`.
@@ -77,14 +89,26 @@ def train(
     """
     Run.check_free(folder, overwrite)
     tf.keras.utils.set_random_seed(config.seed)
-    catalog, splits = load_splits(settings, cache)
+    source = None if start_from is None else Source(Run(start_from))
+    inherited = None if source is None else source.inherited(drop_unseen)
+    catalog, splits = load_splits(settings, cache, inherited)
     settings = dataclasses.replace(settings, data=splits.data.name)
     model = NPA(config, catalog, splits.users)
     rows = TrainingRows(splits.train, config)
-    _compile(model, rows.steps * settings.epochs)
-    baselines = Baselines.of_training(splits.train, catalog, config.word_embedding_dim)
-    fingerprint = splits.fingerprint(catalog)
-    run = Run.create(folder, model, settings, baselines, overwrite, fingerprint)
+    first_step = 0 if source is None else source.first_step
+    _compile(model, rows.steps * settings.epochs, first_step)
+    run = Run.create(
+        folder,
+        model,
+        settings,
+        Baselines.of_training(splits.train, catalog, config.word_embedding_dim),
+        overwrite,
+        splits.fingerprint(catalog),
+        LastSeen.of_training(
+            catalog, splits, None if source is None else (source.model, source.last_seen)
+        ),
+        None if source is None else source.give_to(model),
+    )
     return _train(run, model, splits, rows, 0, verbose)
 
 
@@ -106,9 +130,10 @@ def resume(
     catalog, splits = _same_splits(run, data)
     model = NPA(config, catalog, splits.users)
     rows = TrainingRows(splits.train, config)
-    _compile(model, rows.steps * settings.epochs)
+    first_step = run.warm_start["first_step"] if run.warm_start else 0
+    _compile(model, rows.steps * settings.epochs, first_step)
     run.load_checkpoint(model, "last")
-    epoch = int(model.optimizer.iterations) // rows.steps
+    epoch = (int(model.optimizer.iterations) - first_step) // rows.steps
     logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
     # Without epochs whose checkpoint was not completed.
     run.history = [row for row in run.history if row["epoch"] <= epoch]
@@ -118,8 +143,12 @@ def resume(
 def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
     """Returns the catalogue and the impressions of a run, if they have not changed since."""
     saved = NewsCatalog.load(run.path / "catalog")
-    catalog = data.add_articles(NewsCatalog(vocabulary=saved.vocabulary))
-    splits = split_impressions(data, catalog, run.settings.holdout)
+    if run.warm_start is None:
+        catalog, users = NewsCatalog(vocabulary=saved.vocabulary), []
+    else:  # it has articles and users of other days too
+        catalog = NewsCatalog.load(run.path / "catalog")
+        users = UserIndex.load(run.path / "users.txt").ids
+    splits = split_impressions(data, data.add_articles(catalog), run.settings.holdout, users)
     others = []
     if run.data_fingerprint is None:  # a run of an older version
         checks = {
@@ -174,8 +203,8 @@ def _train(
     return evaluation
 
 
-def _compile(model: NPA, total_steps: int) -> None:
-    model.compile(optimizer=default_optimizer(model.config, total_steps))
+def _compile(model: NPA, total_steps: int, first_step: int) -> None:
+    model.compile(optimizer=default_optimizer(model.config, total_steps, first_step))
     # A checkpoint restores the state of an optimizer only if its variables exist.
     model.optimizer.build(model.trainable_variables)
 

@@ -1,0 +1,77 @@
+"""The run that a training starts from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
+from tfrs_npa.data.splits import Inherited
+from tfrs_npa.data.users import UNKNOWN_USER
+from tfrs_npa.data.vocabulary import Vocabulary
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.warm_start import warm_start
+from tfrs_npa.runs.run import Run
+
+
+class Source:
+    """The best model of a run, and what its data had.
+
+    Args:
+        run: The run.
+
+    Attributes:
+        model: The model, with the state of its optimizer.
+        last_seen: When its words, articles and users were last seen.
+    """
+
+    def __init__(self, run: Run):
+        self._run = run
+        self.model = run.load_model(with_optimizer=True)
+        self.last_seen = run.last_seen(self.model)
+
+    @property
+    def first_step(self) -> int:
+        """The steps that the optimizer has taken."""
+        return int(self.model.optimizer.iterations)
+
+    def inherited(self, trainings: int | None) -> Inherited:
+        """Returns the words, articles and users that one of the last trainings saw.
+
+        Args:
+            trainings: How many of them to look at, this run's included; None: all.
+        """
+        recent = self.last_seen.recent(trainings)
+        kept = {name: np.flatnonzero(is_recent) for name, is_recent in recent.items()}
+        catalog, words = self.model.catalog, self.model.catalog.require_vocabulary().words
+        own = NewsCatalog(
+            vocabulary=Vocabulary.from_words(
+                words[index] for index in kept["words"] if index >= len(Vocabulary.specials)
+            )
+        )
+        articles = kept["articles"][kept["articles"] >= FIRST_ARTICLE]
+        if len(articles):
+            columns = {"news_id": catalog.ids, "title": catalog.titles}
+            own.extend({name: [all_[row] for row in articles] for name, all_ in columns.items()})
+        user_ids = self.model.users.ids
+        return Inherited(own, [user_ids[index] for index in kept["users"] if index != UNKNOWN_USER])
+
+    def give_to(self, model: NPA) -> dict[str, Any]:
+        """Gives a model its weights, and returns what `Run.warm_start` is to say."""
+        warm_start(self.model, model)
+        old, new = _strings(self.model), _strings(model)
+        return {
+            "from": str(self._run.path.absolute()),
+            "first_step": self.first_step,
+            "added": {name: len(new[name] - old[name]) for name in new},
+            "dropped": {name: len(old[name] - new[name]) for name in new},
+        }
+
+
+def _strings(model: NPA) -> dict[str, set[str]]:
+    return {
+        "words": set(model.catalog.require_vocabulary().words),
+        "articles": set(model.catalog.ids),
+        "users": set(model.users.ids),
+    }
