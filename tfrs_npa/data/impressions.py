@@ -220,7 +220,7 @@ class Impressions:
         """
         if not isinstance(behaviors, tf.data.Dataset):
             raise TypeError(
-                f"behaviors must be a tf.data.Dataset or Impressions, got {behaviors!r}"
+                f"behaviors must be a tf.data.Dataset or Impressions, got {type(behaviors).__name__}"
             )
         check_spec(behaviors.element_spec, features)
         impressions, own_users = read_impressions(
