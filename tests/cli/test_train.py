@@ -20,6 +20,7 @@ FILES = {
     "training.yaml",
     "data.json",
     "catalog/words.txt",
+    "catalog/tokenizer.txt",
     "catalog/articles.jsonl",
     "users.txt",
     "popularity.csv",

@@ -163,6 +163,7 @@ def test_saves_and_loads(catalog, tmp_path):
     np.testing.assert_array_equal(loaded.tokens(9), catalog.tokens(9))
     assert sorted(path.name for path in (tmp_path / "catalog").iterdir()) == [
         "articles.jsonl",
+        "tokenizer.txt",
         "words.txt",
     ]
     assert loaded.extend({"news_id": ["N5"], "title": ["x"]}) != catalog

@@ -15,11 +15,13 @@ from tfrs_npa.cli.options import (
     DATA,
     add_data,
     add_result_folder,
+    add_tokenizer,
     add_word_vectors,
     cache_of,
     require_same,
     require_word_vectors,
     settings_given,
+    tokenizer_of,
 )
 from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.runs.run import Run
@@ -76,6 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="one hyper-parameter, applied last; can be repeated",
     )
     add_word_vectors(model)
+    add_tokenizer(model)
     course = parser.add_argument_group("course")
     course.add_argument(
         "--epochs",
@@ -100,7 +103,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train on")
-        settings, config = TrainingSettings(**given), _config(options)
+        config = _config(options)
+        settings = TrainingSettings(**{"tokenizer": tokenizer_of(config), **given})
         require_word_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()

@@ -114,7 +114,7 @@ def load_splits(settings: DataSettings, cache: Cache | None = None) -> tuple[New
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache)
-    catalog = NewsCatalog(vectors).adapt(data.titles("train"))
+    catalog = NewsCatalog(vectors, tokenizer=settings.tokenizer).adapt(data.titles("train"))
     for split in data.splits:
         if split != "train":
             catalog.extend(data.titles(split))
