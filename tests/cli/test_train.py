@@ -98,6 +98,7 @@ def test_what_a_run_holds_and_prints(trained):
     assert len((run / "history.csv").read_text().splitlines()) == 2 + EPOCHS
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["parts"] == {"train": "train", "stopping": "validation", "report": "test"}
+    assert (run / "catalog" / "tokenizer.txt").read_text() == "unicode\n"
     assert metrics["seed"] == 3 and metrics["versions"]["tensorflow"]
 
 
@@ -321,6 +322,7 @@ def test_zips_without_network(mind_folder, tmp_path, in_process, untraced, capsy
         (["--data", "FOLDER", "--epochs", "0"], "epochs is 0"),
         (["--data", "FOLDER", "--word-vectors", "no-such.txt"], "no-such.txt: No such file"),
         (["--data", "FOLDER", "--word-vectors", "no-such.npy"], "need a word list"),
+        (["--data", "FOLDER", "--tokenizer", "words"], "invalid choice: 'words'"),
         (["--resume"], "does not exist"),
     ],
 )
