@@ -322,7 +322,6 @@ def test_zips_without_network(mind_folder, tmp_path, in_process, untraced, capsy
         (["--data", "FOLDER", "--epochs", "0"], "epochs is 0"),
         (["--data", "FOLDER", "--word-vectors", "no-such.txt"], "no-such.txt: No such file"),
         (["--data", "FOLDER", "--word-vectors", "no-such.npy"], "need a word list"),
-        (["--data", "FOLDER", "--tokenizer", "words"], "invalid choice: 'words'"),
         (["--resume"], "does not exist"),
     ],
 )
