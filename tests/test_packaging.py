@@ -44,6 +44,7 @@ def test_it_has_every_file_of_the_package_and_no_other(wheel):
     assert names == files_of(ROOT)
     assert "tfrs_npa/datasets/mind/dummy_data/MINDsmall_dev/news.tsv" in names
     assert "tfrs_npa/py.typed" in names
+    assert "tfrs_npa/data/unicode-14.0.0.npz" in names
     assert wheel.name.startswith(f"tfrs_npa-{tfrs_npa.__version__}-")
 
 

@@ -24,6 +24,7 @@ def test_word_lists_are_of_arrays(settings, given):
     [
         (DataSettings, {"holdout": "first-day"}, "one of auto, last-day, none"),
         (TrainingSettings, {"holdout": "first-day"}, "one of auto, last-day, none"),
+        (DataSettings, {"tokenizer": "words"}, "one of unicode, mind, whitespace"),
         (TrainingSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),
         (TrainingSettings, {"patience": 0}, "patience is 0; it has to be at least 1"),
         (SearchSettings, {"holdout": "none"}, "'none'; it has to be one of auto, last-day"),

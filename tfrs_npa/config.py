@@ -230,6 +230,11 @@ class NPAConfig:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
+    @property
+    def is_published(self) -> bool:
+        """Whether it is of a published form: all that this project added to them is off."""
+        return all(getattr(self, name) == value for name, value in _OFF.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields by name; `NPAConfig.from_dict` is the inverse."""
         return dataclasses.asdict(self)

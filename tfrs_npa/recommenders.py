@@ -88,7 +88,8 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
         user_ids = sorted(uid2index, key=uid2index.get)
 
         # Here:
-        catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(words))
+        vocabulary = tfrs_npa.Vocabulary.from_words(words, tokenizer="mind")
+        catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary)
         catalog.extend(news)
         users = tfrs_npa.UserIndex().adapt({"user_id": user_ids})
         config = tfrs_npa.NPAConfig.from_yaml("npa.yaml")

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
 """Names of data sets; anything else is a folder in MIND's format, or a log in Parquet files."""
 _PREFIX = "mind/"
 SPLITS = ("train", "validation", "test")
 TUNERS = ("hyperband", "random", "bayesian", "grid")
+TOKENIZERS = ("unicode", "mind", "whitespace")
+"""Ways to split titles into words, see `tfrs_npa.data.tokenizers.tokenize`."""
+EARLIER_TOKENIZER = "mind"
+"""What models, runs and searches that name no tokenizer were made with."""
 DTYPES = ("float32", "bfloat16")
 """Types that encoded titles can be kept in."""
 
@@ -28,6 +33,12 @@ DEFAULT_TRIALS = 20
 CHIEF_TIMEOUT = 300.0
 """Seconds that a worker waits for its chief to start."""
 SECONDS_PER_DAY = 86_400
+
+
+def require_tokenizer(name: str) -> None:
+    """Raises a ValueError if there is no tokenizer of that name."""
+    if name not in TOKENIZERS:
+        raise ValueError(f"tokenizer is {name!r}; it has to be one of {', '.join(TOKENIZERS)}")
 
 
 def is_data_set(name: str) -> bool:
@@ -97,13 +108,15 @@ class DataSettings:
         manual_dir: Folder of MIND's zips that were downloaded by hand.
         word_vectors: File of pretrained word vectors, text or `.npy`.
         word_list: The words of an `.npy` file.
+        tokenizer: How titles are split into words; see `tfrs_npa.data.tokenizers.tokenize`.
         holdout: The impressions that epochs are compared on. `last-day`: the last day of the
             training impressions, which is then not trained on. `none`: none. `auto`: the split
             `validation` if there is a labelled `test` to report on, else `last-day`.
         news: Parquet file of the articles, if `data` is a log in Parquet.
 
     Raises:
-        ValueError: if the holdout is unknown, or a word list is given without `.npy` vectors.
+        ValueError: if the holdout or the tokenizer is unknown, or a word list is given without
+            `.npy` vectors.
     """
 
     data: str
@@ -113,16 +126,31 @@ class DataSettings:
     word_list: str | None = None
     holdout: str = "auto"
     news: str | None = None
+    tokenizer: str = "unicode"
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
     def __post_init__(self):
         self._require_one_of("holdout", self.HOLDOUTS)
+        require_tokenizer(self.tokenizer)
         is_array = (self.word_vectors or "").endswith(".npy")
         if is_array != (self.word_list is not None):
             raise ValueError(
                 "word vectors in an .npy file need a word list, and a word list needs such a file"
             )
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any]):
+        """Returns settings that were saved as a dict, in this version or an earlier one.
+
+        Args:
+            values: Settings by name.
+
+        Raises:
+            TypeError: if a name is unknown, or `data` is missing.
+            ValueError: if a value is out of range.
+        """
+        return cls(**{"tokenizer": EARLIER_TOKENIZER, **values})
 
     def _require_one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
@@ -140,7 +168,7 @@ class TrainingSettings(DataSettings):
     """Settings of a training other than its hyper-parameters.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -164,7 +192,7 @@ class SearchSettings(DataSettings):
     """Settings of a search other than its space.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

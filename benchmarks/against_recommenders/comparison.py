@@ -95,7 +95,7 @@ class Data:
         start = time.perf_counter()
         data = tfrs_npa.load_mind(folder)
         words = pickle.loads((folder / "word_dict.pkl").read_bytes())
-        vocabulary = tfrs_npa.Vocabulary.from_words(sorted(words, key=words.get))
+        vocabulary = tfrs_npa.Vocabulary.from_words(sorted(words, key=words.get), "mind")
         self.catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary)
         self.catalog.extend(data.news["train"]).extend(data.news["validation"])
         self.users = tfrs_npa.UserIndex().adapt(data.behaviors["train"])

@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from tfrs_npa.cli.options import at_least_zero, require_same, settings_given
+from tfrs_npa.cli.options import at_least_zero, require_same, settings_given, tokenizer_of
+from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.settings import DataSettings
 
 
@@ -13,7 +14,7 @@ def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = argparse.Namespace(
         data="my-data", data_dir="~x", manual_dir=None, word_vectors="v.txt", word_list=None,
-        holdout="auto", epochs=3, news="news.parquet",
+        holdout="auto", tokenizer=None, epochs=3, news="news.parquet",
     )  # fmt: skip
     assert settings_given(options, DataSettings) == {
         "data": str(tmp_path / "my-data"),
@@ -24,6 +25,13 @@ def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
     }
     options.data = "mind/small"
     assert settings_given(options, DataSettings)["data"] == "mind/small"
+
+
+def test_published_presets_split_titles_as_published_code_does():
+    presets = {name: tokenizer_of(NPAConfig.preset(name)) for name in PRESETS}
+    assert presets == {"recommenders": "mind", "paper": "mind", "small": "unicode"}
+    assert tokenizer_of(NPAConfig.preset("paper").replace(dropout=0.1)) == "mind"
+    assert tokenizer_of(NPAConfig()) == "unicode"
 
 
 def test_all_that_differs_is_named():

@@ -20,6 +20,7 @@ FILES = {
     "training.yaml",
     "data.json",
     "catalog/words.txt",
+    "catalog/tokenizer.txt",
     "catalog/articles.jsonl",
     "users.txt",
     "popularity.csv",
@@ -97,6 +98,7 @@ def test_what_a_run_holds_and_prints(trained):
     assert len((run / "history.csv").read_text().splitlines()) == 2 + EPOCHS
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["parts"] == {"train": "train", "stopping": "validation", "report": "test"}
+    assert (run / "catalog" / "tokenizer.txt").read_text() == "unicode\n"
     assert metrics["seed"] == 3 and metrics["versions"]["tensorflow"]
 
 

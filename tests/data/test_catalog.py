@@ -1,4 +1,5 @@
 import logging
+import re
 import warnings
 
 import numpy as np
@@ -163,6 +164,7 @@ def test_saves_and_loads(catalog, tmp_path):
     np.testing.assert_array_equal(loaded.tokens(9), catalog.tokens(9))
     assert sorted(path.name for path in (tmp_path / "catalog").iterdir()) == [
         "articles.jsonl",
+        "tokenizer.txt",
         "words.txt",
     ]
     assert loaded.extend({"news_id": ["N5"], "title": ["x"]}) != catalog
@@ -199,6 +201,88 @@ def test_words_with_a_vector_join_the_vocabulary():
     assert (embeddings[1:5] != 0).all()
     catalog.extend({"news_id": ["N1"], "title": ["Later, été!"]})
     assert catalog.tokens(4)[-1].tolist() == [6, 4, 7, 8]
+
+
+TWO = ["N1", "N2"]
+OWN_WORDS = [["New_York's", "Café", "日本語"], ["café"]]
+RAGGED = {"news_id": TWO, "title": tf.ragged.constant(OWN_WORDS)}
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        {"news_id": TWO, "title": OWN_WORDS},
+        {"news_id": TWO, "title": [np.array(words, object) for words in OWN_WORDS]},
+        RAGGED,
+        rows({"news_id": TWO, "title": map(tuple, OWN_WORDS)}),
+        tf.data.Dataset.from_tensor_slices(RAGGED),
+        tf.data.Dataset.from_tensor_slices(RAGGED).batch(2),
+        tf.data.Dataset.from_generator(
+            lambda: iter(rows({"news_id": TWO, "title": OWN_WORDS})),
+            output_signature={
+                "news_id": tf.TensorSpec([], tf.string),
+                "title": tf.TensorSpec([None], tf.string),
+            },
+        ),
+    ],
+    ids=["lists", "arrays", "ragged", "rows", "ragged set", "batched", "list feature"],
+)
+def test_own_words_are_taken_as_they_are(news, tmp_path):
+    catalog = NewsCatalog().adapt(news)
+    assert catalog.vocabulary.tokenizer == "whitespace"
+    assert catalog.vocabulary.words[2:] == ["New_York's", "Café", "日本語", "café"]
+    assert catalog.tokens(3)[2:].tolist() == [[2, 3, 4], [5, 0, 0]]
+    assert catalog.titles[2:] == ["New_York's Café 日本語", "café"]
+    catalog.extend({"news_id": ["N3", "N4"], "title": [["Café", "new"], []]})
+    assert catalog.tokens(2)[4:].tolist() == [[3, 1], [0, 0]]
+    catalog.save(tmp_path)
+    loaded = NewsCatalog.load(tmp_path)
+    assert loaded == catalog and loaded.tokens(3).tolist() == catalog.tokens(3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        (["New York"], "N2 (row 1, the first is 0): 'New York' is not a word"),
+        (["[UNK]"], "N2 (row 1, the first is 0): '[UNK]' is not a word"),
+        (["snow", ""], "N2 (row 1, the first is 0): '' is not a word"),
+        (["snow", 5], "feature 'title' of news must be a string, got 5"),
+    ],
+)
+def test_what_is_no_word(title, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        NewsCatalog().adapt({"news_id": ["N1", "N2"], "title": [["snow"], title]})
+
+
+def test_own_words_are_not_split_again(catalog):
+    with pytest.raises(ValueError, match="the tokenizer unicode would split again; give them as"):
+        catalog.extend({"news_id": ["N1"], "title": [["Café"]]})
+    with pytest.raises(ValueError, match="the tokenizer mind would"):
+        NewsCatalog(tokenizer="mind").adapt({"news_id": ["N1"], "title": [["Café"]]})
+
+
+def test_the_tokenizer_is_a_choice(tmp_path):
+    news = {"news_id": ["N1"], "title": ["日本"]}
+    words = {name: NewsCatalog(tokenizer=name).adapt(news) for name in ("unicode", "mind")}
+    assert words["unicode"].vocabulary.words[2:] == ["日", "本"]
+    assert words["mind"].vocabulary.words[2:] == ["日本"]
+    assert words["mind"].adapt(news) == words["mind"]
+    with pytest.raises(ValueError, match="'words'; it has to be one of"):
+        NewsCatalog(tokenizer="words")
+    with pytest.raises(ValueError, match="of the tokenizer mind, not of unicode"):
+        NewsCatalog(vocabulary=words["mind"].vocabulary, tokenizer="unicode")
+
+
+def test_the_tokenizer_is_saved(catalog, tmp_path):
+    catalog.save(tmp_path)
+    file = tmp_path / "tokenizer.txt"
+    assert NewsCatalog.load(tmp_path).vocabulary.tokenizer == file.read_text().strip() == "unicode"
+    file.unlink()
+    earlier = NewsCatalog.load(tmp_path)
+    assert earlier.vocabulary.tokenizer == "mind" and earlier != catalog
+    file.write_text("words\n")
+    with pytest.raises(ValueError, match="tokenizer.txt:1: tokenizer is 'words'"):
+        NewsCatalog.load(tmp_path)
 
 
 def test_coverage_is_reported(caplog):

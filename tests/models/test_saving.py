@@ -24,6 +24,12 @@ def test_config_round_trip(trained):
     np.testing.assert_array_equal(copy(batch), model(batch))
 
 
+def test_a_config_that_names_no_tokenizer_is_of_an_earlier_version(trained):
+    config = trained.model.get_config()
+    assert config.pop("tokenizer") == "unicode"
+    assert tfrs_npa.NPA.from_config(config).catalog.vocabulary.tokenizer == "mind"
+
+
 def test_config_round_trip_without_articles_and_users(trained):
     catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(["rain"]))
     model = tfrs_npa.NPA(trained.config, catalog, tfrs_npa.UserIndex())

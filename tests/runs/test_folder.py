@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 
@@ -34,6 +35,13 @@ def test_it_gives_back_its_settings(tmp_path):
     made = Letters.create(tmp_path / "new" / "folder", "dear")
     assert Letters(made.path).settings == SETTINGS
     assert [path.name for path in made.path.parent.iterdir()] == ["folder"]
+
+
+def test_settings_of_an_earlier_version_name_no_tokenizer(tmp_path):
+    made = Letters.create(tmp_path / "folder", "dear")
+    text = (made.path / "settings.yaml").read_text()
+    (made.path / "settings.yaml").write_text(text.replace("tokenizer: unicode\n", ""))
+    assert made.settings == dataclasses.replace(SETTINGS, tokenizer="mind")
 
 
 def test_only_a_folder_of_its_kind_is_replaced(tmp_path):

@@ -22,9 +22,9 @@ TITLES = {
     "N4": "a very long title of more words than are read",
     "N5": "north team",
     "N6": "rain rain Café",
-    "N7": "wins the final",
+    "N7": "wins the final, 東京 दिल्ली",
 }
-NEW = {"M1": "north wins again", "M2": "", "M3": "unheard of words"}
+NEW = {"M1": "north wins again", "M2": "", "M3": "unheard 京東 ＣＡＦＥ\u0301 दिल्ली"}
 FORMS = {
     "recipe": {},
     "paper": {"attention": "paper", "mask_padding": False, "unknown_articles": "untitled"},

@@ -14,12 +14,14 @@ from tfrs_npa.settings import (
     CACHE_BYTES,
     DATA_SETS,
     ENCODING_MEMORY,
+    TOKENIZERS,
     DataSettings,
     is_data_set,
     require_data,
 )
 
 if TYPE_CHECKING:
+    from tfrs_npa.config import NPAConfig
     from tfrs_npa.data.cache import Cache
     from tfrs_npa.data.loading import MindData
     from tfrs_npa.models.npa import NPA
@@ -81,6 +83,21 @@ def add_word_vectors(parser) -> None:
         "--word-vectors", metavar="FILE", help="pretrained vectors: GloVe or word2vec text, .npy"
     )
     parser.add_argument("--word-list", metavar="FILE", help="words of an .npy file, one a line")
+
+
+def add_tokenizer(parser) -> None:
+    """Adds how titles are split into words."""
+    parser.add_argument(
+        "--tokenizer",
+        choices=TOKENIZERS,
+        help="how titles are split into words: in any language, as published code does, or at "
+        "white space alone (default: mind with a published preset, else unicode)",
+    )
+
+
+def tokenizer_of(config: NPAConfig) -> str:
+    """Returns the tokenizer of a configuration for which none is given."""
+    return "mind" if config.is_published else "unicode"
 
 
 def add_encoding_memory(parser) -> None:

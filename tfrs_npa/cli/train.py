@@ -17,11 +17,13 @@ from tfrs_npa.cli.options import (
     DATA,
     add_data,
     add_result_folder,
+    add_tokenizer,
     add_word_vectors,
     cache_of,
     require_same,
     require_word_vectors,
     settings_given,
+    tokenizer_of,
 )
 from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.runs.run import Run
@@ -97,6 +99,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: keep all)",
     )
     add_word_vectors(model)
+    add_tokenizer(model)
     course = parser.add_argument_group("course")
     course.add_argument(
         "--epochs",
@@ -121,8 +124,9 @@ def run(options: argparse.Namespace) -> None:
     else:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train on")
-        settings, config = TrainingSettings(**given), _config(options)
         _require_start(options)
+        config = _config(options)
+        settings = TrainingSettings(**{"tokenizer": _tokenizer(options, config), **given})
         require_word_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
@@ -204,8 +208,17 @@ def _require_start(options: argparse.Namespace) -> None:
         return
     if options.word_vectors is not None:
         raise ValueError("--word-vectors has no effect with --from: words keep their vectors")
+    if options.tokenizer not in (None, Run(options.start_from).settings.tokenizer):
+        raise ValueError("--tokenizer cannot change with --from: words keep their vectors")
     if os.path.realpath(options.start_from) == os.path.realpath(options.run):
         raise ValueError(f"--run and --from are both {options.run}; give another folder to --run")
+
+
+def _tokenizer(options: argparse.Namespace, config: NPAConfig) -> str:
+    """Returns the tokenizer of a training for which none is given."""
+    if options.start_from is None:
+        return tokenizer_of(config)
+    return Run(options.start_from).settings.tokenizer
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:

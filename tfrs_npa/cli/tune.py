@@ -16,14 +16,18 @@ from tfrs_npa.cli.options import (
     DATA,
     add_data,
     add_result_folder,
+    add_tokenizer,
     add_word_vectors,
     cache_of,
     require_same,
     require_word_vectors,
     settings_given,
+    tokenizer_of,
 )
+from tfrs_npa.config import NPAConfig
 from tfrs_npa.search.cluster import CHIEF_GONE, WORKER, ChiefGone, check_environment, role
 from tfrs_npa.search.folder import SearchFolder
+from tfrs_npa.search.space import SearchSpace
 from tfrs_npa.search.supervisor import supervise
 from tfrs_npa.settings import CHIEF_TIMEOUT, DEFAULT_TRIALS, TUNERS, SearchSettings
 
@@ -70,6 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what val_auc is measured on: the last day of training; default: auto, see above",
     )
     add_word_vectors(data)
+    add_tokenizer(data)
     trials = parser.add_argument_group("trials")
     trials.add_argument(
         "--space",
@@ -153,7 +158,8 @@ def _prepare_folder(options: argparse.Namespace) -> None:
     else:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train and compare models on")
-        settings = SearchSettings(**given)
+        base = NPAConfig() if options.space is None else SearchSpace.from_yaml(options.space).base
+        settings = SearchSettings(**{"tokenizer": tokenizer_of(base), **given})
         require_word_vectors(settings)
         SearchFolder.create(options.run, settings, options.space, options.overwrite)
 

@@ -4,8 +4,9 @@ from tfrs_npa.data.batches import impression_batches, training_batches
 from tfrs_npa.data.cache import Cache, default_cache_dir
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.tokenizers import tokenize
 from tfrs_npa.data.users import UserIndex
-from tfrs_npa.data.vocabulary import Vocabulary, tokenize
+from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.data.word_vectors import WordVectors
 
 __all__ = [

@@ -15,8 +15,10 @@ from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
-from tfrs_npa.data.vocabulary import Vocabulary, tokenize
+from tfrs_npa.data.tokenizers import tokenize
+from tfrs_npa.data.vocabulary import Vocabulary, require_word
 from tfrs_npa.data.word_vectors import WordVectors, title_word_vectors
+from tfrs_npa.settings import EARLIER_TOKENIZER, require_tokenizer
 
 # Indices of padding (of words too), of the unknown article, and of the first other article.
 PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
@@ -24,6 +26,8 @@ UNKNOWN_WORD = Vocabulary.specials.index(UNKNOWN)
 _CHUNK = 16384
 _WORDS_FILE = "words.txt"
 _ARTICLES_FILE = "articles.jsonl"
+_TOKENIZER_FILE = "tokenizer.txt"
+_OWN_WORDS = "whitespace"
 
 logger = logging.getLogger(__name__)
 
@@ -47,22 +51,40 @@ class NewsCatalog:
         word_vectors: Pretrained vectors; `adapt` adds all words that have one to the vocabulary,
             for the titles of later articles.
         vocabulary: Words to use; with it, `extend` works without `adapt`.
+        tokenizer: How titles are split into words, see `tfrs_npa.data.tokenizers.tokenize`. None:
+            as those of `vocabulary`; else `"whitespace"` if `adapt` is given titles as lists of
+            words, and `"unicode"` if not.
 
     Attributes:
-        titles: All titles by index; `titles[0]` and `titles[1]` are `""`.
+        titles: All titles by index; `titles[0]` and `titles[1]` are `""`. Of a title that was given
+            as a list, the words with blanks between them.
         vocabulary: The words, or None before `adapt`.
         token_values: `int32 [tokens]`, the words of all titles at full length, packed.
         token_splits: `int64 [articles + 1]`; article `i` has
             `token_values[token_splits[i] : token_splits[i + 1]]`.
         coverage: After `adapt` with word vectors, the shares of distinct title words (`"words"`)
             and of title words as they occur (`"tokens"`) that have a vector; None without.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or it is another one than the vocabulary's.
     """
 
     def __init__(
-        self, word_vectors: WordVectors | None = None, vocabulary: Vocabulary | None = None
+        self,
+        word_vectors: WordVectors | None = None,
+        vocabulary: Vocabulary | None = None,
+        tokenizer: str | None = None,
     ):
+        if tokenizer is not None:
+            require_tokenizer(tokenizer)
+        if vocabulary is not None and tokenizer not in (None, vocabulary.tokenizer):
+            raise ValueError(
+                f"the words are those of the tokenizer {vocabulary.tokenizer}, not of {tokenizer}"
+            )
         self.word_vectors = word_vectors
         self.vocabulary = vocabulary
+        # That of every `adapt`; None: as its titles are.
+        self._tokenizer = tokenizer if vocabulary is None else vocabulary.tokenizer
         self._clear()
 
     def __len__(self) -> int:
@@ -106,24 +128,32 @@ class NewsCatalog:
         """Replaces all articles by those of `news`, and learns the words of their titles.
 
         The words are those of the titles in order of appearance, then the other words that have a
-        pretrained vector. A vector whose word `tokenize` can never produce is left out.
+        pretrained vector. A vector whose word the tokenizer can never produce is left out.
+
+        >>> catalog = NewsCatalog().adapt([{"news_id": "N7", "title": ["New_York", "snow"]}])
+        >>> catalog.vocabulary.words[2:], catalog.vocabulary.tokenizer
+        (['New_York', 'snow'], 'whitespace')
 
         Args:
             news: A `tf.data.Dataset` (batched or not) or iterable of dicts, or a dict of columns,
-                with the string features `news_id` and `title`.
+                with the string features `news_id` and `title`. A title may be a list of words
+                instead, which are taken as they are.
 
         Returns:
             The catalogue itself.
 
         Raises:
             ValueError: if a feature is missing or not a string, an id is empty or reserved, or
-                there are no articles.
+                there are no articles; if a title is a list and the tokenizer is another one than
+                `"whitespace"`, or a word of it is empty, reserved or holds white space.
         """
         self._clear()
-        self._add_articles(news, stacklevel=3)
+        articles, tokenizer = _read_articles(news, self._tokenizer)
+        self._add_articles(articles, stacklevel=3)
         if len(self) == len(_ArticleIndex.specials):
             raise ValueError("news holds no articles")
-        tokens = [word.decode() for word in tokenize(self.titles).flat_values.numpy()]
+        words_of_titles = tokenize(self.titles, tokenizer).flat_values.numpy()
+        tokens = [word.decode() for word in words_of_titles]
         words = dict.fromkeys(tokens)
         if self.word_vectors is not None:
             self.coverage = {
@@ -137,8 +167,8 @@ class NewsCatalog:
                 100 * self.coverage["tokens"],
                 f"{len(tokens):,}",
             )
-            words.update(dict.fromkeys(_producible(self.word_vectors.words)))
-        self.vocabulary = Vocabulary.from_words(words)
+            words.update(dict.fromkeys(_producible(self.word_vectors.words, tokenizer)))
+        self.vocabulary = Vocabulary.from_words(words, tokenizer)
         self._encode_titles()
         self._adapted = len(self)
         return self
@@ -161,8 +191,8 @@ class NewsCatalog:
 
         Args, Raises: as `extend`.
         """
-        self.require_vocabulary()
-        indices = self._add_articles(news)
+        articles, _ = _read_articles(news, self.require_vocabulary().tokenizer)
+        indices = self._add_articles(articles)
         self._encode_titles()
         return indices
 
@@ -179,14 +209,12 @@ class NewsCatalog:
         Raises:
             ValueError: as `extend`.
         """
-        ids, titles = [], []
-        for chunk in text_columns(news, ["news_id", "title"], "news"):
-            ids.extend(chunk[0])
-            titles.extend(chunk[1])
-        tokens = tokenize(titles).flat_values.numpy() if titles else []
-        words = self.require_vocabulary().words[len(Vocabulary.specials) :]
-        vocabulary = Vocabulary.from_words([*words, *(word.decode() for word in tokens)])
-        larger = NewsCatalog(vocabulary=vocabulary)
+        had = self.require_vocabulary()
+        articles, tokenizer = _read_articles(news, had.tokenizer)
+        ids, titles = map(list, zip(*articles)) if articles else ([], [])
+        tokens = tokenize(titles, tokenizer).flat_values.numpy() if titles else []
+        words = [*had.words[len(Vocabulary.specials) :], *(word.decode() for word in tokens)]
+        larger = NewsCatalog(vocabulary=Vocabulary.from_words(words, tokenizer))
         for some_ids, some_titles in (
             (self.ids[FIRST_ARTICLE:], self.titles[FIRST_ARTICLE:]),
             (ids, titles),
@@ -271,7 +299,7 @@ class NewsCatalog:
         return matrix
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes words and articles as text files into `folder`, which is created if missing.
+        """Writes words, tokenizer and articles as text files into `folder`, created if missing.
 
         The word vectors are not saved: they are in the weights of the model.
 
@@ -281,9 +309,11 @@ class NewsCatalog:
         vocabulary = self.require_vocabulary()
         folder = pathlib.Path(folder)
         with (
+            atomic_file(folder / _TOKENIZER_FILE) as tokenizer,
             atomic_file(folder / _WORDS_FILE) as words,
             atomic_file(folder / _ARTICLES_FILE) as articles,
         ):
+            tokenizer.write_text(f"{vocabulary.tokenizer}\n", encoding="utf-8")
             vocabulary.save(words)
             with articles.open("w", encoding="utf-8") as file:
                 for news_id, title in zip(
@@ -294,14 +324,21 @@ class NewsCatalog:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> NewsCatalog:
-        """Loads a catalogue that `save` wrote.
+        """Loads a catalogue that `save` wrote, in this version or an earlier one.
 
         Raises:
             FileNotFoundError: if a file is missing.
             ValueError: if a line is malformed; names the file and the line.
         """
         folder = pathlib.Path(folder)
-        catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE))
+        tokenizer, file = EARLIER_TOKENIZER, folder / _TOKENIZER_FILE
+        if file.exists():
+            tokenizer = file.read_text(encoding="utf-8").strip()
+        try:
+            require_tokenizer(tokenizer)
+        except ValueError as error:
+            raise ValueError(f"{file}:1: {error}") from error
+        catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE, tokenizer))
         return catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
 
     def _clear(self):
@@ -315,9 +352,7 @@ class NewsCatalog:
         # By dimension: a search makes many models, and these vectors take seconds.
         self._title_vectors = {}
 
-    def _add_articles(self, news, stacklevel: int = 4) -> np.ndarray:
-        chunks = text_columns(news, ["news_id", "title"], "news")
-        articles = [article for chunk in chunks for article in zip(*chunk, strict=True)]
+    def _add_articles(self, articles, stacklevel: int = 4) -> np.ndarray:
         for news_id, _ in articles:
             self._index.require_allowed(news_id)
         indices, retitled = np.zeros(len(articles), np.int32), {}
@@ -366,11 +401,37 @@ def _on_principal_axes(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return vectors @ axes.astype(np.float32)
 
 
-def _producible(words: list[str]) -> list[str]:
-    """Returns the words that a title can produce: those that `tokenize` leaves unchanged."""
+def _read_articles(news, tokenizer: str | None) -> tuple[list[tuple[str, str]], str]:
+    """Returns ids and titles, and how the titles are split if that was not decided before."""
+    chunks = text_columns(news, ["news_id", "title"], "news", lists=["title"])
+    articles = [article for chunk in chunks for article in zip(*chunk, strict=True)]
+    has_lists = any(isinstance(title, list) for _, title in articles)
+    tokenizer = tokenizer or (_OWN_WORDS if has_lists else "unicode")
+    if has_lists and tokenizer != _OWN_WORDS:
+        raise ValueError(
+            f"titles of news are lists of words, which the tokenizer {tokenizer} would split "
+            f'again; give them as text, or make the catalogue with tokenizer="{_OWN_WORDS}"'
+        )
+    for row, (news_id, title) in enumerate(articles):
+        if isinstance(title, list):
+            for word in title:
+                _require_own_word(word, f"article {news_id} (row {row}, the first is 0)")
+            articles[row] = news_id, " ".join(title)
+    return articles, tokenizer
+
+
+def _require_own_word(word: str, where: str) -> None:
+    try:
+        require_word(word)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _producible(words: list[str], tokenizer: str) -> list[str]:
+    """Returns the words that a title can produce: those that the tokenizer leaves unchanged."""
     if not words:
         return []
-    tokens = tokenize(words)
+    tokens = tokenize(words, tokenizer)
     same = tf.strings.reduce_join(tokens, axis=-1, separator=" ") == tf.constant(words)
     keep = tf.logical_and(same, tokens.row_lengths() == 1).numpy()
     return [word for word, kept in zip(words, keep, strict=True) if kept]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -15,8 +16,11 @@ _CHUNK = 4096
 
 
 def text_columns(
-    source: tf.data.Dataset | Iterable[Mapping] | Mapping, names: Sequence[str], what: str
-) -> Iterator[tuple[list[str], ...]]:
+    source: tf.data.Dataset | Iterable[Mapping] | Mapping,
+    names: Sequence[str],
+    what: str,
+    lists: Collection[str] = (),
+) -> Iterator[tuple[list, ...]]:
     """Yields the columns `names` of `source`, a chunk of rows at a time.
 
     Args:
@@ -24,24 +28,25 @@ def text_columns(
             columns (a pandas data frame too).
         names: The features to read; each must be a string.
         what: Name of the source in error messages.
+        lists: Those of `names` that may be lists of strings instead.
 
     Yields:
-        One list of `str` for each name, all of the same length.
+        One list of `str`, or of lists of `str`, for each name, all of the same length.
 
     Raises:
         ValueError: if a feature is missing, is not a string, or columns differ in length.
     """
     if isinstance(source, tf.data.Dataset):
-        chunks = _dataset_chunks(source, names, what)
+        chunks = _dataset_chunks(source, names, what, lists)
     elif isinstance(source, Mapping) or hasattr(source, "columns"):
         _require(names, source, what)
         columns: Any = source
-        chunks = iter([tuple(list(columns[name]) for name in names)])
+        chunks = iter([tuple(_rows(columns[name]) for name in names)])
     else:
         chunks = _row_chunks(source, names, what)
     for chunk in chunks:
         texts = tuple(
-            [_text(value, name, what) for value in column]
+            [_texts(value, name, what, name in lists) for value in column]
             for name, column in zip(names, chunk, strict=True)
         )
         lengths = {name: len(column) for name, column in zip(names, texts, strict=True)}
@@ -50,23 +55,29 @@ def text_columns(
         yield texts
 
 
-def _dataset_chunks(dataset, names, what):
+def _rows(column):
+    return column.to_list() if isinstance(column, tf.RaggedTensor) else list(column)
+
+
+def _dataset_chunks(dataset, names, what, lists):
     spec = dataset.element_spec
     if not isinstance(spec, Mapping):
         raise ValueError(f"{what} must be a data set of dicts, got elements of {spec}")
     _require(names, spec, what)
     for name in names:
-        if spec[name].dtype != tf.string or spec[name].shape.rank not in (0, 1):
+        ranks = (0, 1, 2) if name in lists else (0, 1)
+        if spec[name].dtype != tf.string or spec[name].shape.rank not in ranks:
             raise ValueError(f"feature {name!r} of {what} must be a string, got {spec[name]}")
     selected = dataset.map(lambda row: tuple(row[name] for name in names))
     total = max(0, int(dataset.cardinality())) or None
     if spec[names[0]].shape.rank == 0:
-        selected = selected.batch(_CHUNK)
+        has_lists = any(spec[name].shape.rank for name in names)
+        selected = selected.ragged_batch(_CHUNK) if has_lists else selected.batch(_CHUNK)
     else:
         total = None  # the cardinality counts batches of unknown size
     with tqdm(total=total, desc=f"Reading {what}", unit=" rows", delay=2, disable=None) as bar:
         for chunk in without_autotuning(selected.prefetch(1)).as_numpy_iterator():
-            yield chunk
+            yield tuple(column.to_list() if _is_ragged(column) else column for column in chunk)
             bar.update(len(chunk[0]))
 
 
@@ -86,6 +97,16 @@ def _require(names, found, what):
         raise ValueError(
             f"{what} lacks the feature {', '.join(missing)}; it has {', '.join(map(str, found))}"
         )
+
+
+def _is_ragged(column):
+    return isinstance(column, tf.compat.v1.ragged.RaggedTensorValue)
+
+
+def _texts(value, name, what, may_be_list):
+    if may_be_list and isinstance(value, list | tuple | np.ndarray):
+        return [_text(word, name, what) for word in value]
+    return _text(value, name, what)
 
 
 def _text(value, name, what):

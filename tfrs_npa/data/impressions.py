@@ -220,7 +220,8 @@ class Impressions:
         """
         if not isinstance(behaviors, tf.data.Dataset):
             raise TypeError(
-                f"behaviors must be a tf.data.Dataset or Impressions, got {type(behaviors).__name__}"
+                "behaviors must be a tf.data.Dataset or Impressions, got "
+                f"{type(behaviors).__name__}"
             )
         check_spec(behaviors.element_spec, features)
         impressions, own_users = read_impressions(

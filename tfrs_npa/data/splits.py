@@ -131,7 +131,7 @@ def load_splits(
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     if inherited is None:
-        catalog = NewsCatalog(vectors).adapt(data.titles("train"))
+        catalog = NewsCatalog(vectors, tokenizer=settings.tokenizer).adapt(data.titles("train"))
     else:
         catalog = inherited.catalog.with_news(data.titles("train"))
     for split in data.splits:

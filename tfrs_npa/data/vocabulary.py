@@ -1,39 +1,15 @@
-"""Titles to words, and words to indices."""
+"""Words of titles, and their indices."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import tensorflow as tf
 
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
-
-# RE2's \w is ASCII and would take the accent off "café".
-_SEPARATORS = r"[^\p{L}\p{N}_.,!?;|]+"
-_PUNCTUATION = r"([.,!?;|])"
-
-
-def tokenize(titles) -> tf.RaggedTensor:
-    """Splits titles into lower-case words and single punctuation marks.
-
-    A word is a run of letters, digits and underscores of any script; each of `.,!?;|` is a word of
-    its own; everything else separates. Runs eagerly and in a graph alike.
-
-    >>> tokenize(["Breaking-news, again?"]).to_list()
-    [[b'breaking', b'news', b',', b'again', b'?']]
-
-    Args:
-        titles: Strings `[...]` in UTF-8, of rank 1 or more.
-
-    Returns:
-        Words as a ragged string tensor `[..., (words)]`.
-    """
-    # Lowering ends a title at a NUL.
-    titles = tf.strings.regex_replace(titles, r"\x00", " ")
-    titles = tf.strings.lower(titles, encoding="utf-8")
-    titles = tf.strings.regex_replace(titles, _SEPARATORS, " ")
-    titles = tf.strings.regex_replace(titles, _PUNCTUATION, r" \1 ")
-    return tf.strings.split(titles)
+from tfrs_npa.data.tokenizers import tokenize
+from tfrs_npa.settings import require_tokenizer
 
 
 class Vocabulary(StringIndex):
@@ -42,21 +18,35 @@ class Vocabulary(StringIndex):
     >>> vocabulary = Vocabulary.from_words(["breaking", "news"])
     >>> vocabulary.encode(["Breaking news today", ""]).to_list()
     [[2, 3, 1], []]
+
+    Args:
+        tokenizer: How titles are split into words, see `tfrs_npa.data.tokenizers.tokenize`.
+
+    Raises:
+        ValueError: if there is no such tokenizer.
     """
 
     specials = ("", UNKNOWN)
 
+    def __init__(self, tokenizer: str = "unicode"):
+        require_tokenizer(tokenizer)
+        self.tokenizer = tokenizer
+        super().__init__()
+
+    def __eq__(self, other) -> bool:
+        return super().__eq__(other) and self.tokenizer == other.tokenizer
+
     @classmethod
-    def from_words(cls, words: Iterable[str]) -> Vocabulary:
+    def from_words(cls, words: Iterable[str], tokenizer: str = "unicode") -> Vocabulary:
         """Makes a vocabulary of the distinct words of `words`, in order of first appearance.
 
         Raises:
-            ValueError: if a word is empty, reserved or holds white space, which no title can match.
+            ValueError: if a word is empty, reserved or holds white space, which no title can match;
+                if there is no such tokenizer.
         """
-        vocabulary = cls()
+        vocabulary = cls(tokenizer)
         for word in dict.fromkeys(words):
-            if word.split() != [word]:
-                raise ValueError(f"{word!r} is not a word: it is empty or holds white space")
+            require_word(word)
             vocabulary.add(word)
         return vocabulary
 
@@ -64,6 +54,10 @@ class Vocabulary(StringIndex):
     def words(self) -> list[str]:
         """All words by index: `words[0]` is `""`, `words[1]` is `"[UNK]"`."""
         return self.strings
+
+    def tokenize(self, titles) -> tf.RaggedTensor:
+        """Splits titles into words, known or not; args and result as of `encode`, but strings."""
+        return tokenize(titles, self.tokenizer)
 
     def encode(self, titles) -> tf.RaggedTensor:
         """Turns titles into word indices, eagerly or in a graph.
@@ -74,4 +68,22 @@ class Vocabulary(StringIndex):
         Returns:
             Word indices as a ragged `int32` tensor `[..., (words)]`.
         """
-        return self.table.lookup(tokenize(titles))
+        return self.table.lookup(self.tokenize(titles))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, tokenizer: str = "unicode") -> Vocabulary:
+        """Loads the words that `save` wrote, which leaves the tokenizer to the caller.
+
+        Raises:
+            FileNotFoundError, ValueError: as `StringIndex.load`; if there is no such tokenizer.
+        """
+        vocabulary = super().load(path)
+        require_tokenizer(tokenizer)
+        vocabulary.tokenizer = tokenizer
+        return vocabulary
+
+
+def require_word(word: str) -> None:
+    """Raises a ValueError if `word` is empty, reserved or holds white space."""
+    if word.split() != [word] or word in Vocabulary.specials:
+        raise ValueError(f"{word!r} is not a word: it is empty, reserved or holds white space")

@@ -19,7 +19,7 @@ from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
-from tfrs_npa.settings import ENCODING_MEMORY
+from tfrs_npa.settings import EARLIER_TOKENIZER, ENCODING_MEMORY
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -160,7 +160,8 @@ class NPA(tfrs.Model):
         """
         if catalog.vocabulary != self.catalog.vocabulary:
             raise ValueError(
-                "The catalogue has another vocabulary than the word table of the model. "
+                "The catalogue has another vocabulary than the word table of the model: other "
+                "words, or another tokenizer. "
                 "Add articles with `add_articles`, which leaves the words alone."
             )
         self.catalog = catalog
@@ -411,10 +412,11 @@ class NPA(tfrs.Model):
         return tf.ragged.boolean_mask(self(features), features["candidates"] != PADDING)
 
     def get_config(self):
-        """Returns hyper-parameters, articles, words and users, in types that JSON has."""
+        """Returns hyper-parameters, articles, words, tokenizer and users, in types of JSON."""
         return {
             "name": self.name,
             "config": self.config.to_dict(),
+            "tokenizer": self.catalog.vocabulary.tokenizer,
             "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
             "news_ids": self.catalog.ids[FIRST_ARTICLE:],
             "titles": self.catalog.titles[FIRST_ARTICLE:],
@@ -425,7 +427,8 @@ class NPA(tfrs.Model):
     @classmethod
     def from_config(cls, config):
         """Returns an untrained model from what `get_config` gave."""
-        catalog = NewsCatalog(vocabulary=Vocabulary.from_words(config["words"]))
+        tokenizer = config.get("tokenizer", EARLIER_TOKENIZER)
+        catalog = NewsCatalog(vocabulary=Vocabulary.from_words(config["words"], tokenizer))
         if config["news_ids"]:
             catalog.extend({"news_id": config["news_ids"], "title": config["titles"]})
         users = UserIndex()

@@ -56,7 +56,7 @@ class ResultFolder:
         """The settings that the command was given, a `settings_type`."""
         file = self.path / self.settings_name
         try:
-            return self.settings_type(**yaml.safe_load(file.read_text(encoding="utf-8")))
+            return self.settings_type.from_saved(yaml.safe_load(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, yaml.YAMLError) as error:
             raise damaged(file, error) from error
 

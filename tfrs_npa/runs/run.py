@@ -50,6 +50,7 @@ class Run(ResultFolder):
     other_name = "config.yaml"
     file_patterns = (
         "catalog/words.txt",
+        "catalog/tokenizer.txt",
         "catalog/articles.jsonl",
         "users.txt",
         "popularity.csv",

@@ -44,12 +44,9 @@ class Source:
         """
         recent = self.last_seen.recent(trainings)
         kept = {name: np.flatnonzero(is_recent) for name, is_recent in recent.items()}
-        catalog, words = self.model.catalog, self.model.catalog.require_vocabulary().words
-        own = NewsCatalog(
-            vocabulary=Vocabulary.from_words(
-                words[index] for index in kept["words"] if index >= len(Vocabulary.specials)
-            )
-        )
+        catalog, vocabulary = self.model.catalog, self.model.catalog.require_vocabulary()
+        words = [vocabulary.words[index] for index in kept["words"]][len(Vocabulary.specials) :]
+        own = NewsCatalog(vocabulary=Vocabulary.from_words(words, vocabulary.tokenizer))
         articles = kept["articles"][kept["articles"] >= FIRST_ARTICLE]
         if len(articles):
             columns = {"news_id": catalog.ids, "title": catalog.titles}

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
-from tfrs_npa.data.vocabulary import tokenize
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.explain import explain, placed
@@ -120,7 +119,8 @@ class ServingModule(tf.Module):
         Args:
             user_id: `[batch]` ids of users.
             history: `[batch, history]` ids of clicked articles.
-            titles: `[batch, candidates]` titles in UTF-8.
+            titles: `[batch, candidates]` titles in UTF-8; words with blanks between them if the
+                catalogue was given titles as lists of words.
 
         Returns:
             `scores`: `[batch, candidates]` float32, -1e9 at padding.
@@ -247,7 +247,8 @@ class ServingModule(tf.Module):
     def _words(self, articles):
         """Returns the words of titles, `[batch, width, title_length]`, for `[batch, width]`."""
         config = self._untracked.model.config
-        words = tokenize(tf.gather(self._titles, tf.reshape(articles, [-1])))
+        titles = tf.gather(self._titles, tf.reshape(articles, [-1]))
+        words = self._untracked.model.catalog.vocabulary.tokenize(titles)
         words = words.to_tensor("", shape=[None, config.title_length])
         return tf.reshape(words, [*tf.unstack(tf.shape(articles)), config.title_length])
 
