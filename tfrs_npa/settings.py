@@ -101,9 +101,12 @@ class DataSettings:
             training impressions, which is then not trained on. `none`: none. `auto`: the split
             `validation` if there is a labelled `test` to report on, else `last-day`.
         news: Parquet file of the articles, if `data` is a log in Parquet.
+        article_vectors: An `.npy` file of vectors of articles, see `tfrs_npa.ArticleVectors`.
+        article_ids: Text file of their ids, one a line.
 
     Raises:
-        ValueError: if the holdout is unknown, or a word list is given without `.npy` vectors.
+        ValueError: if the holdout is unknown, a word list is given without `.npy` vectors, or one
+            of the two files of article vectors without the other.
     """
 
     data: str
@@ -113,6 +116,8 @@ class DataSettings:
     word_list: str | None = None
     holdout: str = "auto"
     news: str | None = None
+    article_vectors: str | None = None
+    article_ids: str | None = None
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
@@ -123,6 +128,8 @@ class DataSettings:
             raise ValueError(
                 "word vectors in an .npy file need a word list, and a word list needs such a file"
             )
+        if (self.article_vectors is None) != (self.article_ids is None):
+            raise ValueError("vectors of articles need their ids, and ids need vectors")
 
     def _require_one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
@@ -140,7 +147,8 @@ class TrainingSettings(DataSettings):
     """Settings of a training other than its hyper-parameters.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, news, article_vectors,
+            article_ids: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -164,7 +172,8 @@ class SearchSettings(DataSettings):
     """Settings of a search other than its space.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, news, article_vectors,
+            article_ids: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

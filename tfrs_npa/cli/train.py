@@ -13,12 +13,13 @@ import yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
+    add_article_vectors,
     add_data,
     add_result_folder,
     add_word_vectors,
     cache_of,
     require_same,
-    require_word_vectors,
+    require_vectors,
     settings_given,
 )
 from tfrs_npa.config import PRESETS, NPAConfig
@@ -80,6 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="one hyper-parameter, applied last; can be repeated",
     )
     add_word_vectors(model)
+    add_article_vectors(model)
     course = parser.add_argument_group("course")
     course.add_argument(
         "--epochs",
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train on")
         settings, config = TrainingSettings(**given), _config(options)
-        require_word_vectors(settings)
+        require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
     from tfrs_npa.metrics.table import evaluation_table

@@ -14,12 +14,13 @@ import yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
+    add_article_vectors,
     add_data,
     add_result_folder,
     add_word_vectors,
     cache_of,
     require_same,
-    require_word_vectors,
+    require_vectors,
     settings_given,
 )
 from tfrs_npa.search.cluster import CHIEF_GONE, WORKER, ChiefGone, check_environment, role
@@ -70,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what val_auc is measured on: the last day of training; default: auto, see above",
     )
     add_word_vectors(data)
+    add_article_vectors(data)
     trials = parser.add_argument_group("trials")
     trials.add_argument(
         "--space",
@@ -154,7 +156,7 @@ def _prepare_folder(options: argparse.Namespace) -> None:
         if "data" not in given:
             raise ValueError("--data is missing: give the data to train and compare models on")
         settings = SearchSettings(**given)
-        require_word_vectors(settings)
+        require_vectors(settings)
         SearchFolder.create(options.run, settings, options.space, options.overwrite)
 
 

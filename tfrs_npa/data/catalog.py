@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
+from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.vocabulary import Vocabulary, tokenize
@@ -24,6 +25,7 @@ UNKNOWN_WORD = Vocabulary.specials.index(UNKNOWN)
 _CHUNK = 16384
 _WORDS_FILE = "words.txt"
 _ARTICLES_FILE = "articles.jsonl"
+_VECTORS_FILE = "article_vectors.npy"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class NewsCatalog:
         word_vectors: Pretrained vectors; `adapt` adds all words that have one to the vocabulary,
             for the titles of later articles.
         vocabulary: Words to use; with it, `extend` works without `adapt`.
+        article_vectors: Vectors of articles, which the candidate tower adds to the words of their
+            titles. An article without one is encoded by its title alone.
 
     Attributes:
         titles: All titles by index; `titles[0]` and `titles[1]` are `""`.
@@ -59,10 +63,14 @@ class NewsCatalog:
     """
 
     def __init__(
-        self, word_vectors: WordVectors | None = None, vocabulary: Vocabulary | None = None
+        self,
+        word_vectors: WordVectors | None = None,
+        vocabulary: Vocabulary | None = None,
+        article_vectors: ArticleVectors | None = None,
     ):
         self.word_vectors = word_vectors
         self.vocabulary = vocabulary
+        self.article_vectors = article_vectors
         self._clear()
 
     def __len__(self) -> int:
@@ -185,6 +193,13 @@ class NewsCatalog:
         splits = self.token_splits
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
 
+    def vectors(self) -> np.ndarray | None:
+        """Returns the vectors of all articles, `float32 [articles, dim]`, zeros where none is.
+
+        None if the catalogue has no `article_vectors`.
+        """
+        return None if self.article_vectors is None else self.article_vectors.matrix(self.ids)
+
     def word_counts(self) -> np.ndarray:
         """Counts how often each word occurs in the titles that `adapt` saw.
 
@@ -243,7 +258,8 @@ class NewsCatalog:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes words and articles as text files into `folder`, which is created if missing.
 
-        The word vectors are not saved: they are in the weights of the model.
+        The vectors of articles, if there are any, are in an `.npy` file of `[articles, dim]`. The
+        word vectors are not saved: they are in the weights of the model.
 
         Raises:
             ValueError: if there are no words yet.
@@ -261,6 +277,12 @@ class NewsCatalog:
                 ):
                     row = {"news_id": news_id, "title": title}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        vectors = self.vectors()
+        if vectors is None:
+            (folder / _VECTORS_FILE).unlink(missing_ok=True)
+        else:
+            with atomic_file(folder / _VECTORS_FILE) as temporary, temporary.open("wb") as file:
+                np.save(file, vectors[FIRST_ARTICLE:])
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> NewsCatalog:
@@ -272,7 +294,11 @@ class NewsCatalog:
         """
         folder = pathlib.Path(folder)
         catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE))
-        return catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
+        catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
+        if (folder / _VECTORS_FILE).exists():
+            vectors = np.load(folder / _VECTORS_FILE, allow_pickle=False)
+            catalog.article_vectors = ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors)
+        return catalog
 
     def _clear(self):
         self._index = _ArticleIndex()

@@ -48,6 +48,7 @@ class Run(ResultFolder):
     file_patterns = (
         "catalog/words.txt",
         "catalog/articles.jsonl",
+        "catalog/article_vectors.npy",
         "users.txt",
         "popularity.csv",
         "word_vectors.npy",

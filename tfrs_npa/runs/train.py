@@ -118,7 +118,7 @@ def resume(
 def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
     """Returns the catalogue and the impressions of a run, if they have not changed since."""
     saved = NewsCatalog.load(run.path / "catalog")
-    catalog = data.add_articles(NewsCatalog(vocabulary=saved.vocabulary))
+    catalog = data.add_articles(NewsCatalog(None, saved.vocabulary, saved.article_vectors))
     splits = split_impressions(data, catalog, run.settings.holdout)
     others = []
     if run.data_fingerprint is None:  # a run of an older version
