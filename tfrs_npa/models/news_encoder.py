@@ -76,7 +76,8 @@ class NewsEncoder(tf.keras.Model):
         vectors: `[articles, dim]` vectors of the articles, computed elsewhere; None: there are
             none. What a trained kernel, zero at first, makes of the vector of an article is added
             to each word of its title. Like `tokens`, they are no weight; an article whose vector is
-            zero, or whose title has no word, is encoded as if there were none.
+            zero is encoded as if there were none, as is, where padding is masked, a title without
+            words.
 
     Call arguments:
         inputs: A dict of `user_id` `[batch]` and `news_id` `[batch]`, indices of the user index
