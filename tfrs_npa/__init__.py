@@ -14,6 +14,7 @@ from tfrs_npa import _keras as _keras
 
 if TYPE_CHECKING:
     from tfrs_npa.config import NPAConfig
+    from tfrs_npa.data.article_vectors import ArticleVectors
     from tfrs_npa.data.batches import impression_batches, training_batches
     from tfrs_npa.data.cache import Cache
     from tfrs_npa.data.catalog import NewsCatalog
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NPA",
+    "ArticleVectors",
     "Cache",
     "ImpressionMetrics",
     "Impressions",
@@ -76,6 +78,7 @@ __all__ = [
 # The module that each name is imported from when it is first used (scientific Python's SPEC 1).
 _HOMES = {
     "NPA": "models.npa",
+    "ArticleVectors": "data.article_vectors",
     "Cache": "data.cache",
     "ImpressionMetrics": "metrics.impression_metrics",
     "Impressions": "data.impressions",

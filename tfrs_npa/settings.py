@@ -113,10 +113,12 @@ class DataSettings:
             training impressions, which is then not trained on. `none`: none. `auto`: the split
             `validation` if there is a labelled `test` to report on, else `last-day`.
         news: Parquet file of the articles, if `data` is a log in Parquet.
+        article_vectors: An `.npy` file of vectors of articles, see `tfrs_npa.ArticleVectors`.
+        article_ids: Text file of their ids, one a line.
 
     Raises:
-        ValueError: if the holdout or the tokenizer is unknown, or a word list is given without
-            `.npy` vectors.
+        ValueError: if the holdout or the tokenizer is unknown, a word list is given without `.npy`
+            vectors, or one of the two files of article vectors without the other.
     """
 
     data: str
@@ -127,6 +129,8 @@ class DataSettings:
     holdout: str = "auto"
     news: str | None = None
     tokenizer: str = "unicode"
+    article_vectors: str | None = None
+    article_ids: str | None = None
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
@@ -138,6 +142,8 @@ class DataSettings:
             raise ValueError(
                 "word vectors in an .npy file need a word list, and a word list needs such a file"
             )
+        if (self.article_vectors is None) != (self.article_ids is None):
+            raise ValueError("vectors of articles need their ids, and ids need vectors")
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]):
@@ -168,7 +174,8 @@ class TrainingSettings(DataSettings):
     """Settings of a training other than its hyper-parameters.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
+            article_ids: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -192,7 +199,8 @@ class SearchSettings(DataSettings):
     """Settings of a search other than its space.
 
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news: See `DataSettings`.
+        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
+            article_ids: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

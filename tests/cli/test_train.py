@@ -8,9 +8,11 @@ import shutil
 import signal
 import zipfile
 
+import numpy as np
 import pytest
 import yaml
 
+from tfrs_npa.datasets.mind import read_news
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.runs.run import Run, load_run
 
@@ -344,3 +346,33 @@ def test_an_interrupted_training_says_how_to_resume(
     assert in_process("train", "--data", mind_folder, "--config", tiny, "--run", run) == 130
     hint = f"tfrs-npa: interrupted; `tfrs-npa train --run {run} --resume` resumes the run"
     assert capsys.readouterr().err.splitlines()[-1] == hint
+
+
+def test_article_vectors(mind_folder, tiny, tmp_path, in_process, untraced, capsys):
+    """They are in the run, which can be resumed and evaluated without their files."""
+    ids = [row["news_id"] for row in read_news(mind_folder / "train" / "news.tsv")][:50]
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(50, 3)))
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    options = ["--data", mind_folder, "--config", tiny, "--epochs", 1, "--run", tmp_path / "run"]
+    options += ["--article-vectors", tmp_path / "v.npy"]
+    assert in_process("train", *options) == 2
+    assert "vectors of articles need their ids" in capsys.readouterr().err
+    assert in_process("train", *options, "--article-ids", tmp_path / "ids.txt") == 0
+    captured = capsys.readouterr()
+    assert re.search(r"^50 of \d+ articles have a vector$", captured.err, re.MULTILINE)
+    (tmp_path / "v.npy").unlink()
+    assert in_process("evaluate", "--run", tmp_path / "run") == 0
+    assert captured.out.startswith(capsys.readouterr().out)
+    assert in_process("train", "--run", tmp_path / "run", "--resume") == 0
+    model = Run(tmp_path / "run").load_model("last")
+    assert np.abs(model.candidate_tower.vector_kernel).max() > 0
+    assert np.count_nonzero(model.catalog.vectors().any(axis=1)) == 50
+
+
+def test_article_vectors_of_other_articles(mind_folder, tiny, tmp_path, in_process, capsys):
+    np.save(tmp_path / "v.npy", np.ones((1, 3)))
+    (tmp_path / "ids.txt").write_text("other\n")
+    options = ["--article-vectors", tmp_path / "v.npy", "--article-ids", tmp_path / "ids.txt"]
+    options += ["--data", mind_folder, "--config", tiny, "--run", tmp_path / "run"]
+    assert in_process("train", *options) == 2
+    assert "ids.txt holds no id of an article of" in capsys.readouterr().err

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 DATA = f"{', '.join(DATA_SETS)}, a folder in MIND's format, or a log in Parquet (with --news)"
 _GIB = 2**30
-_PATHS = ("data_dir", "manual_dir", "word_vectors", "word_list", "news")
+_PATHS = (
+    "data_dir",
+    "manual_dir",
+    "word_vectors",
+    "word_list",
+    "news",
+    "article_vectors",
+    "article_ids",
+)
 
 
 def add_result_folder(parser, kind: str) -> None:
@@ -83,6 +91,16 @@ def add_word_vectors(parser) -> None:
         "--word-vectors", metavar="FILE", help="pretrained vectors: GloVe or word2vec text, .npy"
     )
     parser.add_argument("--word-list", metavar="FILE", help="words of an .npy file, one a line")
+
+
+def add_article_vectors(parser) -> None:
+    """Adds vectors of articles."""
+    parser.add_argument(
+        "--article-vectors",
+        metavar="FILE",
+        help="vectors of articles that were computed elsewhere, such as sentence embeddings: .npy",
+    )
+    parser.add_argument("--article-ids", metavar="FILE", help="ids of their rows, one a line")
 
 
 def add_tokenizer(parser) -> None:
@@ -189,9 +207,10 @@ def require_inputs(options: argparse.Namespace) -> None:
         require_data(options.data, options.manual_dir, options.news)
 
 
-def require_word_vectors(settings: DataSettings) -> None:
-    """Raises an OSError if the files of word vectors do not exist."""
-    for path in (settings.word_vectors, settings.word_list):
+def require_vectors(settings: DataSettings) -> None:
+    """Raises an OSError if the files of word vectors or of article vectors do not exist."""
+    words = settings.word_vectors, settings.word_list
+    for path in (*words, settings.article_vectors, settings.article_ids):
         if path is not None:
             os.stat(path)
 

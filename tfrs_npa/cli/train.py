@@ -15,13 +15,14 @@ import yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
+    add_article_vectors,
     add_data,
     add_result_folder,
     add_tokenizer,
     add_word_vectors,
     cache_of,
     require_same,
-    require_word_vectors,
+    require_vectors,
     settings_given,
     tokenizer_of,
 )
@@ -99,6 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: keep all)",
     )
     add_word_vectors(model)
+    add_article_vectors(model)
     add_tokenizer(model)
     course = parser.add_argument_group("course")
     course.add_argument(
@@ -127,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
         _require_start(options)
         config = _config(options)
         settings = TrainingSettings(**{"tokenizer": _tokenizer(options, config), **given})
-        require_word_vectors(settings)
+        require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
     from tfrs_npa.metrics.table import evaluation_table

@@ -14,13 +14,14 @@ import yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
+    add_article_vectors,
     add_data,
     add_result_folder,
     add_tokenizer,
     add_word_vectors,
     cache_of,
     require_same,
-    require_word_vectors,
+    require_vectors,
     settings_given,
     tokenizer_of,
 )
@@ -74,6 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what val_auc is measured on: the last day of training; default: auto, see above",
     )
     add_word_vectors(data)
+    add_article_vectors(data)
     add_tokenizer(data)
     trials = parser.add_argument_group("trials")
     trials.add_argument(
@@ -160,7 +162,7 @@ def _prepare_folder(options: argparse.Namespace) -> None:
             raise ValueError("--data is missing: give the data to train and compare models on")
         base = NPAConfig() if options.space is None else SearchSpace.from_yaml(options.space).base
         settings = SearchSettings(**{"tokenizer": tokenizer_of(base), **given})
-        require_word_vectors(settings)
+        require_vectors(settings)
         SearchFolder.create(options.run, settings, options.space, options.overwrite)
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
+from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.tokenizers import tokenize
@@ -28,6 +29,7 @@ _WORDS_FILE = "words.txt"
 _ARTICLES_FILE = "articles.jsonl"
 _TOKENIZER_FILE = "tokenizer.txt"
 _OWN_WORDS = "whitespace"
+_VECTORS_FILE = "article_vectors.npy"
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class NewsCatalog:
         tokenizer: How titles are split into words, see `tfrs_npa.data.tokenizers.tokenize`. None:
             as those of `vocabulary`; else `"whitespace"` if `adapt` is given titles as lists of
             words, and `"unicode"` if not.
+        article_vectors: Vectors of articles, which the candidate tower adds to the words of their
+            titles. An article without one is encoded by its title alone.
 
     Attributes:
         titles: All titles by index; `titles[0]` and `titles[1]` are `""`. Of a title that was given
@@ -74,6 +78,7 @@ class NewsCatalog:
         word_vectors: WordVectors | None = None,
         vocabulary: Vocabulary | None = None,
         tokenizer: str | None = None,
+        article_vectors: ArticleVectors | None = None,
     ):
         if tokenizer is not None:
             require_tokenizer(tokenizer)
@@ -85,6 +90,7 @@ class NewsCatalog:
         self.vocabulary = vocabulary
         # That of every `adapt`; None: as its titles are.
         self._tokenizer = tokenizer if vocabulary is None else vocabulary.tokenizer
+        self.article_vectors = article_vectors
         self._clear()
 
     def __len__(self) -> int:
@@ -199,9 +205,9 @@ class NewsCatalog:
     def with_news(self, news) -> NewsCatalog:
         """Returns a larger catalogue, which has these articles and the words of their titles too.
 
-        Words and articles that are there keep their indices, and articles their titles. A model of
-        this catalogue has no rows for new words: make another, and give it the weights with
-        `tfrs_npa.warm_start`.
+        Words and articles that are there keep their indices, and articles their titles; the vectors
+        of articles are shared. A model of this catalogue has no rows for new words: make another,
+        and give it the weights with `tfrs_npa.warm_start`.
 
         Args:
             news: As in `adapt`.
@@ -221,6 +227,7 @@ class NewsCatalog:
         ):
             if some_ids:
                 larger.extend({"news_id": some_ids, "title": some_titles})
+        larger.article_vectors = self.article_vectors
         larger._adapted = len(larger)
         return larger
 
@@ -242,6 +249,13 @@ class NewsCatalog:
         """
         splits = self.token_splits
         return ragged.pad(self.token_values, splits[:-1], np.diff(splits), title_length)
+
+    def vectors(self) -> np.ndarray | None:
+        """Returns the vectors of all articles, `float32 [articles, dim]`, zeros where none is.
+
+        None if the catalogue has no `article_vectors`.
+        """
+        return None if self.article_vectors is None else self.article_vectors.matrix(self.ids)
 
     def word_counts(self) -> np.ndarray:
         """Counts how often each word occurs in the titles that `adapt` or `with_news` saw.
@@ -301,7 +315,8 @@ class NewsCatalog:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes words, tokenizer and articles as text files into `folder`, created if missing.
 
-        The word vectors are not saved: they are in the weights of the model.
+        The vectors of articles, if there are any, are in an `.npy` file of `[articles, dim]`. The
+        word vectors are not saved: they are in the weights of the model.
 
         Raises:
             ValueError: if there are no words yet.
@@ -321,6 +336,12 @@ class NewsCatalog:
                 ):
                     row = {"news_id": news_id, "title": title}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        vectors = self.vectors()
+        if vectors is None:
+            (folder / _VECTORS_FILE).unlink(missing_ok=True)
+        else:
+            with atomic_file(folder / _VECTORS_FILE) as temporary, temporary.open("wb") as file:
+                np.save(file, vectors[FIRST_ARTICLE:])
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> NewsCatalog:
@@ -339,7 +360,11 @@ class NewsCatalog:
         except ValueError as error:
             raise ValueError(f"{file}:1: {error}") from error
         catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE, tokenizer))
-        return catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
+        catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
+        if (folder / _VECTORS_FILE).exists():
+            vectors = np.load(folder / _VECTORS_FILE, allow_pickle=False)
+            catalog.article_vectors = ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors)
+        return catalog
 
     def _clear(self):
         self._index = _ArticleIndex()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.data.impressions import Impressions, with_users
@@ -19,6 +21,8 @@ from tfrs_npa.data.word_vectors import WordVectors
 from tfrs_npa.settings import SECONDS_PER_DAY, DataSettings
 
 _CHUNK = 16384
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +61,7 @@ class Splits:
             A dict that JSON can hold: for `articles`, `users` and the impressions of each of the
             three, their `count` and hashes of their columns.
         """
-        result = {
+        result: dict[str, Any] = {
             "articles": {
                 "count": len(catalog) - FIRST_ARTICLE,
                 "ids": _hash(json.dumps(catalog.ids).encode()),
@@ -68,6 +72,8 @@ class Splits:
                 "ids": _hash(json.dumps(self.users.ids).encode()),
             },
         }
+        if (vectors := catalog.vectors()) is not None:
+            result["articles"]["vectors"] = _hash(vectors.tobytes())
         for name in ("train", "validation", "test"):
             impressions = getattr(self, name)
             if impressions is not None:
@@ -129,14 +135,28 @@ def load_splits(
         ValueError: if anything is wrong with the files or the settings.
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
+    article_vectors = None
+    if settings.article_vectors is not None and settings.article_ids is not None:
+        article_vectors = ArticleVectors.load(settings.article_vectors, settings.article_ids)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     if inherited is None:
-        catalog = NewsCatalog(vectors, tokenizer=settings.tokenizer).adapt(data.titles("train"))
+        catalog = NewsCatalog(vectors, None, settings.tokenizer, article_vectors)
+        catalog.adapt(data.titles("train"))
     else:
         catalog = inherited.catalog.with_news(data.titles("train"))
+        if article_vectors is not None and catalog.article_vectors is not None:
+            catalog.article_vectors.extend(*article_vectors.items())
+        elif article_vectors is not None:
+            catalog.article_vectors = article_vectors
     for split in data.splits:
         if split != "train":
             catalog.extend(data.titles(split))
+    if article_vectors is not None:
+        found = np.count_nonzero(article_vectors.matrix(catalog.ids).any(axis=1))
+        if not found:
+            raise ValueError(f"{settings.article_ids} holds no id of an article of {data.name}")
+        articles = len(catalog) - FIRST_ARTICLE
+        logger.info("%s of %s articles have a vector", f"{found:,}", f"{articles:,}")
     user_ids = [] if inherited is None else inherited.user_ids
     return catalog, split_impressions(data, catalog, settings.holdout, user_ids)
 

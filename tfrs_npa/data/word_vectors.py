@@ -182,20 +182,7 @@ class WordVectors:
             ValueError: if the array is not `[words, dim]`, there are more or fewer words than rows,
                 or a word is repeated.
         """
-        vectors = np.load(path, allow_pickle=False)
-        text = pathlib.Path(words_path).read_text(encoding="utf-8-sig")
-        words = text.removesuffix("\n").split("\n")
-        if vectors.ndim != 2 or len(vectors) != len(words):
-            raise ValueError(
-                f"{words_path} has {len(words):,} words, so {path} should be an array of shape "
-                f"({len(words)}, dim), but it is {vectors.shape}"
-            )
-        first_line: dict[str, int] = {}
-        for number, word in enumerate(words, start=1):
-            if first_line.setdefault(word, number) != number:
-                raise ValueError(
-                    f"{words_path}:{number}: {word!r} is on line {first_line[word]} already"
-                )
+        words, vectors = read_named_rows(path, words_path, "words")
         return cls(words, vectors)
 
 
@@ -222,6 +209,36 @@ def _progress(path: pathlib.Path) -> tqdm:
         delay=2,
         disable=None,
     )
+
+
+def read_named_rows(
+    path: str | os.PathLike, names_path: str | os.PathLike, names: str
+) -> tuple[list[str], np.ndarray]:
+    """Reads a NumPy array of vectors and the text file with the names of its rows, one a line.
+
+    Args:
+        path: An `.npy` file of floats `[rows, dim]`.
+        names_path: The names in the order of the rows, in UTF-8.
+        names: What they are, in error messages.
+
+    Raises:
+        FileNotFoundError, ValueError: As `WordVectors.from_npy`.
+    """
+    vectors = np.load(path, allow_pickle=False)
+    text = pathlib.Path(names_path).read_text(encoding="utf-8-sig")
+    found = text.removesuffix("\n").split("\n")
+    if vectors.ndim != 2 or len(vectors) != len(found):
+        raise ValueError(
+            f"{names_path} has {len(found):,} {names}, so {path} should be an array of shape "
+            f"({len(found)}, dim), but it is {vectors.shape}"
+        )
+    first_line: dict[str, int] = {}
+    for number, name in enumerate(found, start=1):
+        if first_line.setdefault(name, number) != number:
+            raise ValueError(
+                f"{names_path}:{number}: {name!r} is on line {first_line[name]} already"
+            )
+    return found, vectors
 
 
 def title_word_vectors(

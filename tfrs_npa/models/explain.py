@@ -103,7 +103,7 @@ def _word_weights(tower, features, titles, rows, query, articles):
         weights = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
     else:
         # The titles are pooled already, with weights that are the same for every user.
-        values, lengths = tower.contextual_words(tf.gather(tower.tokens, articles))
+        values, lengths = tower.contextual_words(*tower.title_inputs(articles))
         keys = tower.attention.keys(values)
         weights = tower.attention.pool_packed(values, keys, query, lengths)["attention"]
     return weights.to_tensor(shape=[None, tower.config.title_length])

@@ -73,6 +73,11 @@ class NewsEncoder(tf.keras.Model):
         user_embedding: The table of users, shared with the query tower.
         word_embeddings: `[num_words, word_embedding_dim]` initial values of the word table; None:
             random.
+        vectors: `[articles, dim]` vectors of the articles, computed elsewhere; None: there are
+            none. What a trained kernel, zero at first, makes of the vector of an article is added
+            to each word of its title. Like `tokens`, they are no weight; an article whose vector is
+            zero is encoded as if there were none, as is, where padding is masked, a title without
+            words.
 
     Call arguments:
         inputs: A dict of `user_id` `[batch]` and `news_id` `[batch]`, indices of the user index
@@ -94,6 +99,7 @@ class NewsEncoder(tf.keras.Model):
         num_words: int,
         user_embedding: UserEmbedding,
         word_embeddings=None,
+        vectors=None,
         name: str = "candidate_tower",
     ):
         super().__init__(name=name)
@@ -103,8 +109,17 @@ class NewsEncoder(tf.keras.Model):
         self._untracked = Untracked(
             tokens=tf.Variable(
                 tokens, trainable=False, dtype=tf.int32, shape=[None, None], name="tokens"
-            )
+            ),
+            vectors=None,
         )
+        if vectors is not None:
+            dim = vectors.shape[1]
+            self._untracked.vectors = tf.Variable(
+                vectors, trainable=False, dtype=tf.float32, shape=[None, dim], name="vectors"
+            )
+            self.vector_kernel = self.add_weight(
+                name="vector_kernel", shape=(dim, config.num_filters), initializer="zeros"
+            )
         self.word_table = self.add_weight(
             name="word_table",
             shape=(num_words, config.word_embedding_dim),
@@ -178,6 +193,44 @@ class NewsEncoder(tf.keras.Model):
         """`[articles, title_length]` word indices of the articles that can be encoded."""
         return self._untracked.tokens
 
+    @property
+    def article_tables(self) -> list[tf.Variable]:
+        """What is known of the articles: `tokens`, and their vectors if there are any."""
+        own = self._untracked
+        return [own.tokens] if own.vectors is None else [own.tokens, own.vectors]
+
+    def set_articles(self, tokens, vectors=None) -> None:
+        """Replaces the articles that can be encoded.
+
+        Args:
+            tokens: `[articles, title_length]` as in the constructor.
+            vectors: `[articles, dim]` as in the constructor; None: no article has one.
+
+        Raises:
+            ValueError: if the vectors are of another length than those that the tower was made
+                with, or it was made without.
+        """
+        own = self._untracked
+        dim = None if own.vectors is None else own.vectors.shape[1]
+        if vectors is None and dim is not None:
+            vectors = np.zeros((len(tokens), dim), np.float32)
+        if vectors is not None and vectors.shape[1] != dim:
+            raise ValueError(
+                f"the articles have vectors of {vectors.shape[1]} numbers, but the model was made "
+                + ("without" if dim is None else f"for {dim}")
+            )
+        own.tokens.assign(tokens)
+        if vectors is not None:
+            own.vectors.assign(vectors)
+
+    def title_inputs(self, news_id):
+        """Returns what titles are encoded from, the first arguments of `encode_titles`.
+
+        Args:
+            news_id: `[articles]` indices of the catalogue.
+        """
+        return tuple(tf.gather(table, news_id) for table in self.article_tables)
+
     def title_lengths(self) -> np.ndarray:
         """Returns the words of each article's title, as `TitleFeatures` counts them.
 
@@ -204,7 +257,7 @@ class NewsEncoder(tf.keras.Model):
         Returns:
             `TitleFeatures` of the articles.
         """
-        return self.encode_titles(tf.gather(self.tokens, news_id), training)
+        return self.encode_titles(*self.title_inputs(news_id), training=training)
 
     @tf.autograph.experimental.do_not_convert
     def distinct_features(self, news_id, training=False):
@@ -221,17 +274,18 @@ class NewsEncoder(tf.keras.Model):
         return self.title_features(distinct, training), titles
 
     @tf.autograph.experimental.do_not_convert
-    def encode_titles(self, tokens, training=False):
+    def encode_titles(self, tokens, vectors=None, training=False):
         """Encodes arbitrary titles, as `title_features` does for articles.
 
         Args:
             tokens: As in `contextual_words`.
+            vectors: As in `contextual_words`.
             training: Whether dropout is on.
 
         Returns:
             `TitleFeatures` of the titles.
         """
-        values, lengths = self.contextual_words(tokens, training)
+        values, lengths = self.contextual_words(tokens, vectors, training)
         values = self.attention.dropped(values, training)
         keys = self.attention.keys(values)
         if self.attention.kind != "personalized":
@@ -239,11 +293,12 @@ class NewsEncoder(tf.keras.Model):
             values, keys, lengths = self._unit(pooled["output"]), None, tf.ones_like(lengths)
         return TitleFeatures(values, keys, packed_starts(lengths), lengths)
 
-    def contextual_words(self, tokens, training=False):
+    def contextual_words(self, tokens, vectors=None, training=False):
         """Encodes the words of titles (Wu et al., KDD 2019, equation 1).
 
         Args:
             tokens: `[titles, title_length]` word indices, 0 at padding, which is on the right.
+            vectors: `[titles, dim]` vectors of the articles; None: there are none.
             training: Whether dropout is on.
 
         Returns:
@@ -268,6 +323,11 @@ class NewsEncoder(tf.keras.Model):
             number = tf.size(words)
             values *= tf.cast(self.convolution_scale, x.dtype)
             values += weighted_sums(None, own, tf.range(number), words, number)
+        if vectors is not None:
+            # Whole groups of rows, so that equal articles are equal to the last bit.
+            vectors = tf.cast(padded_rows(vectors, ROWS), x.dtype)
+            added = tf.matmul(vectors, tf.cast(self.vector_kernel, x.dtype))
+            values += tf.gather(added, packed_rows(lengths))
         return self._dropout(values, training=training), lengths
 
     @tf.autograph.experimental.do_not_convert

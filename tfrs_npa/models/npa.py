@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsCatalog
 from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
@@ -20,6 +22,8 @@ from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
 from tfrs_npa.settings import EARLIER_TOKENIZER, ENCODING_MEMORY
+
+_VECTORS_FILE = "article_vectors.npy"
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -107,6 +111,7 @@ class NPA(tfrs.Model):
                 from_titles=config.word_initializer == "titles",
                 centered=config.center_words,
             ),
+            catalog.vectors(),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
         self.encoded_catalog = EncodedCatalog(self.candidate_tower)
@@ -156,7 +161,8 @@ class NPA(tfrs.Model):
             catalog: Articles with the vocabulary that the model was made with.
 
         Raises:
-            ValueError: if the vocabulary is another one.
+            ValueError: if the vocabulary is another one, or `NewsEncoder.set_articles` cannot take
+                the vectors of the articles.
         """
         if catalog.vocabulary != self.catalog.vocabulary:
             raise ValueError(
@@ -164,8 +170,9 @@ class NPA(tfrs.Model):
                 "words, or another tokenizer. "
                 "Add articles with `add_articles`, which leaves the words alone."
             )
+        tokens = catalog.tokens(self.config.title_length)
+        self.candidate_tower.set_articles(tokens, catalog.vectors())
         self.catalog = catalog
-        self.candidate_tower.tokens.assign(catalog.tokens(self.config.title_length))
 
     def add_users(self, behaviors=None) -> None:
         """Adds users, who start as the unknown user does; no weight of the others changes.
@@ -411,8 +418,21 @@ class NPA(tfrs.Model):
         features = _unpacked(features)
         return tf.ragged.boolean_mask(self(features), features["candidates"] != PADDING)
 
+    def save_assets(self, dir_path):
+        """Writes the vectors of the articles into a `.keras` file, as Keras asks."""
+        if (vectors := self.catalog.vectors()) is not None:
+            np.save(os.path.join(dir_path, _VECTORS_FILE), vectors[FIRST_ARTICLE:])
+
+    def load_assets(self, dir_path):
+        """Reads what `save_assets` wrote, as Keras asks."""
+        if self.catalog.article_vectors is not None:
+            vectors = np.load(os.path.join(dir_path, _VECTORS_FILE), allow_pickle=False)
+            self.catalog.article_vectors.extend(self.catalog.ids[FIRST_ARTICLE:], vectors)
+            self.set_catalog(self.catalog)
+
     def get_config(self):
         """Returns hyper-parameters, articles, words, tokenizer and users, in types of JSON."""
+        vectors = self.catalog.article_vectors
         return {
             "name": self.name,
             "config": self.config.to_dict(),
@@ -420,6 +440,8 @@ class NPA(tfrs.Model):
             "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
             "news_ids": self.catalog.ids[FIRST_ARTICLE:],
             "titles": self.catalog.titles[FIRST_ARTICLE:],
+            # The vectors themselves are an asset.
+            "vector_dim": None if vectors is None else vectors.dim,
             # Those who came later have no row.
             "users": self.users.ids[len(UserIndex.specials) : self.user_embedding.num_users],
         }
@@ -429,6 +451,8 @@ class NPA(tfrs.Model):
         """Returns an untrained model from what `get_config` gave."""
         tokenizer = config.get("tokenizer", EARLIER_TOKENIZER)
         catalog = NewsCatalog(vocabulary=Vocabulary.from_words(config["words"], tokenizer))
+        if (dim := config.get("vector_dim")) is not None:
+            catalog.article_vectors = ArticleVectors([], np.zeros((0, dim)))
         if config["news_ids"]:
             catalog.extend({"news_id": config["news_ids"], "title": config["titles"]})
         users = UserIndex()

@@ -96,7 +96,7 @@ class PersonalizedTopK(ArticleTopK):
         """
         model, module = self._untracked.model, tf.Module()
         module.articles, module.blocks = self._untracked.articles, self._untracked.blocks
-        module.users, module.tokens = model.users.table, model.candidate_tower.tokens
+        module.users, module.tables = model.users.table, model.candidate_tower.article_tables
         module.weights = list(model.weights)
         return module
 

@@ -52,6 +52,7 @@ class Run(ResultFolder):
         "catalog/words.txt",
         "catalog/tokenizer.txt",
         "catalog/articles.jsonl",
+        "catalog/article_vectors.npy",
         "users.txt",
         "popularity.csv",
         "word_vectors.npy",

@@ -47,6 +47,7 @@ class Source:
         catalog, vocabulary = self.model.catalog, self.model.catalog.require_vocabulary()
         words = [vocabulary.words[index] for index in kept["words"]][len(Vocabulary.specials) :]
         own = NewsCatalog(vocabulary=Vocabulary.from_words(words, vocabulary.tokenizer))
+        own.article_vectors = catalog.article_vectors
         articles = kept["articles"][kept["articles"] >= FIRST_ARTICLE]
         if len(articles):
             columns = {"news_id": catalog.ids, "title": catalog.titles}

@@ -144,7 +144,8 @@ def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
     """Returns the catalogue and the impressions of a run, if they have not changed since."""
     saved = NewsCatalog.load(run.path / "catalog")
     if run.warm_start is None:
-        catalog, users = NewsCatalog(vocabulary=saved.vocabulary), []
+        catalog = NewsCatalog(vocabulary=saved.vocabulary, article_vectors=saved.article_vectors)
+        users: list[str] = []
     else:  # it has articles and users of other days too
         catalog = NewsCatalog.load(run.path / "catalog")
         users = UserIndex.load(run.path / "users.txt").ids

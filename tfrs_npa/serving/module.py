@@ -77,7 +77,7 @@ class ServingModule(tf.Module):
         # If the SavedModel tracked the model, loading it would need Keras.
         self._untracked = Untracked(model=model)
         # The variables and tables of the signatures have to be found in attributes.
-        self._weights = [*model.weights, tower.tokens]
+        self._weights = [*model.weights, *tower.article_tables]
         self._tables = [model.users.table, catalog.require_vocabulary().table]
         self._titles = tf.Variable(
             np.array(catalog.titles, object), trainable=False, dtype=tf.string, shape=[None]
