@@ -22,6 +22,7 @@ OPTIONS = {
     "recommend": "--user --history --include-clicked --k --json",
     "tune": "--space --tuner --max-trials --epochs --resume --wait-for-chief",
     "export": "--to --version --dtype serving_default",
+    "forget": "--run --user",
 }
 # Each with a part of its message.
 ERRORS = {
