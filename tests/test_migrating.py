@@ -117,6 +117,18 @@ def test_the_scores_are_theirs(names):
     np.testing.assert_allclose(names["logits"], THEIRS["logits"], rtol=1e-5, atol=1e-6)
 
 
+def test_titles_are_split_as_theirs(names):
+    titles = [
+        "It's 5 o'clock, isn't it?",
+        "nai\u0308ve cafe\u0301s",
+        "東京 の天気",
+        "A|B;C snake_case",
+    ]
+    theirs = [re.findall(r"[\w]+|[.,!?;|]", title.lower()) for title in titles]
+    ours = names["catalog"].vocabulary.encode(titles)
+    assert ours.row_lengths().numpy().tolist() == [len(words) for words in theirs]
+
+
 def test_it_trains_on(names):
     history = names["model"].history.history
     assert names["before"]["loss"] == pytest.approx(THEIRS["loss_before"], rel=1e-4)
@@ -138,3 +150,6 @@ def test_other_files_of_weights(names):
     np.testing.assert_array_equal(model.user_embedding.table, THEIRS["w__user_embedding"])
     with pytest.raises(ValueError, match="npa_ckpt is neither .npz nor .h5. Load it there"):
         load(model, "npa_ckpt")
+    h5py.File(names["path"] / "other.h5", "w").close()
+    with pytest.raises(ValueError, match="other.h5 is not a file that"):
+        load(model, names["path"] / "other.h5")

@@ -168,6 +168,8 @@ def _read_weights(path: pathlib.Path) -> list[np.ndarray]:
             'save it with numpy.savez("npa.npz", *model.model.get_weights()).'
         )
     with h5py.File(path) as file:
+        if "layer_names" not in file.attrs:
+            raise ValueError(f'{path} is not a file that model.model.save_weights("npa.h5") wrote.')
         layers = [file[name] for name in file.attrs["layer_names"]]
         # Its towers share layers, which are in the file once for each of them.
         arrays = {name: layer[name][()] for layer in layers for name in layer.attrs["weight_names"]}

@@ -24,7 +24,7 @@ def test_forget(forget, tmp_path, capsys):
     assert load_run(tmp_path / "run").users.ids == [user for user in users if user not in gone]
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith(f"{tmp_path / 'run'} has forgotten {', '.join(gone)}. ")
-    assert len(shown) == 4 and all(line.startswith("- ") for line in shown[1:])
+    assert len(shown) == 5 and all(line.startswith("- ") for line in shown[1:])
 
 
 def test_wrong_input(forget, snapshot, tmp_path, capsys):

@@ -320,10 +320,9 @@ class NPA(tfrs.Model):
         """Trains the model, as `tf.keras.Model.fit`.
 
         After an interruption, the same call with `tf.keras.callbacks.BackupAndRestore` continues
-        with the epoch of `training_batches` that is next, as if there had been no interruption but
-        for the draws of dropout. It needs backups at the end of epochs, as is the default, that are
-        passes over the data: with `steps_per_epoch`, skip the batches of the epochs that are
-        complete.
+        with the next epoch of `training_batches`, as an uninterrupted one would; only the draws of
+        dropout differ. Back up at the end of epochs, as is the default. Epochs have to be passes
+        over the data: with `steps_per_epoch`, skip the batches of complete epochs yourself.
 
         Raises:
             ValueError: if there is a `class_weight`: a click is compared with what was not clicked

@@ -70,14 +70,18 @@ def _left_behind(folder: str, names: list[str]) -> list[str]:
 
 def _remains(run: Run) -> list[str]:
     path = pathlib.Path(os.path.realpath(run.path))
-    siblings = sorted(path.parent.iterdir())
-    left = [str(p) for p in siblings if is_temporary(p) and p.name.endswith(f".tmp.{path.name}")]
+    beside = [file for file in sorted(path.parent.iterdir()) if is_temporary(file)]
     return [
         "the other weights of the run, its metrics, and the counts in its popularity.csv: their "
         "clicks had a part in them, and only a new training without their clicks undoes that",
         f"the data, {run.settings.data}, and what was prepared or cached of it; a training that "
         "starts from this run on data with their clicks learns them again",
         *([f"{run.warm_start['from']}, the run that it started from"] if run.warm_start else []),
-        *(f"{path}, which an interrupted command left behind" for path in left),
-        "runs that started from this one, its exports, searches on the same data, and backups",
+        *(
+            f"{file}, which an interrupted command left behind"
+            for file in beside
+            if file.name.endswith(f".tmp.{path.name}")
+        ),
+        "exports of the run: export it again and delete their earlier versions",
+        "runs that started from this one, searches on the same data, and backups",
     ]
