@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tfrs_npa.recommenders import load_recommenders_weights
     from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
     from tfrs_npa.retrieval.two_stage import TwoStageTopK
+    from tfrs_npa.runs.forget import forget_users
     from tfrs_npa.runs.run import load_run
     from tfrs_npa.search.hypermodel import NPAHyperModel
     from tfrs_npa.search.space import SearchSpace
@@ -65,6 +66,7 @@ __all__ = [
     "evaluate_predictions",
     "explain",
     "export",
+    "forget_users",
     "impression_batches",
     "load_mind",
     "load_recommenders_weights",
@@ -99,6 +101,7 @@ _HOMES = {
     "evaluate_predictions": "submission",
     "explain": "models.explain",
     "export": "serving.export",
+    "forget_users": "runs.forget",
     "impression_batches": "data.batches",
     "load_mind": "data.loading",
     "load_recommenders_weights": "recommenders",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +75,7 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
+def load_recommenders_weights(model, weights: Sequence[np.ndarray] | str | os.PathLike) -> None:
     """Loads the weights of Microsoft Recommenders' `NPAModel` into a `tfrs_npa.NPA`.
 
     Apart from dropout, both models then give the same scores. Words and users must have the same
@@ -82,24 +84,17 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
     no user has there, is our unknown user.
 
     Example:
-        # There: their_model is a newsrec.models.npa.NPAModel. Words and users count from 1.
-        weights = their_model.model.get_weights()
-        words = sorted(word_dict, key=word_dict.get)
-        user_ids = sorted(uid2index, key=uid2index.get)
+        >>> model = tfrs_npa.NPA(tfrs_npa.NPAConfig.from_yaml("npa.yaml"), catalog, users)
+        >>> tfrs_npa.load_recommenders_weights(model, "npa.h5")
 
-        # Here:
-        vocabulary = tfrs_npa.Vocabulary.from_words(words, tokenizer="mind")
-        catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary)
-        catalog.extend(news)
-        users = tfrs_npa.UserIndex().adapt({"user_id": user_ids})
-        config = tfrs_npa.NPAConfig.from_yaml("npa.yaml")
-        model = tfrs_npa.NPA(config, catalog, users)
-        tfrs_npa.load_recommenders_weights(model, weights)
+    `docs/migrating.md` makes `catalog` and `users` of their files.
 
     Args:
         model: A `tfrs_npa.NPA` whose configuration has `attention="recommenders"` and both
             attentions `"personalized"`, as `NPAConfig.preset("recommenders")` has.
-        weights: The result of `NPAModel.model.get_weights()`, in its order: `word_embedding`
+        weights: A file that `NPAModel.model.save_weights("npa.h5")` wrote, or
+            `numpy.savez("npa.npz", *NPAModel.model.get_weights())`; or the result of
+            `NPAModel.model.get_weights()` itself, in its order: `word_embedding`
             `[words, word_embedding_dim]`, `user_embedding` `[users, user_embedding_dim]`,
             `conv_kernel` `[window_size, word_embedding_dim, num_filters]`, `conv_bias`
             `[num_filters]`; then for the attention over words (`news_`) and the one over articles
@@ -110,6 +105,7 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
     Raises:
         ValueError: If the model has another form of attention, or there are not 12 arrays of these
             shapes. The model keeps its weights then.
+        OSError: If there is no such file.
     """
     import numpy as np
 
@@ -121,6 +117,8 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
             f"and news_attention; this model has {', '.join(map(repr, form))}. Start from "
             'NPAConfig.preset("recommenders").'
         )
+    if isinstance(weights, (str, os.PathLike)):
+        weights = _read_weights(pathlib.Path(weights))
     tower = model.candidate_tower
     variables = {
         "word_embedding": tower.word_table,
@@ -155,3 +153,24 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray]) -> None:
     arrays["word_embedding"] = np.concatenate([words[:1], words])
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def _read_weights(path: pathlib.Path) -> list[np.ndarray]:
+    import h5py
+    import numpy as np
+
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ValueError(
+            f"{path} is neither .npz nor .h5. Load it there, with model.model.load_weights, and "
+            'save it with numpy.savez("npa.npz", *model.model.get_weights()).'
+        )
+    with h5py.File(path) as file:
+        if "layer_names" not in file.attrs:
+            raise ValueError(f'{path} is not a file that model.model.save_weights("npa.h5") wrote.')
+        layers = [file[name] for name in file.attrs["layer_names"]]
+        # Its towers share layers, which are in the file once for each of them.
+        arrays = {name: layer[name][()] for layer in layers for name in layer.attrs["weight_names"]}
+    return list(arrays.values())

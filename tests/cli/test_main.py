@@ -22,6 +22,7 @@ OPTIONS = {
     "recommend": "--user --history --include-clicked --k --json",
     "tune": "--space --tuner --max-trials --epochs --resume --wait-for-chief",
     "export": "--to --version --dtype serving_default",
+    "forget": "--run --user",
 }
 # Each with a part of its message.
 ERRORS = {
@@ -32,7 +33,7 @@ ERRORS = {
     "train --data mind/demo --run NEW --config no-such.yaml": "no-such.yaml: No such file",
     "train --data mind/demo --run NEW --word-vectors v.npy": "need a word list",
     "train --run NEW": "--data is missing",
-    "train --data D --run NEW": "there is no folder D; give a folder in MIND's format, or mind/",
+    "train --data D --run NEW": "there is no file or folder D; give a folder in MIND's format",
     "train --data mind/tiny --run NEW": "there is no data set mind/tiny",
     "train --data mind/demo --manual-dir D --run NEW": "the manual folder D does not exist",
     "train --data mind/demo --run NEW --word-vectors D": "D: No such file",

@@ -200,31 +200,29 @@ def test_early_stopping_and_best_checkpoint(tmp_path, make_world):
     assert world.evaluate()["auc"] == pytest.approx(max(logs["val_auc"]))
 
 
-def test_backup_and_restore(tmp_path, make_world):
-    """An interrupted fit goes on where it was."""
+@pytest.mark.parametrize("trained", [0, 4])
+def test_backup_and_restore(tmp_path, make_world, trained):
+    """The same call after an interruption in its second epoch ends as if there had been none."""
 
-    class Interrupted(Exception):
-        pass
+    class Interrupted(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == len(batches) + 2:
+                raise KeyboardInterrupt
 
-    def interrupt(epoch, logs):
-        if epoch == 1:
-            raise Interrupted
+    def fit(*callbacks):
+        world = make_world(without_dropout=True)
+        options = {"epochs": trained + 3, "initial_epoch": trained, "verbose": 0}
+        batches = world.training_batches(initial_epoch=trained)
+        world.model.fit(batches, callbacks=list(callbacks), **options)
+        return world.model
 
-    whole = make_world(without_dropout=True)
-    whole.fit(3)
-
-    first = make_world(without_dropout=True)
-    backup = tf.keras.callbacks.BackupAndRestore(str(tmp_path))
-    stop = tf.keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
-    with pytest.raises(Interrupted):
-        first.fit(3, callbacks=[backup, stop])
-
-    second = make_world(without_dropout=True)
-    backup = tf.keras.callbacks.BackupAndRestore(str(tmp_path))
-    second.model.fit(
-        second.training_batches(initial_epoch=1), epochs=3, verbose=0, callbacks=[backup]
-    )
-    assert_equal_weights(second.model, whole.model)
+    batches = make_world().training_batches()
+    whole = fit()
+    with pytest.raises(KeyboardInterrupt):
+        fit(tf.keras.callbacks.BackupAndRestore(str(tmp_path)), Interrupted())
+    restored = fit(tf.keras.callbacks.BackupAndRestore(str(tmp_path)))
+    assert restored.optimizer.iterations == whole.optimizer.iterations
+    assert_equal_weights(restored, whole)
 
 
 def test_fit_again_after_backup_and_restore(tmp_path, make_world):

@@ -155,6 +155,9 @@ def test_xla_is_refused(model):
 def test_class_weights_are_refused(model, batch):
     with pytest.raises(ValueError, match="class_weight has no meaning for NPA"):
         model.fit(tf.data.Dataset.from_tensors(batch), class_weight={0: 1, 1: 2})
+    with pytest.raises(ValueError, match="class_weight has no meaning for NPA"):
+        model.train_on_batch(batch, class_weight={0: 1, 1: 2})
+    model.train_on_batch(batch)
 
 
 def test_float16_is_refused(make_world):

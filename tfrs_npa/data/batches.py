@@ -48,7 +48,8 @@ def training_batches(
         config: An `NPAConfig`.
         features: Names of other features to pass through.
         initial_epoch: Epoch of the first pass; give the number of epochs that were trained before
-            to resume a training as if it had not been interrupted.
+            to resume a training as if it had not been interrupted. With Keras's `BackupAndRestore`,
+            which finds that number itself, give what the first call had.
 
     Returns:
         A data set of known cardinality. Each element is a dict: `impression_id` `int64 [batch]`,

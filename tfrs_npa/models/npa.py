@@ -311,19 +311,56 @@ class NPA(tfrs.Model):
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, *args, class_weight=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        class_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
         """Trains the model, as `tf.keras.Model.fit`.
+
+        After an interruption, the same call with `tf.keras.callbacks.BackupAndRestore` continues
+        with the next epoch of `training_batches`, as an uninterrupted one would; only the draws of
+        dropout differ. Back up at the end of epochs, as is the default. Epochs have to be passes
+        over the data: with `steps_per_epoch`, skip the batches of complete epochs yourself.
 
         Raises:
             ValueError: if there is a `class_weight`: a click is compared with what was not clicked
                 in the same impression, so there are no classes.
         """
-        if class_weight is not None:
-            raise ValueError(
-                "class_weight has no meaning for NPA, which compares the candidates of an "
-                "impression with each other; give weights to impressions with sample_weight"
-            )
-        return super().fit(*args, **kwargs)
+        _refuse(class_weight)
+        is_list = not isinstance(callbacks, tf.keras.callbacks.CallbackList)
+        if isinstance(x, tf.data.Dataset) and callbacks and is_list and not steps_per_epoch:
+            callbacks = [*tf.nest.flatten(callbacks), _SkipRestored(x, initial_epoch)]
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            *args,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            **kwargs,
+        )
+
+    def train_on_batch(self, *args, class_weight=None, **kwargs):
+        """Takes one step, as `tf.keras.Model.train_on_batch`.
+
+        Raises:
+            ValueError: if there is a `class_weight`; see `fit`.
+        """
+        _refuse(class_weight)
+        return super().train_on_batch(*args, **kwargs)
 
     def compute_loss(self, features, training=False):
         """Returns the mean loss of a batch and updates the metrics.
@@ -461,6 +498,21 @@ class NPA(tfrs.Model):
         return cls(NPAConfig.from_saved(config["config"]), catalog, users, name=config["name"])
 
 
+class _SkipRestored(tf.keras.callbacks.Callback):
+    """Skips the passes over a data set that were complete when a training was interrupted."""
+
+    def __init__(self, batches: tf.data.Dataset, initial_epoch: int):
+        super().__init__()
+        self._batches = batches
+        self._next = initial_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the passes that come before that of the epoch, which has not started yet."""
+        for _ in range(self._next, epoch):
+            next(iter(self._batches))
+        self._next = epoch + 1
+
+
 def check_is_npa(model, name: str) -> None:
     """Raises a TypeError that says what to give instead if `model` is not an `NPA`.
 
@@ -474,6 +526,14 @@ def check_is_npa(model, name: str) -> None:
     parts = [part for part, value in inside.items() if isinstance(value, NPA)]
     hint = f": give its part, model.{parts[0]}" if parts else ""
     raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
+
+
+def _refuse(class_weight):
+    if class_weight is not None:
+        raise ValueError(
+            "class_weight has no meaning for NPA, which compares the candidates of an impression "
+            "with each other; give weights to impressions with sample_weight"
+        )
 
 
 def _unpacked(data):

@@ -30,7 +30,7 @@ class Run(ResultFolder):
     `data.json` (a fingerprint of the data), `catalog/` and `users.txt`, `popularity.csv` (clicks
     and views of the training articles), `word_vectors.npy` (those of the baselines),
     `last_seen.npz` (which words, articles and users the data has), `warm_start.json` if it started
-    from another run,
+    from another run, `forgotten.json` if users were removed from it,
     `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
     epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json`. It is
     created complete enough to train, and each file is replaced as a whole, so it can be read and
@@ -58,6 +58,7 @@ class Run(ResultFolder):
         "word_vectors.npy",
         "last_seen.npz",
         "warm_start.json",
+        "forgotten.json",
         "checkpoints/last.weights.h5",
         "checkpoints/best.weights.h5",
         "history.csv",
@@ -151,6 +152,17 @@ class Run(ResultFolder):
         """
         file = self.path / "warm_start.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    @property
+    def forgotten(self) -> int:
+        """How many users were removed from the run; see `tfrs_npa.forget_users`."""
+        file = self.path / "forgotten.json"
+        return json.loads(file.read_text(encoding="utf-8"))["users"] if file.exists() else 0
+
+    @forgotten.setter
+    def forgotten(self, users: int) -> None:
+        with atomic_file(self.path / "forgotten.json") as temporary:
+            temporary.write_text(json.dumps({"users": users}) + "\n", encoding="utf-8")
 
     def last_seen(self, model: NPA) -> LastSeen:
         """Returns when words, articles and users were last seen.

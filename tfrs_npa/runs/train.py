@@ -121,9 +121,15 @@ def resume(
 
     Raises:
         ValueError: as `train`, and if the data has changed since the training was started; says
-            what differs.
+            what differs; or if users were removed from the run.
     """
     run = Run(folder)
+    if run.forgotten:
+        raise ValueError(
+            f"{run.path} cannot be resumed: {run.forgotten:,} of its users were forgotten, whose "
+            f"clicks its data has. Start another run from it, with --from {run.path}, on data "
+            "without them"
+        )
     config, settings = run.config, run.settings
     tf.keras.utils.set_random_seed(config.seed)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)

@@ -1,10 +1,13 @@
 """Where MIND's files come from, and what is said when they are not the published ones."""
 
+import contextlib
 import functools
 import http.server
 import pathlib
 import shutil
+import socket
 import threading
+import time
 
 import pytest
 import tensorflow_datasets as tfds
@@ -40,7 +43,8 @@ def server(tmp_path, monkeypatch):
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
-            asked.append(self.path)
+            if self.command == "GET":
+                asked.append(self.path)
 
     (tmp_path / "served").mkdir()
     handler = functools.partial(Handler, directory=tmp_path / "served")
@@ -92,6 +96,35 @@ def test_no_network(tmp_path, monkeypatch):
         published.locate(manager(tmp_path), "small")
     assert caught.value.__suppress_context__
     assert "urllib3" not in str(caught.value)
+
+
+@pytest.fixture(params=["accepts and is silent", "swallows packets"])
+def silent_server(request, monkeypatch):
+    """A server that has eight addresses, as those of real downloads do, and never answers."""
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: look_up(*args)[:1] * 8)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        if request.param == "swallows packets":  # when its queue is full
+            for _ in range(3):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(server.getsockname())
+        monkeypatch.setattr(published, "DOWNLOADS", "http://{}:{}".format(*server.getsockname()))
+        yield
+
+
+def test_a_server_that_never_answers(tmp_path, silent_server, monkeypatch):
+    """TFDS by itself waits for a connection and for an answer as long as it takes."""
+    assert published._SECONDS_TO_ANSWER < 10
+    monkeypatch.setattr(published, "_SECONDS_TO_ANSWER", 0.3)
+    before, started = downloader._open_url, time.monotonic()
+    with pytest.raises(MindFileError, match="(timed out|no answer).*manual folder"):
+        published.locate(manager(tmp_path), "large")
+    assert time.monotonic() - started < 2
+    assert downloader._open_url is before
 
 
 def test_a_server_that_fails_is_asked_a_few_times(tmp_path, server, monkeypatch):

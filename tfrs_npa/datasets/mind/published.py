@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ tfds.download.DownloadConfig(manual_dir=...)}.
 """
 
 _RETRIES = 4
+_SECONDS_TO_ANSWER = 8
+_SECONDS_TO_STALL = 60  # in the middle of a download
 _NAMES = {"train": "train", "validation": "dev", "test": "test"}  # of splits: ours, theirs
 
 
@@ -85,7 +88,7 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
     if urls:
         logging.warning("Downloading %s. %s", ", ".join(urls.values()), _instructions())
         try:
-            with _few_retries():
+            with _without_patience():
                 paths |= dl_manager.download(urls)
         except (OSError, tfds.download.DownloadError) as error:
             raise MindFileError(
@@ -129,14 +132,43 @@ def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[s
 
 
 @contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-    """Lets TFDS try a download 5 times in 3 seconds, instead of 11 times in 204."""
-    before = downloader.MAX_RETRIES
-    downloader.MAX_RETRIES = _RETRIES
+def _without_patience() -> Iterator[None]:
+    """Lets TFDS try a download 5 times in 3 seconds, instead of 11 times in 204.
+
+    It also waits forever, with neither connection nor answer, in a network that swallows packets.
+    So a server is first asked whether it answers at all.
+    """
+    retries, open_url = downloader.MAX_RETRIES, downloader._open_url
+
+    def open_if_answered(url, verify=True, **kwargs):
+        _require_answer(url, verify)
+        return open_url(url, verify=verify, timeout=_SECONDS_TO_STALL, **kwargs)
+
+    downloader.MAX_RETRIES, downloader._open_url = _RETRIES, open_if_answered
     try:
         yield
     finally:
-        downloader.MAX_RETRIES = before
+        downloader.MAX_RETRIES, downloader._open_url = retries, open_url
+
+
+def _require_answer(url: str, verify: bool) -> None:
+    """Raises an OSError unless a server answers in time, whatever it answers."""
+    errors: list[OSError] = [TimeoutError(f"no answer within {_SECONDS_TO_ANSWER} s")]
+
+    def ask():
+        requests = downloader.requests
+        try:
+            requests.head(url, timeout=_SECONDS_TO_ANSWER, verify=verify, allow_redirects=True)
+            errors.clear()
+        except OSError as error:
+            errors[:] = [error]
+
+    # A thread: the timeout is that of each address of the server, after its name was looked up.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_SECONDS_TO_ANSWER)
+    if errors:
+        raise errors[0]
 
 
 def _find(

@@ -1,0 +1,46 @@
+"""`tfrs-npa forget`."""
+
+from __future__ import annotations
+
+import argparse
+
+from tfrs_npa.cli.messages import import_tensorflow
+from tfrs_npa.runs.run import Run
+
+SUMMARY = "remove users from a run"
+DESCRIPTION = """\
+Removes users from a run: their ids, and their rows of the user table in all checkpoints. The model
+then knows them no better than any unknown user; nothing changes for the others. Prints what may
+still hold something of them. The run must not be training, and cannot be resumed afterwards.
+"""
+EPILOG = """\
+examples:
+  tfrs-npa forget --run runs/demo --user U13
+  tfrs-npa forget --run runs/demo --user U13 --user U4413
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--user",
+        required=True,
+        action="append",
+        metavar="ID",
+        dest="users",
+        help="a user to remove; can be repeated",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Removes users from a run, and prints what may still hold something of them."""
+    path = Run(options.run).path
+    import_tensorflow()
+    from tfrs_npa.runs.forget import forget_users
+
+    users = dict.fromkeys(options.users)
+    remains = forget_users(path, users)
+    print(f"{path} has forgotten {', '.join(users)}. What may still hold something of them:")
+    for phrase in remains:
+        print(f"- {phrase}")

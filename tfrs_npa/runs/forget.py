@@ -1,0 +1,87 @@
+"""Removes users from a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfrs_npa._files import atomic_folder, is_temporary
+from tfrs_npa.data.users import UserIndex
+from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.warm_start import warm_start
+from tfrs_npa.optimizers import default_optimizer
+from tfrs_npa.runs.run import Run
+
+
+def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str]:
+    """Removes the ids of users from a run, and their rows of the user table and its moments.
+
+    They are the unknown user from then on; the scores of all others stay the same bit for bit. The
+    folder is replaced as a whole, so it must not be training. It cannot be resumed any more: its
+    training has seen the users.
+
+    >>> remains = tfrs_npa.forget_users("runs/mine", ["U13"])
+
+    Args:
+        folder: The folder of the run.
+        user_ids: The users.
+
+    Returns:
+        What may still hold something of them, a phrase each.
+
+    Raises:
+        ValueError: if the folder is not a run or is damaged, or does not know one of the users.
+            Nothing has changed then.
+    """
+    run, gone = Run(folder), dict.fromkeys(user_ids)
+    users = UserIndex.load(run.path / "users.txt")
+    unknown = [user_id for user_id in gone if user_id not in users or user_id in users.specials]
+    if unknown:
+        raise ValueError(
+            f"{run.path} does not know {', '.join(map(repr, unknown))}; its users are in users.txt"
+        )
+    kept = np.flatnonzero([user_id not in gone for user_id in users.ids])
+    others = UserIndex().adapt({"user_id": [users.ids[index] for index in kept]})
+    with atomic_folder(run.path, replace=True) as temporary:
+        shutil.copytree(run.path, temporary, True, _left_behind, dirs_exist_ok=True)
+        copy = Run(temporary)
+        copy.forgotten += len(gone)
+        (temporary / "data.json").unlink(missing_ok=True)  # it can tell who was there
+        others.save(temporary / "users.txt")
+        for name in filter(run.has_checkpoint, ("best", "last")):
+            before = run.load_model(name, with_optimizer=True)
+            after = NPA(before.config, before.catalog, others)
+            after.compile(default_optimizer(before.config.replace(schedule="constant")))
+            warm_start(before, after)
+            copy.save_checkpoint(after, name)
+        seen = run.last_seen(before)
+        dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
+    return _remains(run)
+
+
+def _left_behind(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if is_temporary(pathlib.Path(folder, name))]
+
+
+def _remains(run: Run) -> list[str]:
+    path = pathlib.Path(os.path.realpath(run.path))
+    beside = [file for file in sorted(path.parent.iterdir()) if is_temporary(file)]
+    return [
+        "the other weights of the run, its metrics, and the counts in its popularity.csv: their "
+        "clicks had a part in them, and only a new training without their clicks undoes that",
+        f"the data, {run.settings.data}, and what was prepared or cached of it; a training that "
+        "starts from this run on data with their clicks learns them again",
+        *([f"{run.warm_start['from']}, the run that it started from"] if run.warm_start else []),
+        *(
+            f"{file}, which an interrupted command left behind"
+            for file in beside
+            if file.name.endswith(f".tmp.{path.name}")
+        ),
+        "exports of the run: export it again and delete their earlier versions",
+        "runs that started from this one, searches on the same data, and backups",
+    ]
