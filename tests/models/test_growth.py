@@ -155,7 +155,7 @@ LATER = {
 
 def test_words_and_users_are_matched_by_their_strings():
     source, target = trained(), make_model(["D", "B"], LATER)
-    tfrs_npa.warm_start(source, target)
+    tfrs_npa.warm_start(source, target, follow_titles=False)
     words = source.catalog.vocabulary
     rows = words.index(target.catalog.vocabulary.words)
     assert rows[target.catalog.vocabulary.words.index("snow")] == 1
@@ -175,7 +175,30 @@ def test_the_same_words_and_users_give_the_same_model():
     for model in (source, target):
         model.fit(batches_of(model), verbose=0)
     for old, new in zip(source.get_weights(), target.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+        np.testing.assert_allclose(old, new, rtol=1e-4, atol=1e-7)
+
+
+def test_a_new_word_is_near_those_of_its_titles():
+    titles = ["rain north", "rain sea", "rain wind", "vote poll", "vote bank", "vote rate"]
+    ids = [f"N{i}" for i in range(len(titles))]
+    source = make_model(news={"news_id": ids, "title": titles}, word_initializer="titles")
+    more = ["snow north", "snow sea", "snow wind", "vote tax", "rain north"]
+    catalog = source.catalog.with_news({"news_id": list("abcde"), "title": more})
+    target = tfrs_npa.NPA(source.config, catalog, source.users)
+    tfrs_npa.warm_start(source, target)
+    table = target.candidate_tower.word_table.numpy()
+    snow, rain, vote = table[catalog.vocabulary.index(["snow", "rain", "vote"])]
+    assert cosine(snow, rain) > cosine(snow, vote) + 0.3
+    before = source.candidate_tower.word_table.numpy()
+    words = source.catalog.vocabulary.words
+    assert cosine(before[words.index("rain")], rain) > 0.7
+    tfrs_npa.warm_start(source, target, follow_titles=False)
+    unknown = target.candidate_tower.word_table.numpy()[catalog.vocabulary.index(["snow"])[0]]
+    np.testing.assert_array_equal(unknown, before[1])
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
 def test_a_model_that_is_not_compiled():

@@ -299,6 +299,21 @@ class NewsCatalog:
                 f"the word vectors have {vectors.dim} dimensions, the model {dim}: "
                 f"set word_embedding_dim={vectors.dim} or take other vectors"
             )
+        return self._matrix(vectors, seed, centered)
+
+    def title_vectors(self, dim: int) -> np.ndarray:
+        """Returns the word vectors that the titles make, centred as in `word_embeddings`.
+
+        Args:
+            dim: Length of a vector.
+
+        Returns:
+            `float32 [words, dim]`, from the titles that `adapt` or `with_news` saw; of a loaded
+            catalogue, from all.
+        """
+        return self._matrix(self._vectors_of_titles(dim), seed=0, centered=True)
+
+    def _matrix(self, vectors: WordVectors, seed: int, centered: bool) -> np.ndarray:
         words = self.require_vocabulary().words
         matrix = vectors.matrix(words, seed)
         if centered:
@@ -396,12 +411,13 @@ class NewsCatalog:
         return indices
 
     def _vectors_of_titles(self, dim):
-        if dim not in self._title_vectors:
-            splits = self.token_splits[: self._adapted + 1]
-            self._title_vectors[dim] = title_word_vectors(
+        key = dim, self._adapted or len(self)
+        if key not in self._title_vectors:
+            splits = self.token_splits[: key[1] + 1]
+            self._title_vectors[key] = title_word_vectors(
                 self.require_vocabulary().words, self.token_values, splits, dim
             )
-        return self._title_vectors[dim]
+        return self._title_vectors[key]
 
     def _encode_titles(self):
         first = len(self.token_splits) - 1

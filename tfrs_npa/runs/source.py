@@ -22,12 +22,14 @@ class Source:
         run: The run.
 
     Attributes:
+        settings: Those of the run.
         model: The model, with the state of its optimizer.
         last_seen: When its words, articles and users were last seen.
     """
 
     def __init__(self, run: Run):
-        self._run = run
+        self._path = run.path
+        self.settings = run.settings
         self.model = run.load_model(with_optimizer=True)
         self.last_seen = run.last_seen(self.model)
 
@@ -57,10 +59,11 @@ class Source:
 
     def give_to(self, model: NPA) -> dict[str, Any]:
         """Gives a model its weights, and returns what `Run.warm_start` is to say."""
-        warm_start(self.model, model)
+        follow_titles = self.settings.word_vectors is None
+        warm_start(self.model, model, follow_titles)
         old, new = _strings(self.model), _strings(model)
         return {
-            "from": str(self._run.path.absolute()),
+            "from": str(self._path.absolute()),
             "first_step": self.first_step,
             "added": {name: len(new[name] - old[name]) for name in new},
             "dropped": {name: len(old[name] - new[name]) for name in new},

@@ -93,6 +93,12 @@ def train(
     inherited = None if source is None else source.inherited(drop_unseen)
     catalog, splits = load_splits(settings, cache, inherited)
     settings = dataclasses.replace(settings, data=splits.data.name)
+    if source is not None:
+        # Its words started from those vectors, if any.
+        had = source.settings
+        settings = dataclasses.replace(
+            settings, word_vectors=had.word_vectors, word_list=had.word_list
+        )
     model = NPA(config, catalog, splits.users)
     rows = TrainingRows(splits.train, config)
     first_step = 0 if source is None else source.first_step
