@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
+from tfrs_npa.data.catalog import UNKNOWN_ARTICLE
 
 WORDS = "rain sun north team wins final vote poll bank rate".split()
 USERS = ["U1", "U2", "U3"]
@@ -52,7 +53,7 @@ def _plain_scores(model, queries, numbers=None):
     for row in queries["history"]:
         clicks = catalog.index([id for id in row if id])
         if config.unknown_articles == "left_out":
-            clicks = clicks[clicks != catalog.UNKNOWN_INDEX]
+            clicks = clicks[clicks != UNKNOWN_ARTICLE]
         clicks = clicks[-config.history_length :]
         histories.append(np.pad(clicks, [0, config.history_length - len(clicks)]))
     vectors = model.query_tower({"user_id": users, "history": np.array(histories)})

@@ -385,6 +385,16 @@ class NPA(tfrs.Model):
             "users": self.users.ids[len(UserIndex.specials) : self.user_embedding.num_users],
         }
 
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        if save_type == "savedmodel":
+            # Keras would save a call that takes indices, and no way from ids to them.
+            raise ValueError(
+                "An NPA is no SavedModel of Keras's: write one that takes ids, for serving, with "
+                "`tfrs_npa.export(model, folder)`, or keep the model with "
+                '`model.save("model.keras")`.'
+            )
+        return super()._trackable_children(save_type, **kwargs)
+
     @classmethod
     def from_config(cls, config):
         """Returns an untrained model from what `get_config` gave."""

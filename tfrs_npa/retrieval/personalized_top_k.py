@@ -89,16 +89,8 @@ class PersonalizedTopK(ArticleTopK):
 
     @property
     def resources(self) -> tf.Module:
-        """Everything that its graph reads, including the weights of the model.
-
-        A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
-        attribute.
-        """
-        model, module = self._untracked.model, tf.Module()
-        module.articles, module.blocks = self._untracked.articles, self._untracked.blocks
-        module.users, module.tokens = model.users.table, model.candidate_tower.tokens
-        module.weights = list(model.weights)
-        return module
+        """Everything that its graph reads, see `ArticleTopK.resources`."""
+        return self._resources(blocks=self._untracked.blocks)
 
     def refresh(self, news=None, withdraw: Iterable[str] = ()) -> PersonalizedTopK:
         """Adds and withdraws articles; what stays is not encoded again.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import functools
 import operator
 from collections.abc import Mapping
 
@@ -40,7 +42,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             articles=IndexedArticles(),
             indices=None,
             embed=tf.function(
-                self._embed,
+                without_gradients(self._embed),
                 input_signature=[
                     tf.TensorSpec([None], tf.string),
                     tf.TensorSpec([None, None], tf.string),
@@ -150,6 +152,57 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         """Answers `call` and `query_with_exclusions`."""
 
+    @property
+    @abc.abstractmethod
+    def resources(self) -> tf.Module:
+        """Everything that its graph reads, including the weights of the model.
+
+        A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
+        attribute.
+        """
+
+    def _resources(self, **others) -> tf.Module:
+        """Returns what all of these layers read, and others, as attributes of a module."""
+        model, module = self._untracked.model, tf.Module()
+        module.articles, module.users = self._untracked.articles, model.users.table
+        module.tokens, module.weights = model.candidate_tower.tokens, list(model.weights)
+        for name, value in others.items():
+            setattr(module, name, value)
+        return module
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        """Returns what a SavedModel has: a call by ids, and not what Keras makes of layers."""
+        if save_type != "savedmodel":
+            return super()._trackable_children(save_type, **kwargs)
+        self._require_index()
+        strings, number = tf.TensorSpec([None, None], tf.string), tf.TensorSpec([], tf.int32)
+        queries = {
+            "user_id": tf.TensorSpec([None], tf.string, "user_id"),
+            "history": tf.TensorSpec([None, None], tf.string, "history"),
+        }
+        methods = {
+            "__call__": (lambda queries, k=None: self.call(queries, k), [queries]),
+            "query_with_exclusions": (
+                lambda queries, exclusions, k=None: self.query_with_exclusions(
+                    queries, exclusions, k
+                ),
+                [queries, strings],
+            ),
+        }
+        children = {"resources": self.resources}
+        for name, (method, inputs) in methods.items():
+            children[name] = tf.function(method, autograph=False)
+            for k in ([], [number]):
+                children[name].get_concrete_function(*inputs, *k)
+
+        @tf.function(autograph=False)
+        def signature(queries):
+            scores, news_id = self.call(queries)
+            return {"news_id": news_id, "scores": scores}
+
+        children["_default_save_signature"] = signature.get_concrete_function(queries)
+        return children
+
     def _features(self, queries):
         """Returns user ids `[batch]` and padded histories `[batch, clicks]`, strings."""
         if not isinstance(queries, Mapping):
@@ -208,6 +261,21 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             if not 1 <= k <= most:
                 raise ValueError(f"k is {k:,}; it has to be between 1 and {most:,}, {self._limit}.")
         return tf.cast(k, tf.int32)
+
+
+def without_gradients(function):
+    """Returns a function to be traced without custom gradients, which a SavedModel lacks.
+
+    Loading would warn that they are missing.
+    """
+
+    @functools.wraps(function)
+    def traced(*args):
+        graph = tf.compat.v1.get_default_graph()
+        graph.gradient_override_map = lambda _: contextlib.nullcontext()
+        return function(*args)
+
+    return traced
 
 
 def best(scores, hidden, ids, k):

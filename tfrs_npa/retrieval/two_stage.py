@@ -10,7 +10,7 @@ from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
 from tfrs_npa.models.user_encoder import num_interests
-from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.retrieval.top_k import ArticleTopK, best, without_gradients
 from tfrs_npa.settings import DEFAULT_K
 
 # Titles that are encoded at a time.
@@ -74,7 +74,7 @@ class TwoStageTopK(ArticleTopK):
         )
         number, positions = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
         self._untracked.rank = tf.function(
-            self._rank,
+            without_gradients(self._rank),
             input_signature=[
                 tf.TensorSpec([None, self._untracked.width], tf.float32),
                 positions,
@@ -88,6 +88,12 @@ class TwoStageTopK(ArticleTopK):
     def is_exact(self) -> bool:
         """False: the scores are right, but articles may be missing."""
         return False
+
+    @property
+    def resources(self) -> tf.Module:
+        """Everything that its graph reads, see `ArticleTopK.resources`."""
+        retrieval = self._untracked.retrieval
+        return self._resources(retrieval=[*retrieval.variables, *retrieval.submodules])
 
     def recall(self, queries, k: int | None = None) -> float:
         """Measures how much of the exact answer is found, by scoring every article.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,7 +15,7 @@ from tfrs_npa.models.explain import explain, placed
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.stored_titles import StoredTitles
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
-from tfrs_npa.retrieval.top_k import best
+from tfrs_npa.retrieval.top_k import best, without_gradients
 from tfrs_npa.settings import DTYPES
 
 _IDS = tf.TensorSpec([None], tf.string)
@@ -312,13 +310,6 @@ def _checked(user_id, **lists):
 
 
 def _concrete(function, inputs):
-    @functools.wraps(function)
-    def without_gradients(*args):
-        # Otherwise loading the model warns that custom gradients are missing.
-        graph = tf.compat.v1.get_default_graph()
-        graph.gradient_override_map = lambda _: contextlib.nullcontext()
-        return function(*args)
-
     # AutoGraph would look for loops and branches of Python's; there are none.
-    traced = tf.function(without_gradients, input_signature=inputs, autograph=False)
+    traced = tf.function(without_gradients(function), input_signature=inputs, autograph=False)
     return traced.get_concrete_function()
