@@ -425,6 +425,19 @@ def unit(vectors):
     return vectors * roots[: tf.shape(vectors)[0]]
 
 
+def joined(parts):
+    """Returns several `TitleFeatures` as one, whose titles are those of one after the other."""
+    lengths = tf.concat([part.lengths for part in parts], axis=0)
+
+    def whole(name):
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else tf.concat(values, axis=0)
+
+    return TitleFeatures(
+        whole("values"), whole("keys"), packed_starts(lengths), lengths, whole("terms")
+    )
+
+
 def _fitted(x, width):
     """Returns rows cut, or padded with zeros, to `width`."""
     x = x[:, :width]

@@ -165,6 +165,18 @@ class NPA(tfrs.Model):
         self.catalog = catalog
         self.candidate_tower.tokens.assign(catalog.tokens(self.config.title_length))
 
+    def title_tokens(self, titles):
+        """Returns the words of titles, also of those that are in no catalogue, also in a graph.
+
+        Args:
+            titles: `[titles]` strings in UTF-8.
+
+        Returns:
+            `int32 [titles, title_length]` word indices, 0 at padding.
+        """
+        tokens = self.catalog.require_vocabulary().encode(titles)
+        return tokens.to_tensor(PADDING, shape=[None, self.config.title_length])
+
     def call(self, features, training=False):
         """Scores candidates; see the class."""
         clicks = self.query_tower.clicks(features["history"])
