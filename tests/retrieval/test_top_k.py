@@ -30,7 +30,9 @@ def test_saved(layer, calls, model_of, strings, tmp_path, caplog):
 
     exclusions = [["N1", "N2"], [strings(index(queries)[1])[1][0], ""]]
     without = index.query_with_exclusions
+    titles = {"history_titles": [["", ""], ["", "rain"]], "history": [["N3", ""], ["N5", "new"]]}
     for ours, theirs in (
+        (loaded(queries | titles), index(queries | titles)),
         (loaded(queries), index(queries)),
         (loaded(queries, 2), index(queries, 2)),
         (loaded(queries, k=tf.constant(5)), index(queries, k=5)),

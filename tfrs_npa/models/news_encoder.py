@@ -194,31 +194,41 @@ class NewsEncoder(tf.keras.Model):
     # AutoGraph would look for loops and branches of Python's on tensors. There are none, and the
     # search took half of the time to the first step.
     @tf.autograph.experimental.do_not_convert
-    def title_features(self, news_id, training=False):
+    def title_features(self, news_id, training=False, further=None):
         """Encodes titles up to the point where a user is needed.
 
         Args:
-            news_id: `[articles]` indices of the catalogue.
+            news_id: `[articles]` indices of the catalogue; beyond it, of `further`.
             training: Whether dropout is on.
+            further: `[titles, title_length]` words of titles that are in no catalogue, or None.
 
         Returns:
             `TitleFeatures` of the articles.
         """
-        return self.encode_titles(tf.gather(self.tokens, news_id), training)
+        if further is None:
+            return self.encode_titles(tf.gather(self.tokens, news_id), training)
+        known = tf.shape(self.tokens)[0]
+        is_known = news_id < known
+        own = tf.gather(self.tokens, tf.where(is_known, news_id, 0))
+        # Padded, so that there is a first one.
+        further = tf.pad(further, [[0, 1], [0, 0]])
+        others = tf.gather(further, tf.where(is_known, 0, news_id - known))
+        return self.encode_titles(tf.where(is_known[:, tf.newaxis], own, others), training)
 
     @tf.autograph.experimental.do_not_convert
-    def distinct_features(self, news_id, training=False):
+    def distinct_features(self, news_id, training=False, further=None):
         """Encodes each distinct article once.
 
         Args:
-            news_id: `[articles]` indices of the catalogue.
+            news_id: `[articles]` as in `title_features`.
             training: Whether dropout is on.
+            further: As in `title_features`.
 
         Returns:
             The pair of `TitleFeatures` and `[articles]`, the title of each article in them.
         """
         distinct, titles = tf.unique(tf.cast(news_id, tf.int32))
-        return self.title_features(distinct, training), titles
+        return self.title_features(distinct, training, further), titles
 
     @tf.autograph.experimental.do_not_convert
     def encode_titles(self, tokens, training=False):

@@ -157,8 +157,8 @@ class PersonalizedTopK(ArticleTopK):
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         k, history = self._checked_k(k, self.num_articles), None
         if isinstance(queries, Mapping):
-            user_id, history = self._features(queries)
-            users = self._untracked.embed(user_id, history)
+            user_id, history, titles = self._features(queries)
+            users = self._untracked.embed(user_id, history, titles)
         else:
             users = self._embeddings(queries)
             if exclude_history:

@@ -139,8 +139,8 @@ class TwoStageTopK(ArticleTopK):
         own, articles = self._untracked, self.num_articles
         most = min(own.shortlist, articles)
         k = self._checked_k(k, most)
-        user_id, history = self._features(queries)
-        users = own.embed(user_id, history)
+        user_id, history, titles = self._features(queries)
+        users = own.embed(user_id, history, titles)
         excluded, allowed, only_allowed = self._filters(
             users.shape[0], exclusions, candidates, history if exclude_history else None
         )
