@@ -199,9 +199,7 @@ def test_clicks_that_have_a_title(layer, make_model, strings):
     )({"user_id": ["U1"], "history": [clicks]})
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
     assert strings(found[1]) == strings(expected[1])
-    with pytest.raises(
-        ValueError, match="history_titles has the shape .* each click needs"
-    ):
+    with pytest.raises(ValueError, match="history_titles has the shape .* each click needs"):
         index({**queries, "history_titles": [["rain"]]})
 
 

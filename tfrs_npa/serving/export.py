@@ -111,6 +111,8 @@ def known_articles(catalog: NewsCatalog, ids: Iterable[str], purpose: str) -> np
         ValueError: if the catalogue does not hold all of them.
     """
     ids = list(ids)
+    if not ids:
+        return np.zeros(0, np.int32)
     indices = catalog.index(ids)
     unknown = np.flatnonzero(indices < FIRST_ARTICLE)
     if len(unknown):

@@ -40,7 +40,7 @@ def refresh_export(
 
     It needs neither data nor run: the last version has all that it takes. Only the titles of new
     articles are encoded, nothing is traced, and the encoded titles of the export are not even read.
-    The answers are those of an export of the same model with the same articles.
+    Apart from rounding, the answers are those of an export of the model with the same articles.
 
     What earlier refreshes added is written again, so a refresh takes longer the more there is: now
     and then, such as after each training, a new export begins anew.
