@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tfrs_npa.search.hypermodel import NPAHyperModel
     from tfrs_npa.search.space import SearchSpace
     from tfrs_npa.serving.export import export
+    from tfrs_npa.serving.refresh import refresh_export
     from tfrs_npa.submission import evaluate_predictions, read_predictions, write_predictions
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "load_recommenders_weights",
     "load_run",
     "read_predictions",
+    "refresh_export",
     "training_batches",
     "warm_start",
     "write_predictions",
@@ -107,6 +109,7 @@ _HOMES = {
     "load_recommenders_weights": "recommenders",
     "load_run": "runs.run",
     "read_predictions": "submission",
+    "refresh_export": "serving.refresh",
     "training_batches": "data.batches",
     "warm_start": "models.warm_start",
     "write_predictions": "submission",

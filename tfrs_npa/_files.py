@@ -76,6 +76,13 @@ def atomic_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_folder(path: pathlib.Path) -> None:
+    """Removes a folder and all that is in it; it is there as a whole, or not at all."""
+    temporary = _temporary(path)
+    os.replace(path, temporary)
+    shutil.rmtree(temporary)
+
+
 def require_replaceable(path: str | os.PathLike) -> pathlib.Path:
     """Returns the file that writing to `path` would replace: its target, if it is a link.
 

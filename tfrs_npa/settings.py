@@ -28,6 +28,8 @@ CACHE_BYTES = 10 * 2**30
 """Bytes that the cache of preprocessed data may take."""
 DEFAULT_K = 10
 """Number of articles to recommend."""
+KEPT_VERSIONS = 3
+"""Versions of an export that a refresh leaves."""
 DEFAULT_TRIALS = 20
 """Number of trials of a tuner that would otherwise never stop."""
 CHIEF_TIMEOUT = 300.0

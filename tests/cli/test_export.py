@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfrs_npa
 from tfrs_npa.runs.baselines import Baselines
@@ -123,3 +124,38 @@ def test_a_version_that_exists(run, tmp_path, export, capsys):
     (tmp_path / "1").mkdir()
     assert export("--run", run, "--to", tmp_path, "--version", 1) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_refresh(run, tmp_path, export, capsys):
+    folder = tmp_path / "npa"
+    assert export("--run", run, "--to", folder) == 0
+    capsys.readouterr()
+    row = ["A1", "sport", "", "team wins again", "", "", "[]", "[]"]
+    (tmp_path / "today.tsv").write_text("\t".join(row) + "\n")
+    (tmp_path / "gone").write_text("N2\n")
+    options = ["--news", tmp_path / "today.tsv", "--withdraw", tmp_path / "gone", "--keep", 1]
+    assert export("--refresh", folder, *options) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{folder / '2'}\n"
+    assert "1 new articles of 4; 3 may be recommended" in shown.err
+    assert [path.name for path in folder.iterdir()] == ["2"]
+    signatures = tf.saved_model.load(str(folder / "2")).signatures
+    ask = {"user_id": ["U1"], "history": [["A1"]], "k": 3}
+    ask |= {"exclusions": [[""]], "candidates": [[""]]}
+    found = signatures["recommend"](**{name: tf.constant(value) for name, value in ask.items()})
+    assert set(found["news_id"][0].numpy()) == {b"N1", b"N3", b"A1"}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--refresh", "x", "--to", "y", "--dtype", "float32"], "--to, --dtype cannot be given"),
+        (["--run", "x", "--to", "y", "--keep", 3], "--keep cannot be given with --run"),
+        (["--run", "x"], "give --run and --to, or --refresh"),
+        (["--refresh", "x"], "--refresh needs --news, --withdraw, or both"),
+        (["--refresh", "nowhere", "--news", "no.tsv"], "nowhere holds no version of an export"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message, export, capsys):
+    assert export(*options) == 2
+    assert message in capsys.readouterr().err

@@ -111,6 +111,20 @@ def test_keras_file(saved):
     saved.assert_restored(model)
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda model, path: model.save(path, save_format="tf"),
+        lambda model, path: model.save(path),
+        lambda model, path: tf.saved_model.save(model, path),
+    ],
+)
+def test_no_saved_model_of_keras(save, trained, tmp_path):
+    with pytest.raises(ValueError, match="tfrs_npa.export.*model.keras"):
+        save(trained.model, str(tmp_path / "model"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_pretrained_vectors_are_saved_as_weights(tmp_path, trained):
     dim = trained.config.word_embedding_dim
     vectors = tfrs_npa.WordVectors(["rain", "sun"], np.random.default_rng(0).normal(size=[2, dim]))

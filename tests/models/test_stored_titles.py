@@ -22,9 +22,9 @@ def make_tower(**changes):
     return model.candidate_tower
 
 
-def stored(tower, dtype="float32", scored=(2, 5, 7)):
+def stored(tower, dtype="float32"):
     titles = StoredTitles(tower, dtype)
-    titles.store(np.array(scored))
+    titles.store(np.arange(2 + len(TITLES)), np.array([2, 5, 7]))
     return titles
 
 
@@ -64,3 +64,20 @@ def test_bfloat16():
     np.testing.assert_array_equal(
         found.values, tf.cast(tf.cast(exact.values, tf.bfloat16), tf.float32)
     )
+
+
+def test_some_are_listed_and_some_are_scored():
+    tower = make_tower()
+    titles = StoredTitles(tower)
+    users = tf.random.normal([3, titles.width], seed=1)
+    assert titles.block_scores(users).shape == (0, 3)
+    titles.store(np.arange(4, 8), np.array([2, 3, 5, 7]))
+    every = StoredTitles(tower)
+    every.store(np.arange(8), np.arange(8))
+    np.testing.assert_allclose(
+        titles.scores(users), every.scores(users).numpy()[:, [2, 3, 5, 7]], rtol=1e-5
+    )
+    found = titles.features(tf.constant([1, 3]), tf.float32)
+    expected = every.features(tf.constant([5, 7]), tf.float32)
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.terms, expected.terms)

@@ -181,6 +181,28 @@ def test_clicks_that_are_not_known_are_not_counted(make_model, strings):
     np.testing.assert_allclose(unknown, nothing, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+def test_clicks_that_have_a_title(layer, make_model, strings):
+    """They count as if the catalogue had them; an article that it has keeps its own title."""
+    model = make_model()
+    index = layer(model, k=5).index()
+    clicks = ["N1", "fresh", "never seen", "N2", "newer", "fresh", "N3"]
+    titles = ["ignored", "rain wins", "", "", "final vote", "rain wins", ""]
+    queries = {"user_id": ["U1"], "history": [clicks], "history_titles": [titles]}
+    assert strings(index({**queries, "history_titles": [[""] * 7]})[1]) == strings(
+        index({"user_id": ["U1"], "history": [clicks]})[1]
+    )
+    found = index(queries)
+    model.add_articles({"news_id": ["fresh", "newer"], "title": ["rain wins", "final vote"]})
+    expected = index.index_from_dataset(
+        {"news_id": IDS, "title": model.catalog.titles[2 : 2 + ARTICLES]}
+    )({"user_id": ["U1"], "history": [clicks]})
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert strings(found[1]) == strings(expected[1])
+    with pytest.raises(ValueError, match="history_titles has the shape .* each click needs"):
+        index({**queries, "history_titles": [["rain"]]})
+
+
 def test_a_user_who_came_later(make_model):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model, k=5).index()

@@ -40,6 +40,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", save)
     monkeypatch.setattr(ServingModule, "signatures", lambda self: {})
+    monkeypatch.setattr("tfrs_npa.serving.export.put_articles", lambda version, articles: None)
 
 
 def names_in(folder):
@@ -86,8 +87,14 @@ def test_signatures(exported):
     assert inputs == {
         "serving_default": query | candidates,
         "score": query | candidates,
+        "score_with_titles": query
+        | candidates
+        | dict.fromkeys(["history_titles", "candidate_titles"], tf.string),
         "score_titles": query | {"titles": tf.string},
         "recommend": query | candidates | {"k": tf.int32, "exclusions": tf.string},
+        "recommend_with_titles": query
+        | candidates
+        | {"k": tf.int32, "exclusions": tf.string, "history_titles": tf.string},
         "encode": query,
         "encode_articles": {"user_id": tf.string} | candidates,
         "explain": query | candidates,
@@ -95,8 +102,10 @@ def test_signatures(exported):
     assert {name: sorted(function.structured_outputs) for name, function in signatures.items()} == {
         "serving_default": ["scores"],
         "score": ["scores"],
+        "score_with_titles": ["scores"],
         "score_titles": ["scores"],
         "recommend": ["news_id", "scores"],
+        "recommend_with_titles": ["news_id", "scores"],
         "encode": ["user_vectors"],
         "encode_articles": ["article_vectors"],
         "explain": [
@@ -150,6 +159,26 @@ def test_a_version_that_is_none(version, model, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    "recommendable, message",
+    [
+        (["N1", "X", "Y"], "2 of the 3 articles to recommend are not in the catalogue, .*'X'"),
+        ([], "none to recommend"),
+    ],
+)
+def test_wrong_recommendable(recommendable, message, model, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        tfrs_npa.export(model, tmp_path / "new", recommendable=recommendable)
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_articles(tmp_path):
+    catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(["rain"]))
+    model = tfrs_npa.NPA(tfrs_npa.NPAConfig.preset("small"), catalog, tfrs_npa.UserIndex())
+    with pytest.raises(ValueError, match="no articles"):
+        tfrs_npa.export(model, tmp_path / "new")
+
+
 def test_unknown_type(model, tmp_path):
     with pytest.raises(ValueError, match="float16"):
         tfrs_npa.export(model, tmp_path / "new", dtype="float16")
@@ -173,5 +202,5 @@ def test_without_the_api_of_serving(model, tmp_path, quick, monkeypatch, caplog)
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
     path = tfrs_npa.export(model, tmp_path)
-    assert names_in(path) == ["saved_model.pb"]
+    assert names_in(path / "assets.extra") == ["npa"]
     assert "pip install tensorflow-serving-api" in caplog.text

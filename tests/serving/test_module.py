@@ -104,6 +104,14 @@ def make_model(changes, titles=TITLES):
     return model
 
 
+def started(model, dtype="float32", recommendable=None):
+    """The module with its articles, not saved."""
+    module = ServingModule(model, dtype)
+    ids = model.catalog.ids[2:] if recommendable is None else recommendable
+    module.articles.start(model.catalog, model.catalog.index(ids))
+    return module
+
+
 class Served:
     """A model, and the same exported."""
 
@@ -134,10 +142,16 @@ class Served:
         catalog = tfrs_npa.NewsCatalog(vocabulary=self.model.catalog.vocabulary)
         every = TITLES | NEW
         catalog.extend({"news_id": list(every), "title": list(every.values())})
-        other = object.__new__(Served)
-        other.model = tfrs_npa.NPA(self.model.config, catalog, self.model.users)
-        other.model.set_weights(self.model.get_weights())
-        return other
+        model = tfrs_npa.NPA(self.model.config, catalog, self.model.users)
+        model.set_weights(self.model.get_weights())
+        return Served.of(model)
+
+    @classmethod
+    def of(cls, model):
+        """A model that is not exported."""
+        self = object.__new__(cls)
+        self.model = model
+        return self
 
 
 USER = {"user_id": USERS, "history": HISTORY}
@@ -351,12 +365,12 @@ def test_wrong_rank_or_type(changes, message, signatures):
 def test_bfloat16():
     """Half the space, and nearly the same scores."""
     model = make_model({})
-    modules = {dtype: ServingModule(model, dtype) for dtype in ("float32", "bfloat16")}
+    modules = {dtype: started(model, dtype) for dtype in ("float32", "bfloat16")}
     request = [*map(tf.constant, (USERS, HISTORY, CANDIDATES))]
     exact, near = (module.score(*request)["scores"].numpy() for module in modules.values())
     assert 0 < np.abs(exact - near).max() < 0.05
     terms = 4 * model.candidate_tower.num_terms * len(model.catalog)
-    exact, near = (module.encoded.size - terms for module in modules.values())
+    exact, near = (module.articles.base.size - terms for module in modules.values())
     assert exact == 2 * near
 
 
@@ -364,7 +378,7 @@ def test_catalogue_that_was_extended():
     """An export has its new articles, though the model was not told."""
     model = make_model({})
     model.catalog.extend({"news_id": list(NEW), "title": list(NEW.values())})
-    module = ServingModule(model)
+    module = started(model)
     request = [*map(tf.constant, (USERS, HISTORY))]
     titles = tf.constant([[(TITLES | NEW)[id] for id in row] for row in NEW_CANDIDATES])
     found = module.score(*request, tf.constant(NEW_CANDIDATES))["scores"].numpy()
@@ -378,7 +392,7 @@ def test_catalogue_that_was_extended():
 def test_recommendable():
     """Only these come back; histories know the others, which can be scored."""
     model = make_model({})
-    module, every = ServingModule(model, recommendable=["N6", "N2", "N2"]), ServingModule(model)
+    module, every = started(model, recommendable=["N2", "N6"]), started(model)
     request = [*map(tf.constant, (USERS, HISTORY))]
     found = module.recommend(*request, 2, NOTHING, tf.constant([["N2", "N1", "N6"]] * 4))
     expected = every.recommend(*request, 2, NOTHING, tf.constant([["N2", "N6"]] * 4))
@@ -389,13 +403,24 @@ def test_recommendable():
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(tf.errors.InvalidArgumentError, match="to choose from"):
         module.recommend(*request, 3, NOTHING, NOTHING)
-    for wrong, message in ((["N1", "X"], "1 of the 2 articles .*'X'"), ([], "none to recommend")):
-        with pytest.raises(ValueError, match=message):
-            ServingModule(model, recommendable=wrong)
 
 
-def test_no_articles():
-    catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(["rain"]))
-    model = tfrs_npa.NPA(tfrs_npa.NPAConfig.preset("small"), catalog, tfrs_npa.UserIndex())
-    with pytest.raises(ValueError, match="no articles"):
-        ServingModule(model)
+@pytest.mark.parametrize("form", ["recipe", "paper"])
+def test_titles_of_unknown_articles(form):
+    """They count as if the catalogue had them; an article that it has keeps its own title."""
+    model = make_model(FORMS[form])
+    module, extended = started(model), started(Served.of(model).extended().model)
+    history = tf.constant([["N1", "M1", "", "N2"], ["M3", "unknown", "", ""]])
+    history_titles = tf.constant([["M", NEW["M1"], "padding", ""], [NEW["M3"], "", "", ""]])
+    users, candidates = tf.constant(["U1", ""]), tf.constant([["N1", "M1", ""], ["M3", "x", "N4"]])
+    titles = tf.constant([["", NEW["M1"], "x"], [NEW["M3"], "", NEW["M1"]]])
+    request = users, history, history_titles
+    found = module.score_with_titles(*request, candidates, titles)["scores"]
+    assert_close(found, extended.score(users, history, candidates)["scores"])
+    few = [["N1", "N2", "N5", "N6"]] * 2
+    found = module.recommend_with_titles(*request, 4, NOTHING[:2], few)
+    expected = extended.recommend(users, history, 4, NOTHING[:2], few)
+    np.testing.assert_array_equal(found["news_id"], expected["news_id"])
+    assert_close(found["scores"], expected["scores"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="candidate_titles needs one title"):
+        module.score_with_titles(*request, candidates, titles[:, :2])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, ids_in
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import DTYPES
+from tfrs_npa.settings import DTYPES, KEPT_VERSIONS
 
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
@@ -21,33 +21,54 @@ DESCRIPTION = """\
 Writes the best model of a run as a SavedModel that TensorFlow Serving loads, with its articles'
 titles encoded. Every export is a version of its own: a folder with a number for its name.
 
+With --refresh, the last version in a folder becomes the next one, with articles added and
+withdrawn: it takes neither run nor data, and encodes new titles only.
+
 Signatures (strings in, strings out, lists padded with ""):
-  score            user_id, history, candidates       -> scores (serving_default)
-  score_titles     user_id, history, titles           -> scores
+  score            user_id, history, candidates                 -> scores (serving_default)
+  score_titles     user_id, history, titles                     -> scores
   recommend        user_id, history, k, exclusions, candidates  -> news_id, scores
-  encode           user_id, history                   -> user_vectors
-  encode_articles  user_id, candidates                -> article_vectors
-  explain          user_id, history, candidates       -> scores, weights of words and of clicks
+  encode           user_id, history                             -> user_vectors
+  encode_articles  user_id, candidates                          -> article_vectors
+  explain          user_id, history, candidates                 -> scores, weights of words, clicks
+
+score_with_titles and recommend_with_titles also take the titles of articles that are not known:
+history_titles beside history, candidate_titles beside candidates.
 """
 EPILOG = """\
 examples:
   tfrs-npa export --run runs/demo --to exports/npa
   tfrs-npa export --run runs/demo --to exports/npa --version 20260101 --dtype bfloat16
   tfrs-npa export --run runs/demo --to exports/npa --data todays-log --recommendable news.tsv
+  tfrs-npa export --refresh exports/npa --news today.tsv --withdraw expired.txt
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
-    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--to", required=True, metavar="FOLDER", help="folder of the versions, created if missing"
+    parser.add_argument("--run", metavar="DIR", help="folder of the run")
+    parser.add_argument("--to", metavar="FOLDER", help="folder of the versions, created if missing")
+    refresh = parser.add_argument_group("refresh")
+    refresh.add_argument(
+        "--refresh", metavar="FOLDER", help="folder of the versions, instead of --run and --to"
+    )
+    refresh.add_argument("--news", metavar="FILE", help="a news.tsv with the articles to add")
+    refresh.add_argument(
+        "--withdraw",
+        metavar="FILE",
+        help="articles that may not be recommended any more, a news.tsv or one id a line; "
+        "histories go on to know them",
+    )
+    refresh.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help=f"versions to keep, the new one included (default: {KEPT_VERSIONS})",
     )
     parser.add_argument("--version", type=int, metavar="N", help="default: the next free number")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
-        default=DTYPES[0],
         help="type of the encoded titles; bfloat16 takes half the space, and scores differ a "
         f"little (default: {DTYPES[0]})",
     )
@@ -61,7 +82,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the best model of a run as a SavedModel, and prints how to use it."""
+    """Writes the best model of a run as a SavedModel, or refreshes one; prints how to use it."""
+    of_run = ("to", "version", "dtype", "recommendable", "data", "data_dir", "manual_dir")
+    if options.refresh is not None:
+        _require_none(options, ("run", *of_run), "--refresh")
+        _refresh(options)
+        return
+    _require_none(options, ("news", "withdraw", "keep"), "--run")
+    if options.run is None or options.to is None:
+        raise ValueError("give --run and --to, or --refresh")
     if options.version is not None and options.version < 1:
         raise ValueError(f"--version is {options.version}; it has to be at least 1")
     trained = Run(options.run)
@@ -74,8 +103,26 @@ def run(options: argparse.Namespace) -> None:
         data = data_of(options, trained, cache_of(options))
         for split in data.splits:
             model.add_articles(data.titles(split))
-    path = export(model, options.to, options.version, options.dtype, recommendable)
+    dtype = options.dtype or DTYPES[0]
+    path = export(model, options.to, options.version, dtype, recommendable)
     print(_report(path, model, recommendable))
+
+
+def _require_none(options, names, mode):
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be given with {mode}")
+
+
+def _refresh(options):
+    if options.news is None and options.withdraw is None:
+        raise ValueError("--refresh needs --news, --withdraw, or both")
+    withdraw = [] if options.withdraw is None else ids_in(options.withdraw)
+    keep = KEPT_VERSIONS if options.keep is None else options.keep
+    import_tensorflow()
+    from tfrs_npa.serving.refresh import refresh_export
+
+    print(refresh_export(options.refresh, options.news, withdraw, keep))
 
 
 def _report(path: pathlib.Path, model: NPA, recommendable: list[str] | None) -> str:

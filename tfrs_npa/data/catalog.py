@@ -381,6 +381,23 @@ class NewsCatalog:
             catalog.article_vectors = ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors)
         return catalog
 
+    def with_tokens(self, ids: list[str], titles: list[str], tokens: np.ndarray) -> NewsCatalog:
+        """Returns a catalogue with the same words and other articles, whose words are known.
+
+        Args:
+            ids: The ids of articles by index, padding and the unknown article included.
+            titles: Their titles.
+            tokens: `int32 [articles, title_length]`, what `tokens` gave; titles that were cut stay
+                cut.
+        """
+        catalog = NewsCatalog(vocabulary=self.vocabulary)
+        for news_id in ids[FIRST_ARTICLE:]:
+            catalog._index.add(news_id)
+        catalog.titles, is_word = list(titles), tokens != PADDING
+        catalog.token_values = tokens[is_word]
+        catalog.token_splits = ragged.splits_of(np.count_nonzero(is_word, axis=1))
+        return catalog
+
     def _clear(self):
         self._index = _ArticleIndex()
         self.titles = [""] * FIRST_ARTICLE

@@ -247,31 +247,43 @@ class NewsEncoder(tf.keras.Model):
     # AutoGraph would look for loops and branches of Python's on tensors. There are none, and the
     # search took half of the time to the first step.
     @tf.autograph.experimental.do_not_convert
-    def title_features(self, news_id, training=False):
+    def title_features(self, news_id, training=False, further=None):
         """Encodes titles up to the point where a user is needed.
 
         Args:
-            news_id: `[articles]` indices of the catalogue.
+            news_id: `[articles]` indices of the catalogue; beyond it, of `further`.
             training: Whether dropout is on.
+            further: `[titles, title_length]` words of titles that are in no catalogue, or None.
 
         Returns:
             `TitleFeatures` of the articles.
         """
-        return self.encode_titles(*self.title_inputs(news_id), training=training)
+        if further is None:
+            return self.encode_titles(*self.title_inputs(news_id), training=training)
+        known = tf.shape(self.tokens)[0]
+        is_known = news_id < known
+        # The vector of padding, if articles have vectors, is zero.
+        own, *vectors = self.title_inputs(tf.where(is_known, news_id, PADDING))
+        # Padded, so that there is a first one.
+        further = tf.pad(further, [[0, 1], [0, 0]])
+        others = tf.gather(further, tf.where(is_known, 0, news_id - known))
+        tokens = tf.where(is_known[:, tf.newaxis], own, others)
+        return self.encode_titles(tokens, *vectors, training=training)
 
     @tf.autograph.experimental.do_not_convert
-    def distinct_features(self, news_id, training=False):
+    def distinct_features(self, news_id, training=False, further=None):
         """Encodes each distinct article once.
 
         Args:
-            news_id: `[articles]` indices of the catalogue.
+            news_id: `[articles]` as in `title_features`.
             training: Whether dropout is on.
+            further: As in `title_features`.
 
         Returns:
             The pair of `TitleFeatures` and `[articles]`, the title of each article in them.
         """
         distinct, titles = tf.unique(tf.cast(news_id, tf.int32))
-        return self.title_features(distinct, training), titles
+        return self.title_features(distinct, training, further), titles
 
     @tf.autograph.experimental.do_not_convert
     def encode_titles(self, tokens, vectors=None, training=False):
@@ -483,6 +495,19 @@ def unit(vectors):
     # here, so equal vectors stay equal wherever they are.
     roots = tf.math.rsqrt(tf.maximum(padded_rows(squares, ROWS), 1e-12))
     return vectors * roots[: tf.shape(vectors)[0]]
+
+
+def joined(parts):
+    """Returns several `TitleFeatures` as one, whose titles are those of one after the other."""
+    lengths = tf.concat([part.lengths for part in parts], axis=0)
+
+    def whole(name):
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else tf.concat(values, axis=0)
+
+    return TitleFeatures(
+        whole("values"), whole("keys"), packed_starts(lengths), lengths, whole("terms")
+    )
 
 
 def _fitted(x, width):

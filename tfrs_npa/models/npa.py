@@ -210,6 +210,18 @@ class NPA(tfrs.Model):
         # Keras makes them again.
         self.train_function = self.test_function = self.predict_function = None
 
+    def title_tokens(self, titles):
+        """Returns the words of titles, also of those that are in no catalogue, also in a graph.
+
+        Args:
+            titles: `[titles]` strings in UTF-8.
+
+        Returns:
+            `int32 [titles, title_length]` word indices, 0 at padding.
+        """
+        tokens = self.catalog.require_vocabulary().encode(titles)
+        return tokens.to_tensor(PADDING, shape=[None, self.config.title_length])
+
     def call(self, features, training=False):
         """Scores candidates; see the class."""
         clicks = self.query_tower.clicks(features["history"])
@@ -482,6 +494,16 @@ class NPA(tfrs.Model):
             # Those who came later have no row.
             "users": self.users.ids[len(UserIndex.specials) : self.user_embedding.num_users],
         }
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        if save_type == "savedmodel":
+            # Keras would save a call that takes indices, and no way from ids to them.
+            raise ValueError(
+                "An NPA is no SavedModel of Keras's: write one that takes ids, for serving, with "
+                "`tfrs_npa.export(model, folder)`, or keep the model with "
+                '`model.save("model.keras")`.'
+            )
+        return super()._trackable_children(save_type, **kwargs)
 
     @classmethod
     def from_config(cls, config):

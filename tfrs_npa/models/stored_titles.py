@@ -1,4 +1,4 @@
-"""The encoded titles of a whole catalogue: some are scored together, all can be looked up."""
+"""Encoded titles: some are scored together, all can be looked up one by one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import tensorflow as tf
 from tfrs_npa.layers.packed import packed_positions, packed_starts
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.models.title_layout import TitleLayout
 
 
 class StoredTitles(TitleBlocks):
-    """`TitleBlocks` of all articles that a news encoder can encode, with access to each.
+    """`TitleBlocks` with access to each title.
 
     Args:
         encoder: The candidate tower.
@@ -24,35 +25,54 @@ class StoredTitles(TitleBlocks):
         def variable():
             return tf.Variable(tf.zeros([0], tf.int32), trainable=False, shape=[None])
 
-        # By article: its place among the terms, its words, and where the rows of these begin.
+        # Of each listed article: its place among the terms, its words, and where its rows begin.
         self._places, self._lengths, self._starts = variable(), variable(), variable()
         # Rows of the blocks, one title after the other.
         self._rows = variable()
 
-    def store(self, scored: np.ndarray) -> None:
-        """Encodes all articles of the encoder that are not stored yet.
+    @property
+    def count(self):
+        """How many articles are listed, a scalar."""
+        return tf.size(self._lengths)
+
+    def store(self, listed: np.ndarray, scored: np.ndarray) -> None:
+        """Encodes articles of the encoder, those that are not stored yet.
 
         Args:
-            scored: `[scored]` the articles that `scores` is about, ascending.
+            listed: `[listed]` the articles that `features` is about, ascending.
+            scored: `[scored]` the articles that scores are about, ascending; others of the encoder
+                may be among them.
         """
-        lengths = self._untracked.encoder.title_lengths()
-        others = np.setdiff1d(np.arange(len(lengths)), scored)
-        articles = np.concatenate([scored, others]).astype(np.int32)
+        articles = _scored_first(listed, scored)
         self.update(articles, scored=len(scored))
-        titles, layout = np.argsort(articles), self._untracked.layout
+        by_article = np.argsort(articles)
+        titles = by_article[np.searchsorted(articles, listed, sorter=by_article)]
+        layout, lengths = self._untracked.layout, self._untracked.encoder.title_lengths()[listed]
         self._places.assign(layout.order[titles])
         self._rows.assign(layout.words(titles))
         self._starts.assign(np.cumsum(lengths, dtype=np.int32) - lengths)
         self._lengths.assign(lengths)
 
-    def features(self, articles, dtype) -> TitleFeatures:
+    def restored(self, listed: np.ndarray, scored: np.ndarray) -> None:
+        """Says that the variables were read from a checkpoint, and what `store` was given last."""
+        own = self._untracked
+        own.articles = _scored_first(listed, scored)
+        own.layout = TitleLayout(own.encoder.title_lengths()[own.articles], len(scored))
+
+    def block_scores(self, users):
+        """Scores titles for all users; see `TitleBlocks.block_scores`. There may be none."""
+        nothing = tf.zeros([0, tf.shape(users)[0]])
+        block_scores = super().block_scores
+        return tf.cond(tf.size(self.order) > 0, lambda: block_scores(users), lambda: nothing)
+
+    def features(self, titles, dtype) -> TitleFeatures:
         """Returns the features of some articles, without encoding anything.
 
         Args:
-            articles: `[titles]` indices of the catalogue.
+            titles: `[titles]` places of articles among those that are listed.
             dtype: Type of the features.
         """
-        starts, lengths = tf.gather(self._starts, articles), tf.gather(self._lengths, articles)
+        starts, lengths = tf.gather(self._starts, titles), tf.gather(self._lengths, titles)
         rows = tf.gather(self._rows, packed_positions(starts, lengths))
 
         def words(part):
@@ -62,6 +82,10 @@ class StoredTitles(TitleBlocks):
         values, keys = words(self._values), None
         if self._personalized:
             keys = values if self._keys is None else words(self._keys)
-        terms = tf.cast(tf.gather(self._terms, tf.gather(self._places, articles)), dtype)
+        terms = tf.cast(tf.gather(self._terms, tf.gather(self._places, titles)), dtype)
         terms = terms if self._terms.shape[1] else None
         return TitleFeatures(values, keys, packed_starts(lengths), lengths, terms)
+
+
+def _scored_first(listed, scored):
+    return np.concatenate([scored, np.setdiff1d(listed, scored)]).astype(np.int32)

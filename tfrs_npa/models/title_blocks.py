@@ -31,6 +31,7 @@ class TitleBlocks(tf.Module):
         dtype: `"float32"` or `"bfloat16"`, how words are kept. Products are float32.
 
     Attributes:
+        order: `[titles]`, the place of each scored title in `block_scores`, a variable.
         query_dim: Size Q of a query; 0 where the weights of words depend on no user.
         width: Numbers that stand for a user, see `UserEncoder.flat`, and Q more.
     """
@@ -59,7 +60,7 @@ class TitleBlocks(tf.Module):
         # In the order of the blocks.
         self._terms = variable([None, encoder.num_terms], tf.float32)
         self._blocks = variable([None, 3], tf.int32)
-        self._order = variable([None], tf.int32)
+        self.order = variable([None], tf.int32)
         self._untracked = Untracked(
             encoder=encoder,
             encode=Traced(
@@ -141,7 +142,7 @@ class TitleBlocks(tf.Module):
             part.assign(tf.reshape(whole, shape))
         self._terms.assign(np.zeros([0, self._terms.shape[1]]) if terms is None else terms)
         self._blocks.assign(layout.blocks)
-        self._order.assign(layout.order[:scored])
+        self.order.assign(layout.order[:scored])
         self._untracked.articles, self._untracked.layout = articles, layout
 
     def _encode(self, articles):
@@ -160,6 +161,17 @@ class TitleBlocks(tf.Module):
 
         Returns:
             `[batch, titles]` float32.
+        """
+        return tf.transpose(tf.gather(self.block_scores(users), self.order))
+
+    def block_scores(self, users):
+        """Scores titles for all users, in the order in which they lie.
+
+        Args:
+            users: As in `scores`.
+
+        Returns:
+            `[titles, batch]` float32.
         """
         filters, number = self._values.shape[-1], tf.shape(users)[0]
         own = users[:, : self.width - self.query_dim]
@@ -213,4 +225,4 @@ class TitleBlocks(tf.Module):
         count = tf.shape(blocks)[0]
         results = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, None])
         _, results = tf.while_loop(lambda block, _: block < count, score, (0, results))
-        return tf.transpose(tf.gather(results.concat(), self._order))
+        return results.concat()

@@ -61,7 +61,9 @@ class UserEncoder(tf.keras.Model):
 
     Call arguments:
         inputs: A dict of `user_id` `[batch]` and `history` `[batch, history]`, indices of the
-            user index and of the catalogue, 0 where a history is padded.
+            user index and of the catalogue, 0 where a history is padded. `further_titles`
+            `[titles, title_length]`, if it is there, are the words of titles that are in no
+            catalogue; indices beyond it stand for them.
         training: Whether dropout is on.
 
     Returns:
@@ -306,5 +308,7 @@ class UserEncoder(tf.keras.Model):
         """Encodes users; see the class."""
         user_embedding = self.user_embedding(inputs["user_id"], training=training)
         clicks = self.clicks(inputs["history"])
-        features, titles = self.news_encoder.distinct_features(clicks.news_id, training)
+        features, titles = self.news_encoder.distinct_features(
+            clicks.news_id, training, inputs.get("further_titles")
+        )
         return self.encode(clicks, features, titles, user_embedding, training)["output"]

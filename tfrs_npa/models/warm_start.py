@@ -27,8 +27,8 @@ def warm_start(source: NPA, target: NPA, follow_titles: bool = True) -> None:
 
     Args:
         source: A trained model.
-        target: The model whose weights are replaced. Its catalogue is `source.catalog.with_news(...)`
-            or has been adapted.
+        target: The model whose weights are replaced. Its catalogue has been adapted, or is
+            `source.catalog.with_news(...)`.
         follow_titles: Whether words move with the titles. Not if they started from pretrained
             vectors.
 

@@ -57,6 +57,12 @@ class IndexedArticles(tf.Module):
         self.indices.assign(indices.astype(np.int32))
         self.ids.assign(np.array([catalog.ids[index] for index in indices], object))
 
+    def all_ids(self) -> list[str]:
+        """Returns the ids of all articles by their indices, as the table has them."""
+        ids, indices = self._table.export()
+        by_index = ids.numpy()[np.argsort(indices)]
+        return [news_id.decode() for news_id in by_index]
+
     def lookup(self, ids):
         """Returns the indices of articles in the catalogue.
 
@@ -68,6 +74,24 @@ class IndexedArticles(tf.Module):
         """
         # The lookup of a mutable table loses the shape.
         return tf.ensure_shape(self._table.lookup(ids), ids.shape)
+
+    def numbered(self, ids, titles):
+        """Returns the indices of articles, with further ones for unknown articles with a title.
+
+        Args:
+            ids: `[rows, width]` strings.
+            titles: `[rows, width]` strings, the titles of those that are not known, `""` where
+                there is none; those of known articles do not count.
+
+        Returns:
+            The indices, as `lookup` gives them, but the number of articles and more for unknown
+            articles with a title; and `[n]` strings, the distinct titles that these stand for.
+        """
+        indices = self.lookup(ids)
+        slots = tf.where((indices == UNKNOWN_ARTICLE) & (titles != ""))
+        distinct, numbers = tf.unique(tf.gather_nd(titles, slots))
+        numbers += tf.size(self._positions)
+        return tf.tensor_scatter_nd_update(indices, slots, numbers), distinct
 
     def positions(self, ids):
         """Returns the positions of articles among the indexed ones.

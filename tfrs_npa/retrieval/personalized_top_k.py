@@ -89,16 +89,8 @@ class PersonalizedTopK(ArticleTopK):
 
     @property
     def resources(self) -> tf.Module:
-        """Everything that its graph reads, including the weights of the model.
-
-        A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
-        attribute.
-        """
-        model, module = self._untracked.model, tf.Module()
-        module.articles, module.blocks = self._untracked.articles, self._untracked.blocks
-        module.users, module.tables = model.users.table, model.candidate_tower.article_tables
-        module.weights = list(model.weights)
-        return module
+        """Everything that its graph reads, see `ArticleTopK.resources`."""
+        return self._resources(blocks=self._untracked.blocks)
 
     def refresh(self, news=None, withdraw: Iterable[str] = ()) -> PersonalizedTopK:
         """Adds and withdraws articles; what stays is not encoded again.
@@ -165,8 +157,8 @@ class PersonalizedTopK(ArticleTopK):
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         k, history = self._checked_k(k, self.num_articles), None
         if isinstance(queries, Mapping):
-            user_id, history = self._features(queries)
-            users = self._untracked.embed(user_id, history)
+            user_id, history, titles = self._features(queries)
+            users = self._untracked.embed(user_id, history, titles)
         else:
             users = self._embeddings(queries)
             if exclude_history:

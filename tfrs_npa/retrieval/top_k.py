@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import functools
+import itertools
 import operator
 from collections.abc import Mapping
 
@@ -41,8 +44,12 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             articles=IndexedArticles(),
             indices=None,
             embed=Traced(
-                self._embed,
-                [tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)],
+                without_gradients(self._embed),
+                [
+                    tf.TensorSpec([None], tf.string),
+                    tf.TensorSpec([None, None], tf.string),
+                    tf.TensorSpec([None, None], tf.string),
+                ],
                 model.user_embedding,
             ),
         )
@@ -102,9 +109,10 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             queries: A dict of `user_id` `[batch]`, strings, and `history`, the ids of the articles
                 that each user clicked, oldest first: `[batch, clicks]` with `""` as padding, or
                 ragged. The latest `history_length` of the configuration count. Users who are not
-                known are welcome, and so are users without clicks; articles that are not known are
-                left out (`config.unknown_articles`), and so are other entries. Tensors, arrays and
-                lists will do.
+                known are welcome, and so are users without clicks. Articles that are not known
+                count fully if `history_titles`, of the shape of `history`, has their titles, and
+                else as `config.unknown_articles` says. Other entries are left out. Tensors, arrays
+                and lists will do.
             k: Articles to return, a number or a scalar tensor; None: that of the layer.
             candidates: Ids of the only articles to choose from: `[candidates]` for all users, or
                 `[batch, candidates]` for each of them, with `""` as padding or ragged. Ids that
@@ -149,8 +157,61 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         """Answers `call` and `query_with_exclusions`."""
 
+    @property
+    @abc.abstractmethod
+    def resources(self) -> tf.Module:
+        """Everything that its graph reads, including the weights of the model.
+
+        A `tf.Module` that calls this layer and is saved as a SavedModel has to have them as an
+        attribute.
+        """
+
+    def _resources(self, **others) -> tf.Module:
+        """Returns what all of these layers read, and others, as attributes of a module."""
+        model, module = self._untracked.model, tf.Module()
+        module.articles, module.users = self._untracked.articles, model.users.table
+        module.tables, module.weights = model.candidate_tower.article_tables, list(model.weights)
+        module.words = model.catalog.require_vocabulary().table
+        for name, value in others.items():
+            setattr(module, name, value)
+        return module
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        """Returns what a SavedModel has: a call by ids, and not what Keras makes of layers."""
+        if save_type != "savedmodel":
+            return super()._trackable_children(save_type, **kwargs)
+        self._require_index()
+        strings, number = tf.TensorSpec([None, None], tf.string), tf.TensorSpec([], tf.int32)
+        queries = {
+            "user_id": tf.TensorSpec([None], tf.string, "user_id"),
+            "history": tf.TensorSpec([None, None], tf.string, "history"),
+        }
+        titles = {"history_titles": tf.TensorSpec([None, None], tf.string, "history_titles")}
+        methods = {
+            "__call__": (lambda queries, k=None: self.call(queries, k), []),
+            "query_with_exclusions": (
+                lambda queries, exclusions, k=None: self.query_with_exclusions(
+                    queries, exclusions, k
+                ),
+                [strings],
+            ),
+        }
+        children = {"resources": self.resources}
+        for name, (method, inputs) in methods.items():
+            children[name] = tf.function(method, autograph=False)
+            for query, k in itertools.product([queries, queries | titles], [[], [number]]):
+                children[name].get_concrete_function(query, *inputs, *k)
+
+        @tf.function(autograph=False)
+        def signature(queries):
+            scores, news_id = self.call(queries)
+            return {"news_id": news_id, "scores": scores}
+
+        children["_default_save_signature"] = signature.get_concrete_function(queries)
+        return children
+
     def _features(self, queries):
-        """Returns user ids `[batch]` and padded histories `[batch, clicks]`, strings."""
+        """Returns user ids `[batch]`, padded histories and titles `[batch, clicks]`, strings."""
         if not isinstance(queries, Mapping):
             raise ValueError(
                 f"queries have to be a dict of user_id and history; found {type(queries).__name__}."
@@ -160,15 +221,24 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             found = ", ".join(map(repr, queries)) or "nothing"
             raise ValueError(f"queries lack {' and '.join(map(repr, missing))}; they have {found}.")
         user_id = string_vector(queries["user_id"], "user_id")
-        return user_id, string_matrix(queries["history"], "history", user_id.shape[0])
+        history = string_matrix(queries["history"], "history", user_id.shape[0])
+        if "history_titles" not in queries:
+            return user_id, history, tf.zeros_like(history)
+        titles = string_matrix(queries["history_titles"], "history_titles", user_id.shape[0])
+        if not titles.shape.is_compatible_with(history.shape):
+            raise ValueError(
+                f"history_titles has the shape {titles.shape}, history {history.shape}: each click "
+                'needs a title, or ""'
+            )
+        return user_id, history, titles
 
-    def _embed(self, user_id, history):
+    def _embed(self, user_id, history, history_titles):
         """Returns user vectors, and the queries of the attention over words, side by side."""
         model = self._untracked.model
         users = model.users.table.lookup(user_id)
-        clicks = self._untracked.articles.lookup(history)
-        histories = model.query_tower.histories(clicks)
-        output = model.query_tower({"user_id": users, "history": histories})
+        clicks, titles = self._untracked.articles.numbered(history, history_titles)
+        features = {"user_id": users, "history": model.query_tower.histories(clicks)}
+        output = model.query_tower(features | {"further_titles": model.title_tokens(titles)})
         parts = [model.query_tower.flat(output)]
         attention = model.candidate_tower.attention
         if attention.kind == "personalized":
@@ -207,6 +277,21 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             if not 1 <= k <= most:
                 raise ValueError(f"k is {k:,}; it has to be between 1 and {most:,}, {self._limit}.")
         return tf.cast(k, tf.int32)
+
+
+def without_gradients(function):
+    """Returns a function to be traced without custom gradients, which a SavedModel lacks.
+
+    Loading would warn that they are missing.
+    """
+
+    @functools.wraps(function)
+    def traced(*args):
+        graph = tf.compat.v1.get_default_graph()
+        graph.gradient_override_map = lambda _: contextlib.nullcontext()
+        return function(*args)
+
+    return traced
 
 
 def best(scores, hidden, ids, k):

@@ -11,7 +11,7 @@ from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.models.user_encoder import num_interests
-from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.retrieval.top_k import ArticleTopK, best, without_gradients
 from tfrs_npa.settings import DEFAULT_K
 
 # Titles that are encoded at a time.
@@ -78,7 +78,7 @@ class TwoStageTopK(ArticleTopK):
         )
         number, positions = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None], tf.int32)
         self._untracked.rank = Traced(
-            self._rank,
+            without_gradients(self._rank),
             [
                 tf.TensorSpec([None, self._untracked.width], tf.float32),
                 positions,
@@ -93,6 +93,12 @@ class TwoStageTopK(ArticleTopK):
     def is_exact(self) -> bool:
         """False: the scores are right, but articles may be missing."""
         return False
+
+    @property
+    def resources(self) -> tf.Module:
+        """Everything that its graph reads, see `ArticleTopK.resources`."""
+        retrieval = self._untracked.retrieval
+        return self._resources(retrieval=[*retrieval.variables, *retrieval.submodules])
 
     def recall(self, queries, k: int | None = None) -> float:
         """Measures how much of the exact answer is found, by scoring every article.
@@ -138,8 +144,8 @@ class TwoStageTopK(ArticleTopK):
         own, articles = self._untracked, self.num_articles
         most = min(own.shortlist, articles)
         k = self._checked_k(k, most)
-        user_id, history = self._features(queries)
-        users = own.embed(user_id, history)
+        user_id, history, titles = self._features(queries)
+        users = own.embed(user_id, history, titles)
         excluded, allowed, only_allowed = self._filters(
             users.shape[0], exclusions, candidates, history if exclude_history else None
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pathlib
 from collections.abc import Iterable
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_folder
+from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.models.npa import NPA, check_is_npa
+from tfrs_npa.serving.checkpoint import put_articles
 from tfrs_npa.serving.module import ServingModule
+from tfrs_npa.serving.versions import DESCRIPTION, FORMAT, WORDS, next_version
 from tfrs_npa.serving.warm_up import WARM_UP_FILE, example_requests, write_warm_up
 
 logger = logging.getLogger(__name__)
@@ -27,7 +32,8 @@ def export(
     """Writes a model as a SavedModel that needs nothing but TensorFlow.
 
     The signatures are the methods of `tfrs_npa.serving.ServingModule`: `score` (the default),
-    `score_titles`, `recommend`, `encode`, `encode_articles` and `explain`. The titles of the
+    `score_with_titles`, `score_titles`, `recommend`, `recommend_with_titles`, `encode`,
+    `encode_articles` and `explain`. The titles of the
     catalogue are encoded now and travel along, so that no request encodes them again. A request of
     each signature is written to `assets.extra/tf_serving_warmup_requests`, with which TensorFlow
     Serving warms up before it takes over a version; that needs `tensorflow-serving-api`.
@@ -60,17 +66,62 @@ def export(
     check_is_npa(model, "export")
     folder = pathlib.Path(folder)
     if version is None:
-        version = _next_version(folder)
+        version = next_version(folder)
     if version < 1:
         raise ValueError(f"the version is {version}; it has to be at least 1")
     target = folder / str(version)
     _require_absent(target)
-    module = ServingModule(model, dtype, recommendable)
+    catalog = model.catalog
+    if len(catalog) <= FIRST_ARTICLE:
+        raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
+    indices = np.arange(FIRST_ARTICLE, len(catalog))
+    if recommendable is not None:
+        indices = np.unique(known_articles(catalog, recommendable, "recommend"))
+    if not len(indices):
+        raise ValueError("recommendable holds no articles: there would be none to recommend")
+    module = ServingModule(model, dtype)
     with atomic_folder(target) as temporary:
         tf.saved_model.save(module, temporary, module.signatures())
+        module.articles.start(catalog, indices)
+        put_articles(temporary, module.articles)
         _warm_up(temporary, model, folder.resolve().name)
+        NewsCatalog(vocabulary=catalog.vocabulary).save(temporary / WORDS)
+        description = {
+            "format": FORMAT,
+            "dtype": dtype,
+            "articles": len(catalog),
+            "users": model.user_embedding.num_users,
+            "vector_dim": vectors.dim if (vectors := catalog.article_vectors) else None,
+            "config": model.config.to_dict(),
+        }
+        text = json.dumps(description, indent=2) + "\n"
+        (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
         _require_absent(target)
     return target
+
+
+def known_articles(catalog: NewsCatalog, ids: Iterable[str], purpose: str) -> np.ndarray:
+    """Returns the indices of articles in a catalogue.
+
+    Args:
+        catalog: The catalogue.
+        ids: Ids of articles.
+        purpose: What they are for, in error messages.
+
+    Raises:
+        ValueError: if the catalogue does not hold all of them.
+    """
+    ids = list(ids)
+    if not ids:
+        return np.zeros(0, np.int32)
+    indices = catalog.index(ids)
+    unknown = np.flatnonzero(indices < FIRST_ARTICLE)
+    if len(unknown):
+        raise ValueError(
+            f"{len(unknown):,} of the {len(ids):,} articles to {purpose} are not in the catalogue, "
+            f"such as {ids[unknown[0]]!r}"
+        )
+    return indices
 
 
 def _require_absent(target: pathlib.Path) -> None:
@@ -83,8 +134,3 @@ def _warm_up(path: pathlib.Path, model: NPA, model_name: str) -> None:
         write_warm_up(path / WARM_UP_FILE, example_requests(model), model_name)
     except ImportError:
         logger.warning("no warm-up requests: they need `pip install tensorflow-serving-api`")
-
-
-def _next_version(folder: pathlib.Path) -> int:
-    versions = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
-    return max(versions, default=0) + 1

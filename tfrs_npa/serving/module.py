@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Iterable
-
-import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, NewsCatalog
+from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.explain import explain, placed
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.models.stored_titles import StoredTitles
-from tfrs_npa.retrieval.indexed_articles import IndexedArticles
-from tfrs_npa.retrieval.top_k import best
+from tfrs_npa.retrieval.top_k import best, without_gradients
+from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.settings import DTYPES
 
 _IDS = tf.TensorSpec([None], tf.string)
@@ -26,8 +20,10 @@ _NUMBER = tf.TensorSpec([], tf.int32)
 # Methods of the module that become signatures, and their arguments.
 _SIGNATURES = {
     "score": (_IDS, _LISTS, _LISTS),
+    "score_with_titles": (_IDS, _LISTS, _LISTS, _LISTS, _LISTS),
     "score_titles": (_IDS, _LISTS, _LISTS),
     "recommend": (_IDS, _LISTS, _NUMBER, _LISTS, _LISTS),
+    "recommend_with_titles": (_IDS, _LISTS, _LISTS, _NUMBER, _LISTS, _LISTS),
     "encode": (_IDS, _LISTS),
     "encode_articles": (_IDS, _LISTS),
     "explain": (_IDS, _LISTS, _LISTS),
@@ -40,54 +36,36 @@ class ServingModule(tf.Module):
     Its methods are the signatures of the SavedModel, whose inputs and outputs have the names of
     arguments and results. A list is a row of a dense matrix, with `""` as padding on either side;
     a width of 0 will do. Of a history, oldest click first, the last `history_length` articles are
-    read. Users that the model does not know are the unknown user; for articles that it does not
-    know, see `NPAConfig.unknown_articles`.
+    read. Users that the model does not know are the unknown user. Articles that it does not know
+    count fully where the request brings their titles; for the others, see
+    `NPAConfig.unknown_articles`.
 
-    No layer and no model of Keras is part of it, so it loads where TensorFlow is all there is.
+    It has no articles until `articles.start` has been called. No layer and no model of Keras is
+    part of it, so it loads where TensorFlow is all there is.
 
     Args:
         model: The model. Its weights are shared, its titles are encoded here.
         dtype: `"float32"` or `"bfloat16"`, how encoded titles are kept.
-        recommendable: Ids of the articles that `recommend` may return; None: all.
 
     Attributes:
-        articles: The articles, of which those that may be recommended are indexed.
-        encoded: The titles, `StoredTitles`.
+        articles: `ServedArticles`.
 
     Raises:
-        ValueError: if the catalogue of the model holds no articles, there are none to recommend or
-            unknown ones among them, or `dtype` is another one.
+        ValueError: if `dtype` is another one.
     """
 
-    def __init__(
-        self, model: NPA, dtype: str = "float32", recommendable: Iterable[str] | None = None
-    ):
+    def __init__(self, model: NPA, dtype: str = "float32"):
         super().__init__(name="npa")
-        catalog, tower = model.catalog, model.candidate_tower
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}")
-        if len(catalog) <= FIRST_ARTICLE:
-            raise ValueError("the model's catalogue holds no articles: there is nothing to serve")
-        model.add_articles()
-        indices = np.arange(FIRST_ARTICLE, len(catalog))
-        if recommendable is not None:
-            indices = np.unique(known_articles(catalog, recommendable, "recommend"))
-        if not len(indices):
-            raise ValueError("recommendable holds no articles: there would be none to recommend")
         # If the SavedModel tracked the model, loading it would need Keras.
         self._untracked = Untracked(model=model)
         # The variables and tables of the signatures have to be found in attributes.
-        self._weights = [*model.weights, *tower.article_tables]
-        self._tables = [model.users.table, catalog.require_vocabulary().table]
-        self._titles = tf.Variable(
-            np.array(catalog.titles, object), trainable=False, dtype=tf.string, shape=[None]
-        )
-        self.articles = IndexedArticles()
-        self.articles.update(catalog, indices)
-        self.encoded = StoredTitles(tower, dtype)
-        self.encoded.store(indices)
+        self._weights = list(model.weights)
+        self._tables = [model.users.table, model.catalog.require_vocabulary().table]
+        self.articles = ServedArticles(model.candidate_tower, dtype)
         # Traced once for all signatures that need it.
-        self._untracked.users = _concrete(self._users, (_IDS, _LISTS))
+        self._untracked.users = _concrete(self._users, (_IDS, _LISTS, _LISTS))
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Returns the signatures by name; `serving_default` is `score`."""
@@ -108,10 +86,41 @@ class ServingModule(tf.Module):
             `scores`: `[batch, candidates]` float32, -1e9 at padding.
         """
         user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
-        indices, slots = self._indices(candidates), tf.where(candidates != "")
-        features, articles = self._features(tf.gather_nd(indices, slots))
-        scores = self._scores(user_id, history, features, articles, slots, tf.shape(candidates))
-        return {"scores": self._untracked.model.with_unknown_articles(scores, indices)}
+        return self._score(user_id, history, _untitled(history), candidates, _untitled(candidates))
+
+    def score_with_titles(self, user_id, history, history_titles, candidates, candidate_titles):
+        """Scores articles, those that are not known by their titles.
+
+        Args:
+            user_id: `[batch]` ids of users.
+            history: `[batch, history]` ids of clicked articles.
+            history_titles: `[batch, history]` titles in UTF-8 of those that are not known, or `""`;
+                those of known articles do not count.
+            candidates: `[batch, candidates]` ids of articles.
+            candidate_titles: `[batch, candidates]` titles, as those of the history.
+
+        Returns:
+            `scores`: `[batch, candidates]` float32, -1e9 at padding.
+        """
+        user_id, history, history_titles, candidates, candidate_titles = _checked(
+            user_id,
+            history=history,
+            history_titles=history_titles,
+            candidates=candidates,
+            candidate_titles=candidate_titles,
+        )
+        history_titles = _beside(history, history_titles, "history")
+        candidate_titles = _beside(candidates, candidate_titles, "candidate")
+        return self._score(user_id, history, history_titles, candidates, candidate_titles)
+
+    def _score(self, user_id, history, history_titles, candidates, candidate_titles):
+        model = self._untracked.model
+        indices, titles = self.articles.indexed.numbered(candidates, candidate_titles)
+        slots = tf.where(candidates != "")
+        features, articles = self._features(tf.gather_nd(indices, slots), titles)
+        users, query = self._untracked.users(user_id, history, history_titles)
+        scores = self._scores(users, query, features, articles, slots, tf.shape(candidates))
+        return {"scores": model.with_unknown_articles(scores, indices)}
 
     def score_titles(self, user_id, history, titles):
         """Scores arbitrary titles.
@@ -128,13 +137,9 @@ class ServingModule(tf.Module):
         user_id, history, titles = _checked(user_id, history=history, titles=titles)
         slots = tf.where(titles != "")
         distinct, articles = tf.unique(tf.gather_nd(titles, slots))
-        model = self._untracked.model
-        tokens = model.catalog.vocabulary.encode(distinct)
-        tokens = tokens.to_tensor(PADDING, shape=[None, model.config.title_length])
-        features = model.candidate_tower.encode_titles(tokens)
-        return {
-            "scores": self._scores(user_id, history, features, articles, slots, tf.shape(titles))
-        }
+        users, query = self._untracked.users(user_id, history, _untitled(history))
+        features = self._encoded(distinct)
+        return {"scores": self._scores(users, query, features, articles, slots, tf.shape(titles))}
 
     def recommend(self, user_id, history, k, exclusions, candidates):
         """Ranks articles; of equal scores, the one that is earlier in the catalogue comes first.
@@ -154,14 +159,43 @@ class ServingModule(tf.Module):
         user_id, history, exclusions, candidates = _checked(
             user_id, history=history, exclusions=exclusions, candidates=candidates
         )
-        users, query = self._untracked.users(user_id, history)
+        return self._recommend(user_id, history, _untitled(history), k, exclusions, candidates)
+
+    def recommend_with_titles(self, user_id, history, history_titles, k, exclusions, candidates):
+        """Ranks articles as `recommend`; clicked articles that are not known have titles.
+
+        Args:
+            user_id: As in `recommend`.
+            history: As in `recommend`.
+            history_titles: `[batch, history]` titles in UTF-8 of clicked articles that are not
+                known, or `""`; those of known articles do not count.
+            k: As in `recommend`.
+            exclusions: As in `recommend`.
+            candidates: As in `recommend`.
+
+        Returns:
+            As `recommend`.
+        """
+        user_id, history, history_titles, exclusions, candidates = _checked(
+            user_id,
+            history=history,
+            history_titles=history_titles,
+            exclusions=exclusions,
+            candidates=candidates,
+        )
+        history_titles = _beside(history, history_titles, "history")
+        return self._recommend(user_id, history, history_titles, k, exclusions, candidates)
+
+    def _recommend(self, user_id, history, history_titles, k, exclusions, candidates):
+        users, query = self._untracked.users(user_id, history, history_titles)
         users = self._untracked.model.query_tower.flat(users)
         if query is not None:
             users = tf.concat([users, query], axis=1)
-        scores = self.encoded.scores(tf.cast(users, tf.float32))
+        scores = self.articles.scores(tf.cast(users, tf.float32))
         has_candidates = tf.reduce_any(candidates != "", axis=1, keepdims=True)
-        hidden = self.articles.mask(exclusions) | (has_candidates & ~self.articles.mask(candidates))
-        scores, news_id = best(scores, hidden, self.articles.ids.read_value(), k)
+        indexed = self.articles.indexed
+        hidden = indexed.mask(exclusions) | (has_candidates & ~indexed.mask(candidates))
+        scores, news_id = best(scores, hidden, indexed.ids.read_value(), k)
         return {"news_id": news_id, "scores": scores}
 
     def encode(self, user_id, history):
@@ -180,7 +214,7 @@ class ServingModule(tf.Module):
             is the log of the sum of the exponentials of their products.
         """
         user_id, history = _checked(user_id, history=history)
-        users, _ = self._untracked.users(user_id, history)
+        users, _ = self._untracked.users(user_id, history, _untitled(history))
         return {"user_vectors": tf.cast(users, tf.float32)}
 
     def encode_articles(self, user_id, candidates):
@@ -196,7 +230,9 @@ class ServingModule(tf.Module):
         user_id, candidates = _checked(user_id, candidates=candidates)
         model = self._untracked.model
         slots = tf.where(candidates != "")
-        features, articles = self._features(self._indices(tf.gather_nd(candidates, slots)))
+        nothing = tf.zeros([0], tf.string)
+        indices = self._indices(tf.gather_nd(candidates, slots))
+        features, articles = self._features(indices, nothing)
         embedding = model.user_embedding(model.users.table.lookup(user_id))
         query = model.candidate_tower.attention.query(embedding)
         rows = tf.cast(slots[:, 0], tf.int32)
@@ -242,60 +278,56 @@ class ServingModule(tf.Module):
 
     def _indices(self, ids):
         """Returns the indices of articles, 0 for `""`."""
-        return self.articles.lookup(ids)
+        return self.articles.indexed.lookup(ids)
 
     def _words(self, articles):
         """Returns the words of titles, `[batch, width, title_length]`, for `[batch, width]`."""
         config = self._untracked.model.config
-        titles = tf.gather(self._titles, tf.reshape(articles, [-1]))
+        titles = tf.gather(self.articles.titles, tf.reshape(articles, [-1]))
         words = self._untracked.model.catalog.vocabulary.tokenize(titles)
         words = words.to_tensor("", shape=[None, config.title_length])
         return tf.reshape(words, [*tf.unstack(tf.shape(articles)), config.title_length])
 
-    def _features(self, indices):
-        """Returns features of the distinct articles of `indices` `[n]`, and the title of each."""
-        distinct, articles = tf.unique(indices)
-        dtype = self._untracked.model.candidate_tower.compute_dtype
-        return self.encoded.features(distinct, dtype), articles
+    def _encoded(self, titles):
+        """Returns features of titles that are in no catalogue."""
+        model = self._untracked.model
+        features = model.candidate_tower.encode_titles(model.title_tokens(titles))
+        return model.candidate_tower.with_terms(features)
 
-    def _users(self, user_id, history):
+    def _features(self, indices, titles):
+        """Returns features of articles `[n]`, and the title of each; see `numbered`."""
+        dtype = self._untracked.model.candidate_tower.compute_dtype
+        return self.articles.features(indices, self._encoded(titles), dtype)
+
+    def _users(self, user_id, history, history_titles):
         """Returns user vectors, and the queries of the attention over words."""
         model = self._untracked.model
         embedding = model.user_embedding(model.users.table.lookup(user_id))
-        clicks = model.query_tower.clicks(model.query_tower.histories(self._indices(history)))
-        features, titles = self._features(clicks.news_id)
-        users = model.query_tower.encode(clicks, features, titles, embedding)
+        indices, titles = self.articles.indexed.numbered(history, history_titles)
+        clicks = model.query_tower.clicks(model.query_tower.histories(indices))
+        features, articles = self._features(clicks.news_id, titles)
+        users = model.query_tower.encode(clicks, features, articles, embedding)
         is_personalized = model.candidate_tower.attention.kind == "personalized"
         return users["output"], users["word_query"] if is_personalized else None
 
-    def _scores(self, user_id, history, features, articles, slots, shape):
-        users, query = self._untracked.users(user_id, history)
+    def _scores(self, users, query, features, articles, slots, shape):
         rows = tf.cast(slots[:, 0], tf.int32)
         scores = self._untracked.model.candidate_tower.score(features, articles, rows, query, users)
         nothing = tf.fill(shape, MASKED_LOGIT)
         return tf.tensor_scatter_nd_update(nothing, slots, tf.cast(scores, tf.float32))
 
 
-def known_articles(catalog: NewsCatalog, ids: Iterable[str], purpose: str) -> np.ndarray:
-    """Returns the indices of articles in a catalogue.
+def _untitled(ids):
+    return tf.zeros_like(ids)
 
-    Args:
-        catalog: The catalogue.
-        ids: Ids of articles.
-        purpose: What they are for, in error messages.
 
-    Raises:
-        ValueError: if the catalogue does not hold all of them.
-    """
-    ids = list(ids)
-    indices = catalog.index(ids)
-    unknown = np.flatnonzero(indices < FIRST_ARTICLE)
-    if len(unknown):
-        raise ValueError(
-            f"{len(unknown):,} of the {len(ids):,} articles to {purpose} are not in the catalogue, "
-            f"such as {ids[unknown[0]]!r}"
-        )
-    return indices
+def _beside(ids, titles, what):
+    """Returns the titles of articles; no server checks that there are as many as ids."""
+    check = tf.debugging.assert_equal(
+        tf.shape(titles), tf.shape(ids), f'{what}_titles needs one title, or "", for each id'
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(titles)
 
 
 def _checked(user_id, **lists):
@@ -313,13 +345,6 @@ def _checked(user_id, **lists):
 
 
 def _concrete(function, inputs):
-    @functools.wraps(function)
-    def without_gradients(*args):
-        # Otherwise loading the model warns that custom gradients are missing.
-        graph = tf.compat.v1.get_default_graph()
-        graph.gradient_override_map = lambda _: contextlib.nullcontext()
-        return function(*args)
-
     # AutoGraph would look for loops and branches of Python's; there are none.
-    traced = tf.function(without_gradients, input_signature=inputs, autograph=False)
+    traced = tf.function(without_gradients(function), input_signature=inputs, autograph=False)
     return traced.get_concrete_function()

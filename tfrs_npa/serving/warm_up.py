@@ -31,12 +31,18 @@ def example_requests(model: NPA) -> dict[str, dict[str, Any]]:
     articles = slice(FIRST_ARTICLE, FIRST_ARTICLE + _CANDIDATES)
     news_ids, titles = model.catalog.ids[articles], model.catalog.titles[articles]
     user = {"user_id": model.users.ids[len(UserIndex.specials) :][:1] or [""]}
-    query = {**user, "history": [news_ids[: model.config.history_length]]}
+    history = news_ids[: model.config.history_length]
+    query = {**user, "history": [history]}
     candidates = {"candidates": [news_ids]}
+    history_titles = {"history_titles": [[""] * len(history)]}
+    candidate_titles = {"candidate_titles": [[""] * len(news_ids)]}
+    best = {"k": 1, "exclusions": [[""]], "candidates": [[""]]}
     return {
         "score": query | candidates,
+        "score_with_titles": query | history_titles | candidates | candidate_titles,
         "score_titles": query | {"titles": [titles]},
-        "recommend": query | {"k": 1, "exclusions": [[""]], "candidates": [[""]]},
+        "recommend": query | best,
+        "recommend_with_titles": query | history_titles | best,
         "encode": query,
         "encode_articles": user | candidates,
         "explain": query | candidates,

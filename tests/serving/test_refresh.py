@@ -1,0 +1,241 @@
+"""Versions of an export with other articles, against exports of them made from scratch."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfrs_npa
+import tfrs_npa.serving.checkpoint
+from tfrs_npa.serving import module
+
+WORDS = "rain sun north team wins final vote poll bank rate".split()
+IDS = [f"N{i}" for i in range(40)]
+CONFIG = tfrs_npa.NPAConfig(
+    title_length=6,
+    history_length=4,
+    word_embedding_dim=5,
+    user_embedding_dim=3,
+    num_filters=8,
+    attention_dim=6,
+)
+QUERY = {"user_id": ["U1", "nobody"], "history": [["N1", "A1", "N7"], ["B2", "unknown", ""]]}
+CANDIDATES = [["N1", "A1", "A4", "unknown"], ["B2", "N7", "N3", ""]]
+
+
+def make_news(ids, seed=0):
+    generator = np.random.default_rng(seed)
+    titles = [" ".join(generator.choice(WORDS, generator.integers(0, 8))) for _ in ids]
+    return {"news_id": list(ids), "title": titles}
+
+
+def make_model(**changes):
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2"]})
+    catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(WORDS[:-1]))
+    model = tfrs_npa.NPA(CONFIG.replace(**changes), catalog.extend(make_news(IDS)), users)
+    generator = np.random.default_rng(3)
+    model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_signatures():
+    """Tracing the others would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        signatures = {name: module._SIGNATURES[name] for name in ("score", "recommend")}
+        patch.setattr(module, "_SIGNATURES", signatures)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, two_signatures):
+    """An export of which some articles may be recommended."""
+    folder = tmp_path_factory.mktemp("exports") / "npa"
+    tfrs_npa.export(make_model(), folder, recommendable=IDS[5:])
+    return folder
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "npa")
+
+
+def answers(version, k):
+    """What a version answers to several requests, and the titles that it shows."""
+    loaded = tf.saved_model.load(str(version))
+    best = {"k": k, "exclusions": [["N9"]] * 2, "candidates": [["", ""], ["A1", "N2"]]}
+    found = {"titles": loaded.articles.titles.numpy()}
+    for name, inputs in (("score", {"candidates": CANDIDATES}), ("recommend", best)):
+        inputs = {key: tf.constant(value) for key, value in (QUERY | inputs).items()}
+        outputs = loaded.signatures[name](**inputs)
+        found |= {f"{name}: {key}": value.numpy() for key, value in outputs.items()}
+    # By ids: which of two equal titles comes first is left to rounding.
+    order = np.argsort(found["recommend: news_id"], axis=1)
+    for name in ("recommend: news_id", "recommend: scores"):
+        found[name] = np.take_along_axis(found[name], order, axis=1)
+    return found
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if name.endswith("scores"):
+            np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes, dtype",
+    [
+        ({}, "float32"),
+        ({"attention": "paper", "user_interest": "mean", "item_bias": False}, "bfloat16"),
+    ],
+    ids=["recipe", "no terms"],
+)
+def test_as_an_export_from_scratch(changes, dtype, tmp_path):
+    model, folder = make_model(**changes), tmp_path / "npa"
+    tfrs_npa.export(model, folder, dtype=dtype, recommendable=IDS[5:])
+    first = make_news([f"A{i}" for i in range(7)], seed=1)
+    tfrs_npa.refresh_export(folder, first, withdraw=["N8", "N9"])
+    # N2 and N8 come, for the first time and again; A3 goes.
+    titles = dict(zip(IDS, model.catalog.titles[2:]))
+    second = make_news([f"B{i}" for i in range(3)], seed=2)
+    second = {
+        "news_id": [*second["news_id"], "N2", "N8", "A1"],
+        "title": [*second["title"], titles["N2"], titles["N8"], first["title"][1]],
+    }
+    version = tfrs_npa.refresh_export(folder, second, withdraw=["A3", "N9", "N10"])
+    assert version == folder / "3"
+
+    model.add_articles(first)
+    model.add_articles(second)
+    there = {*IDS[5:], *first["news_id"], *second["news_id"]} - {"A3", "N9", "N10"}
+    expected = tfrs_npa.export(model, tmp_path / "other", dtype=dtype, recommendable=there)
+    assert_same(answers(version, len(there)), answers(expected, len(there)))
+
+
+def test_only_new_titles_are_encoded(folder, monkeypatch):
+    encoded = []
+    title_features = tfrs_npa.NewsEncoder.title_features
+
+    def note(self, articles, *args):
+        encoded.append(articles)
+        return title_features(self, articles, *args)
+
+    tfrs_npa.refresh_export(folder, make_news(["A1", "A2"]))
+    monkeypatch.setattr(tfrs_npa.NewsEncoder, "title_features", note)
+    tf.config.run_functions_eagerly(True)
+    try:
+        tfrs_npa.refresh_export(folder, make_news(["A1", "A2", "A3"]))
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert [articles.numpy().tolist() for articles in encoded] == [[2 + 40 + 2]]
+
+
+def test_a_session_of_tensorflow_1_reads_it(folder):
+    """As TensorFlow Serving does."""
+    version = tfrs_npa.refresh_export(folder, make_news(["A1"]), withdraw=["N7"])
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(version))
+        signature = meta.signature_def["score"]
+        feed = {signature.inputs[name].name: value for name, value in QUERY.items()}
+        feed[signature.inputs["candidates"].name] = CANDIDATES
+        scores = session.run(signature.outputs["scores"].name, feed)
+    np.testing.assert_allclose(scores, answers(version, 3)["score: scores"], rtol=1e-5)
+
+
+def test_versions_that_are_kept(folder):
+    """Only those that are ours are removed, and the last ones are not."""
+    (folder / "1").rename(folder / "9")
+    for name in ("3", "notes", ".5.tmp"):
+        (folder / name).mkdir()
+    assert tfrs_npa.refresh_export(folder, withdraw=["N7"], keep=2) == folder / "10"
+    assert tfrs_npa.refresh_export(folder, withdraw=["N8"], keep=2) == folder / "11"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [".5.tmp", "10", "11", "3", "notes"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"withdraw": ["N1", "X1", "X2"]}, "2 of the 3 articles to withdraw are not in .*'X1'"),
+        ({"withdraw": IDS}, "there would be none to recommend"),
+        ({"withdraw": IDS, "keep": 0}, "keep is 0"),
+        ({"news": {"news_id": ["A1"]}}, "lacks the feature title"),
+        ({"news": {"news_id": [""], "title": ["rain"]}}, "'' is reserved"),
+    ],
+)
+def test_wrong_input(arguments, message, folder):
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        tfrs_npa.refresh_export(folder, **arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_file_that_is_no_news(folder, tmp_path):
+    (tmp_path / "news.tsv").write_text("A1\tsport\n")
+    with pytest.raises(ValueError, match="news.tsv.*2 columns instead of 8"):
+        tfrs_npa.refresh_export(folder, tmp_path / "news.tsv")
+
+
+def test_another_title(folder):
+    with pytest.warns(UserWarning, match="1 articles came again with another title .*N7"):
+        version = tfrs_npa.refresh_export(folder, {"news_id": ["N7"], "title": ["other words"]})
+    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+    titles = reader.get_tensor("articles/titles/.ATTRIBUTES/VARIABLE_VALUE")
+    assert titles[2 + 7].decode() == make_news(IDS)["title"][7]
+
+
+def test_nothing_to_refresh(tmp_path, folder):
+    with pytest.raises(ValueError, match="holds no version of an export"):
+        tfrs_npa.refresh_export(tmp_path / "nowhere")
+    (folder / "1" / "assets.extra" / "npa" / "export.json").unlink()
+    with pytest.raises(ValueError, match="1 was written by another version .* export again"):
+        tfrs_npa.refresh_export(folder)
+
+
+@pytest.mark.parametrize("step", ["copytree", "link", "_save", "_combine"])
+def test_failure_at_any_step(step, folder, monkeypatch):
+    """The old version stays as it is, and no half one appears."""
+    before = {path: path.stat().st_ino for path in folder.rglob("*")}
+
+    def fail(*args, **keywords):
+        raise OSError("no space left")
+
+    module = shutil if step == "copytree" else tfrs_npa.serving.checkpoint
+    monkeypatch.setattr(module, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        tfrs_npa.refresh_export(folder, make_news(["A1"]))
+    assert {path: path.stat().st_ino for path in folder.rglob("*")} == before
+
+
+def test_killed(folder):
+    """A process that is killed while it writes leaves the old version, and can be run again."""
+    before = {path: path.stat().st_ino for path in folder.rglob("*")}
+    program = (
+        "import os, signal, sys, tfrs_npa, tfrs_npa.serving.checkpoint as checkpoint\n"
+        "combine = checkpoint._combine\n"
+        "def killed(*arguments):\n"
+        "    combine(*arguments)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint._combine = killed\n"
+        "tfrs_npa.refresh_export(sys.argv[1], {'news_id': ['A1'], 'title': ['rain']})\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(tfrs_npa.__file__).parents[1])}
+    process = subprocess.run([sys.executable, "-c", program, folder], env=environment)
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in folder.iterdir() if path.name.isdecimal()] == ["1"]
+    assert {
+        path: path.stat().st_ino for path in (folder / "1").rglob("*")
+    }.items() <= before.items()
+    assert len(answers(folder / "1", 35)["titles"]) == 2 + 40
+    assert tfrs_npa.refresh_export(folder, make_news(["A1"])).name == "2"

@@ -1,0 +1,148 @@
+"""A new version of an export, with other articles and the same weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfrs_npa._files import atomic_folder
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.article_vectors import ArticleVectors
+from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
+from tfrs_npa.datasets.mind.tsv import read_news
+from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.serving.checkpoint import KEPT_INDEX, VARIABLES, link, read_articles, write_articles
+from tfrs_npa.serving.export import known_articles
+from tfrs_npa.serving.served_articles import ServedArticles
+from tfrs_npa.serving.versions import (
+    DESCRIPTION,
+    FORMAT,
+    WORDS,
+    next_version,
+    remove_old_versions,
+    versions_of,
+)
+from tfrs_npa.settings import KEPT_VERSIONS
+
+logger = logging.getLogger(__name__)
+
+
+def refresh_export(
+    folder: str | os.PathLike, news=None, withdraw: Iterable[str] = (), keep: int = KEPT_VERSIONS
+) -> pathlib.Path:
+    """Writes the next version of an export, with articles added and withdrawn.
+
+    It needs neither data nor run: the last version has all that it takes. Only the titles of new
+    articles are encoded, nothing is traced, and the encoded titles of the export are not even read.
+    Apart from rounding, the answers are those of an export of the model with the same articles.
+
+    What earlier refreshes added is written again, so a refresh takes longer the more there is: now
+    and then, such as after each training, a new export begins anew.
+
+    >>> tfrs_npa.export(model, "exports/npa")
+    PosixPath('exports/npa/1')
+    >>> tfrs_npa.refresh_export("exports/npa", "today/news.tsv", withdraw=["N3"])
+    PosixPath('exports/npa/2')
+
+    Args:
+        folder: Folder of the versions, as `export` wrote it.
+        news: Articles to add, which may then be recommended: a `news.tsv`, or as
+            `NewsCatalog.extend` takes them. One that is there already keeps its title. None: none.
+        withdraw: Ids of articles that may not be recommended any more; histories go on to know
+            them. This comes first: an article that is in `news` too may be recommended.
+        keep: Versions to keep, the new one included; older ones are removed.
+
+    Returns:
+        The folder of the new version. It is created atomically: whatever interrupts this, older
+        versions stay as they are.
+
+    Raises:
+        ValueError: if there is no version, the last one was written by an `export` of another
+            format, it does not know an article to withdraw, no article could be recommended any
+            more, `keep` is less than 1, or `news` is malformed. Nothing is written then.
+    """
+    folder = pathlib.Path(folder)
+    if keep < 1:
+        raise ValueError(f"keep is {keep}; it has to be at least 1")
+    old, description = _last_version(folder)
+    articles, catalog = _read(old, description)
+    known = len(catalog)
+    staying = np.setdiff1d(articles.recommendable, known_articles(catalog, withdraw, "withdraw"))
+    added = np.zeros(0, np.int32)
+    if news is not None:
+        added = catalog.add(read_news(news) if isinstance(news, (str, os.PathLike)) else news)
+    recommendable = np.union1d(staying, added)
+    if not len(recommendable):
+        raise ValueError("every article would be withdrawn: there would be none to recommend")
+    articles.refresh(description["articles"], catalog, recommendable)
+    target = folder / str(next_version(folder))
+    with atomic_folder(target) as temporary:
+        shutil.copytree(
+            old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
+        )
+        write_articles(old, temporary, articles)
+    remove_old_versions(folder, keep)
+    logger.info(
+        "%s new articles of %s; %s may be recommended",
+        f"{len(catalog) - known:,}",
+        f"{len(catalog) - FIRST_ARTICLE:,}",
+        f"{len(recommendable):,}",
+    )
+    return target
+
+
+def _last_version(folder):
+    """Returns the folder of the last version, and its description.
+
+    Raises:
+        ValueError: if there is none, or it cannot be refreshed.
+    """
+    versions = versions_of(folder)
+    if not versions:
+        raise ValueError(f"{folder} holds no version of an export: write one with `export`")
+    path = versions[-1]
+    description = {}
+    if (path / DESCRIPTION).is_file():
+        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of tfrs_npa and cannot be refreshed: "
+            "export again from the run"
+        )
+    return path, description
+
+
+def _read(version, description):
+    """Returns the articles of a version, as they are served and as a catalogue."""
+    config = NPAConfig.from_saved(description["config"])
+    words = NewsCatalog.load(version / WORDS)
+    user_embedding = UserEmbedding(description["users"], config.user_embedding_dim)
+    user_embedding.build((None,))
+    dim, tokens = description["vector_dim"], words.tokens(config.title_length)
+    tower = NewsEncoder(
+        config,
+        tokens,
+        len(words.require_vocabulary()),
+        user_embedding,
+        vectors=None if dim is None else np.zeros((len(tokens), dim), np.float32),
+    )
+    articles = ServedArticles(tower, description["dtype"])
+    read_articles(version, articles)
+    titles = [title.decode() for title in articles.titles.numpy()]
+    catalog = words.with_tokens(articles.indexed.all_ids(), titles, articles.tokens.numpy())
+    if articles.vectors is not None:
+        vectors = articles.vectors.numpy()
+        catalog.article_vectors = ArticleVectors(catalog.ids, vectors)
+    return articles, catalog
+
+
+def _without_variables(_, names):
+    # The fingerprint is of the variables too.
+    return {VARIABLES.parent.name, KEPT_INDEX.name, "fingerprint.pb"}.intersection(names)
