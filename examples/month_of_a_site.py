@@ -1,27 +1,27 @@
 """Runs a made-up news site for a month: yesterday's model, refreshed hourly and trained nightly.
 
-Articles and users come every day, and histories grow by each click. Three models rank each day's
-impressions before any of them has seen that day:
+Articles and users come every day, and histories grow by each click. Three models rank the
+impressions of a day before any of them has seen that day:
 
-- "as it was": trained on day 1 and left alone, so that later articles are unknown to it;
-- "warm": starts each night from the model of the night before, trained on that day's log alone, and
-  learns of new articles every hour;
-- "from scratch": trained each night on the last days, with the same hourly articles.
+- as it was: trained on day 1 and left alone, so later articles are unknown to it;
+- warm: starts each night from the model of the night before, is trained on that day's log alone,
+  and learns of new articles every hour;
+- from scratch: trained each night on the last days, with the same hourly articles.
 
-Prints the AUC of each day and what the nights and the hours took, and draws a picture of it. Days
-that are in FOLDER already are not simulated again, so an interrupted simulation resumes.
+Prints the AUC of each day and what nights and hours took, and draws a picture of it. Days that are
+in the folder already are not simulated again, so an interrupted simulation resumes.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
+import itertools
 import pathlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,17 +32,24 @@ import tfrs_npa
 from tfrs_npa._files import atomic_file
 from tfrs_npa.cli.scripts import at_least_one
 from tfrs_npa.datasets.mind import SyntheticWorld, WorldKnobs, write_behaviors, write_news
+from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.train import train
 from tfrs_npa.settings import TrainingSettings
 
 MODELS = ("as it was", "warm", "from scratch")
-COLUMNS = ("day", *MODELS, "warm night s", "scratch night s", "hourly refresh s", "new articles")
+COSTS = {
+    "warm impressions": "impressions of a night's training, warm",
+    "scratch impressions": "impressions of a night's training, from scratch",
+    "warm seconds": "seconds of it, warm",
+    "scratch seconds": "seconds of it, from scratch",
+    "refresh seconds": "seconds of an hourly refresh of the index",
+    "new articles": "new articles of a day",
+}
 # The last impressions of a day, which its training does not see and reports its metrics on.
 HELD_OUT = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
-class Day:
+class Day(NamedTuple):
     """What happens on a day: impressions in order of time, and the new articles of each hour."""
 
     impressions: list[dict[str, Any]]
@@ -81,24 +88,25 @@ def write_days(folder: pathlib.Path, days: Sequence[Day], news: dict[str, dict])
         write_behaviors(folder / name / "behaviors.tsv", iter(rows))
 
 
-def night(run: pathlib.Path, data: pathlib.Path, seed: int, yesterday=None) -> float:
-    """Trains a model on `data` for an epoch; returns the seconds that it took."""
+def night(
+    run: pathlib.Path, data: pathlib.Path, seed: int, yesterday: pathlib.Path | None = None
+) -> tuple[int, float]:
+    """Trains a model for an epoch; returns the impressions of it, and the seconds that it took."""
     tf.keras.backend.clear_session()
     started = time.monotonic()
     config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
     settings = TrainingSettings(str(data), holdout="none", epochs=1)
     train(run, settings, config, overwrite=True, start_from=yesterday)
-    return time.monotonic() - started
+    return Run(run).metrics["impressions_trained_on"], time.monotonic() - started
 
 
 def refresh_hourly(model: tfrs_npa.NPA, day: Day) -> float:
     """Indexes the new articles of each hour of a day; returns the seconds of a mean hour."""
     index = tfrs_npa.PersonalizedTopK(model).index()
-    index.refresh(columns(day.new_articles[0]))  # traced once
     started = time.monotonic()
-    for articles in day.new_articles[1:]:
+    for articles in day.new_articles:
         index.refresh(columns(articles))
-    return (time.monotonic() - started) / (len(day.new_articles) - 1)
+    return (time.monotonic() - started) / len(day.new_articles)
 
 
 def columns(articles: list[dict[str, str]]) -> dict[str, list[str]] | None:
@@ -122,7 +130,7 @@ def auc(model: tfrs_npa.NPA, day: Day) -> float:
 
 
 def simulate(args) -> list[dict[str, float]]:
-    """Returns a row of `COLUMNS` for each day after the first."""
+    """Returns a row for each day after the first: the AUC of each model, and `COSTS`."""
     knobs = WorldKnobs(training_days=args.days, old_articles=0.3)
     sizes = {"users": args.users, "articles": args.articles}
     world = SyntheticWorld(
@@ -132,28 +140,32 @@ def simulate(args) -> list[dict[str, float]]:
     days, rows = list(days_of(world)), read(args.folder / "days.csv")
     runs, log = args.folder / "runs", args.folder / "log"
     if not rows:
-        write_days(log / "1", days[:1], news)
-        night(runs / "warm-1", log / "1", args.seed)
+        write_days(log / "today", days[:1], news)
+        night(runs / "warm-1", log / "today", args.seed)
     for number in tqdm(range(2 + len(rows), len(days) + 1), desc="days", unit="day"):
         today, started = days[number - 1], max(0, number - 1 - args.window)
         write_days(log / "window", days[started : number - 1], news)
-        row: dict[str, float] = {"day": number, "new articles": sum(map(len, today.new_articles))}
-        row["scratch night s"] = night(runs / "scratch", log / "window", args.seed)
+        row: dict[str, float] = {"day": number}
+        row["scratch impressions"], row["scratch seconds"] = night(
+            runs / "scratch", log / "window", args.seed
+        )
         scratch = tfrs_npa.load_run(runs / "scratch")
-        refresh_hourly(scratch, today)
+        scratch.add_articles(columns(list(itertools.chain(*today.new_articles))))
         row["from scratch"] = auc(scratch, today)
         row["as it was"] = auc(tfrs_npa.load_run(runs / "warm-1"), today)
-        warm = tfrs_npa.load_run(runs / f"warm-{number - 1}")
-        row["hourly refresh s"] = refresh_hourly(warm, today)
+        yesterday, tonight = (runs / f"warm-{day}" for day in (number - 1, number))
+        warm = tfrs_npa.load_run(yesterday)
+        row["refresh seconds"] = refresh_hourly(warm, today)
+        row["new articles"] = sum(map(len, today.new_articles))
         row["warm"] = auc(warm, today)
-        write_days(log / str(number), days[number - 1 : number], news)
-        row["warm night s"] = night(
-            runs / f"warm-{number}", log / str(number), args.seed, runs / f"warm-{number - 1}"
+        write_days(log / "today", days[number - 1 : number], news)
+        row["warm impressions"], row["warm seconds"] = night(
+            tonight, log / "today", args.seed, yesterday
         )
-        if number > 2:
-            shutil.rmtree(runs / f"warm-{number - 1}")
         rows.append(row)
         write(args.folder / "days.csv", rows)
+        if number > 2:
+            shutil.rmtree(yesterday)
     return rows
 
 
@@ -169,7 +181,7 @@ def write(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, ["day", *MODELS, *COSTS])
         writer.writeheader()
         writer.writerows(rows)
 
@@ -179,8 +191,9 @@ def show(rows: list[dict[str, float]]) -> None:
     for row in rows:
         print(f"{row['day']:3.0f}  " + "  ".join(f"{row[name]:12.4f}" for name in MODELS))
     print("mean " + "  ".join(f"{np.mean([row[name] for row in rows]):12.4f}" for name in MODELS))
-    for name in COLUMNS[len(MODELS) + 1 :]:
-        print(f"{name}, mean: {np.mean([row[name] for row in rows]):.3g}")
+    print("means of:")
+    for name, what in COSTS.items():
+        print(f"  {what}: {np.mean([row[name] for row in rows]):.4g}")
 
 
 def plot(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
@@ -192,8 +205,8 @@ def plot(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
         above.plot(days, [row[name] for row in rows], marker=".", label=name)
     above.set_ylabel("AUC of the day")
     above.legend()
-    for name in ("warm night s", "scratch night s"):
-        below.plot(days, [row[name] for row in rows], marker=".", label=name.removesuffix(" s"))
+    for name, color in (("warm seconds", "C1"), ("scratch seconds", "C2")):
+        below.plot(days, [row[name] for row in rows], color, marker=".", label=name.split()[0])
     below.set(xlabel="day", ylabel="seconds of training", ylim=(0, None))
     below.legend()
     with atomic_file(path) as temporary:
@@ -205,7 +218,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = "(default: %(default)s)"
-    parser.add_argument("--folder", type=pathlib.Path, default="month", help=f"all files {default}")
+    parser.add_argument(
+        "--folder", type=pathlib.Path, default="runs/month", help=f"of all files {default}"
+    )
     parser.add_argument("--days", type=at_least_one, default=30, help=default)
     parser.add_argument("--users", type=at_least_one, default=2_000, help=default)
     parser.add_argument("--articles", type=at_least_one, default=9_000, help=default)

@@ -50,14 +50,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="FOLDER", help="folder of the versions, created if missing")
     refresh = parser.add_argument_group("refresh")
     refresh.add_argument(
-        "--refresh", metavar="FOLDER", help="folder of the versions, instead of --run and --to"
+        "--refresh",
+        metavar="FOLDER",
+        help="folder of the versions, instead of --run and --to; --news has the articles to add",
     )
-    refresh.add_argument("--news", metavar="FILE", help="a news.tsv with the articles to add")
     refresh.add_argument(
         "--withdraw",
         metavar="FILE",
         help="articles that may not be recommended any more, a news.tsv or one id a line; "
-        "histories go on to know them",
+        "histories still know them",
     )
     refresh.add_argument(
         "--keep",
@@ -84,11 +85,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Writes the best model of a run as a SavedModel, or refreshes one; prints how to use it."""
     of_run = ("to", "version", "dtype", "recommendable", "data", "data_dir", "manual_dir")
+    of_run = (*of_run, "cache_dir", "no_cache")
     if options.refresh is not None:
         _require_none(options, ("run", *of_run), "--refresh")
         _refresh(options)
         return
-    _require_none(options, ("news", "withdraw", "keep"), "--run")
+    _require_none(options, ("withdraw", "keep"), "--run")
     if options.run is None or options.to is None:
         raise ValueError("give --run and --to, or --refresh")
     if options.version is not None and options.version < 1:
@@ -109,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _require_none(options, names, mode):
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
     if given:
         raise ValueError(f"{', '.join(given)} cannot be given with {mode}")
 

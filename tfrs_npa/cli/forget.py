@@ -10,13 +10,14 @@ from tfrs_npa.runs.run import Run
 SUMMARY = "remove users from a run"
 DESCRIPTION = """\
 Removes users from a run: their ids, and their rows of the user table in all checkpoints. The model
-then knows them no better than any unknown user; nothing changes for the others. Prints what may
-still hold something of them. The run must not be training, and cannot be resumed afterwards.
+then knows them no better than any unknown user; nothing changes for the others. An export of the
+run is written again, and its earlier versions are removed. Prints what may still hold something of
+the users. The run must not be training, and cannot be resumed afterwards.
 """
 EPILOG = """\
 examples:
   tfrs-npa forget --run runs/demo --user U13
-  tfrs-npa forget --run runs/demo --user U13 --user U4413
+  tfrs-npa forget --run runs/demo --user U13 --user U4413 --export exports/npa
 """
 
 
@@ -31,6 +32,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         dest="users",
         help="a user to remove; can be repeated",
     )
+    parser.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        dest="exports",
+        help="an export of the run to write again, with the articles that it has; can be repeated",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,9 +47,12 @@ def run(options: argparse.Namespace) -> None:
     path = Run(options.run).path
     import_tensorflow()
     from tfrs_npa.runs.forget import forget_users
+    from tfrs_npa.serving.refresh import export_again
 
     users = dict.fromkeys(options.users)
     remains = forget_users(path, users)
+    for folder in options.exports:
+        print(f"{export_again(Run(path).load_model(), folder)} replaces what was in {folder}")
     print(f"{path} has forgotten {', '.join(users)}. What may still hold something of them:")
     for phrase in remains:
         print(f"- {phrase}")

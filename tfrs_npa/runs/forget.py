@@ -57,7 +57,7 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
             before = run.load_model(name, with_optimizer=True)
             after = NPA(before.config, before.catalog, others)
             after.compile(default_optimizer(before.config.replace(schedule="constant")))
-            warm_start(before, after)
+            warm_start(before, after, follow_titles=False)
             copy.save_checkpoint(after, name)
         seen = run.last_seen(before)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
@@ -82,6 +82,6 @@ def _remains(run: Run) -> list[str]:
             for file in beside
             if file.name.endswith(f".tmp.{path.name}")
         ),
-        "exports of the run: export it again and delete their earlier versions",
+        "exports of the run that were not written again with --export",
         "runs that started from this one, searches on the same data, and backups",
     ]

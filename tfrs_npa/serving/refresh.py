@@ -18,8 +18,9 @@ from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.datasets.mind.tsv import read_news
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.models.npa import NPA
 from tfrs_npa.serving.checkpoint import KEPT_INDEX, VARIABLES, link, read_articles, write_articles
-from tfrs_npa.serving.export import known_articles
+from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
     DESCRIPTION,
@@ -95,6 +96,36 @@ def refresh_export(
         f"{len(catalog) - FIRST_ARTICLE:,}",
         f"{len(recommendable):,}",
     )
+    return target
+
+
+def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
+    """Writes the next version of an export, of this model, and removes all others.
+
+    The articles, those that may be recommended and the type of encoded titles stay.
+
+    Args:
+        model: The model, with the configuration of the export. Its catalogue grows by the articles
+            that it lacks.
+        folder: Folder of the versions.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ValueError: if there is no version, it is of another format, or the configuration differs.
+            Nothing is written then.
+    """
+    old, description = _last_version(pathlib.Path(folder))
+    if NPAConfig.from_saved(description["config"]) != model.config:
+        raise ValueError(f"{old} is of a model with another configuration")
+    articles, catalog = _read(old, description)
+    model.add_articles(
+        {"news_id": catalog.ids[FIRST_ARTICLE:], "title": catalog.titles[FIRST_ARTICLE:]}
+    )
+    recommendable = [catalog.ids[index] for index in articles.recommendable]
+    target = export(model, folder, dtype=description["dtype"], recommendable=recommendable)
+    remove_old_versions(pathlib.Path(folder), 1)
     return target
 
 
