@@ -206,7 +206,7 @@ def copy_variables(source, target, rows: Mapping[str, np.ndarray]) -> None:
         new.assign(old if table is None else tf.gather(old, rows[table]))
 
 
-class _Around(tf.keras.optimizers.schedules.LearningRateSchedule):
+class _ScheduleWrapper(tf.keras.optimizers.schedules.LearningRateSchedule):
     """A schedule made of another one and a number of steps."""
 
     def __init__(self, schedule, steps: int):
@@ -231,7 +231,7 @@ class _Around(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class WarmUp(_Around):
+class WarmUp(_ScheduleWrapper):
     """A learning rate that rises in proportion to the steps, to that of another schedule.
 
     Example:
@@ -251,7 +251,7 @@ class WarmUp(_Around):
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class Restarted(_Around):
+class Restarted(_ScheduleWrapper):
     """A schedule that starts when the optimizer has taken some steps already.
 
     The optimizer goes on counting, since the bias correction of Adam's moments needs all steps.

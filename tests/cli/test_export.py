@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -126,14 +128,36 @@ def test_a_version_that_exists(run, tmp_path, export, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-def test_refresh(run, tmp_path, export, capsys):
-    folder = tmp_path / "npa"
+def test_articles_of_a_log_in_parquet(run, tmp_path, export, capsys, monkeypatch):
+    monkeypatch.setattr("tfrs_npa.serving.export.export", lambda model, *_: tmp_path / "1")
+    news = pa.table({"news_id": ["N1", "A1"], "title": ["rain again", "snow again"]})
+    log = {
+        "user_id": ["U1"],
+        "history": [["N1"]],
+        "candidates": [["A1", "N1"]],
+        "clicked": [[1, 0]],
+    }
+    pq.write_table(news, tmp_path / "news.parquet")
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    options = ["--run", run, "--to", tmp_path, "--no-cache", "--news", tmp_path / "news.parquet"]
+    assert export(*options, "--data", tmp_path / "log.parquet") == 0
+    assert "1: 4 articles" in capsys.readouterr().out
+    assert export(*options) == 2
+    assert "--news needs --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["tsv", "parquet"])
+def test_refresh(kind, run, tmp_path, export, capsys):
+    folder, today = tmp_path / "npa", tmp_path / f"today.{kind}"
     assert export("--run", run, "--to", folder) == 0
     capsys.readouterr()
     row = ["A1", "sport", "", "team wins again", "", "", "[]", "[]"]
-    (tmp_path / "today.tsv").write_text("\t".join(row) + "\n")
+    today.write_text("\t".join(row) + "\n")
     (tmp_path / "gone").write_text("N2\n")
-    options = ["--news", tmp_path / "today.tsv", "--withdraw", tmp_path / "gone", "--keep", 1]
+    if kind == "parquet":
+        pq.write_table(pa.table({"news_id": [row[0]], "title": [row[3]]}), today)
+        pq.write_table(pa.table({"news_id": ["N2"], "title": ["team wins"]}), tmp_path / "gone")
+    options = ["--news", today, "--withdraw", tmp_path / "gone", "--keep", 1]
     assert export("--refresh", folder, *options) == 0
     shown = capsys.readouterr()
     assert shown.out == f"{folder / '2'}\n"
@@ -152,6 +176,8 @@ def test_refresh(run, tmp_path, export, capsys):
         (["--refresh", "x", "--to", "y", "--dtype", "float32"], "--to, --dtype cannot be given"),
         (["--run", "x", "--to", "y", "--keep", 3], "--keep cannot be given with --run"),
         (["--run", "x"], "give --run and --to, or --refresh"),
+        (["--refresh", "x", "--no-cache"], "--no-cache cannot be given with --refresh"),
+        (["--refresh", "x", "--news", "y", "--article-ids", "z"], "go together"),
         (["--refresh", "x"], "--refresh needs --news, --withdraw, or both"),
         (["--refresh", "nowhere", "--news", "no.tsv"], "nowhere holds no version of an export"),
     ],

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tfrs_npa
 import tfrs_npa.serving.checkpoint
 from tfrs_npa.serving import module
+from tfrs_npa.serving.refresh import export_again
 
 WORDS = "rain sun north team wins final vote poll bank rate".split()
 IDS = [f"N{i}" for i in range(40)]
@@ -27,6 +28,7 @@ CONFIG = tfrs_npa.NPAConfig(
     num_filters=8,
     attention_dim=6,
 )
+VECTORS = np.random.default_rng(5).normal(0, 1, (60, 3))
 QUERY = {"user_id": ["U1", "nobody"], "history": [["N1", "A1", "N7"], ["B2", "unknown", ""]]}
 CANDIDATES = [["N1", "A1", "A4", "unknown"], ["B2", "N7", "N3", ""]]
 
@@ -37,9 +39,15 @@ def make_news(ids, seed=0):
     return {"news_id": list(ids), "title": titles}
 
 
-def make_model(**changes):
+def vectors_of(ids):
+    return tfrs_npa.ArticleVectors(ids, VECTORS[: len(ids)])
+
+
+def make_model(vectors=False, **changes):
     users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2"]})
-    catalog = tfrs_npa.NewsCatalog(vocabulary=tfrs_npa.Vocabulary.from_words(WORDS[:-1]))
+    vocabulary = tfrs_npa.Vocabulary.from_words(WORDS[:-1])
+    vectors = vectors_of(IDS) if vectors else None
+    catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary, article_vectors=vectors)
     model = tfrs_npa.NPA(CONFIG.replace(**changes), catalog.extend(make_news(IDS)), users)
     generator = np.random.default_rng(3)
     model.set_weights([generator.normal(0, 0.6, w.shape) for w in model.get_weights()])
@@ -47,16 +55,17 @@ def make_model(**changes):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_signatures():
+def some_signatures():
     """Tracing the others would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        signatures = {name: module._SIGNATURES[name] for name in ("score", "recommend")}
+        names = ("score", "recommend", "score_with_titles")
+        signatures = {name: module._SIGNATURES[name] for name in names}
         patch.setattr(module, "_SIGNATURES", signatures)
         yield
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, two_signatures):
+def exported(tmp_path_factory, some_signatures):
     """An export of which some articles may be recommended."""
     folder = tmp_path_factory.mktemp("exports") / "npa"
     tfrs_npa.export(make_model(), folder, recommendable=IDS[5:])
@@ -73,7 +82,13 @@ def answers(version, k):
     loaded = tf.saved_model.load(str(version))
     best = {"k": k, "exclusions": [["N9"]] * 2, "candidates": [["", ""], ["A1", "N2"]]}
     found = {"titles": loaded.articles.titles.numpy()}
-    for name, inputs in (("score", {"candidates": CANDIDATES}), ("recommend", best)):
+    score = {"candidates": CANDIDATES}
+    titles = {
+        "history_titles": [[""] * 3, ["", "team wins", ""]],
+        "candidate_titles": [["", "", "", "rain sun"], [""] * 4],
+    }
+    asked = {"score": score, "recommend": best, "score_with_titles": score | titles}
+    for name, inputs in asked.items():
         inputs = {key: tf.constant(value) for key, value in (QUERY | inputs).items()}
         outputs = loaded.signatures[name](**inputs)
         found |= {f"{name}: {key}": value.numpy() for key, value in outputs.items()}
@@ -96,7 +111,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(
     "changes, dtype",
     [
-        ({}, "float32"),
+        ({"vectors": True}, "float32"),
         ({"attention": "paper", "user_interest": "mean", "item_bias": False}, "bfloat16"),
     ],
     ids=["recipe", "no terms"],
@@ -105,7 +120,8 @@ def test_as_an_export_from_scratch(changes, dtype, tmp_path):
     model, folder = make_model(**changes), tmp_path / "npa"
     tfrs_npa.export(model, folder, dtype=dtype, recommendable=IDS[5:])
     first = make_news([f"A{i}" for i in range(7)], seed=1)
-    tfrs_npa.refresh_export(folder, first, withdraw=["N8", "N9"])
+    vectors = vectors_of(first["news_id"]) if model.catalog.article_vectors else None
+    tfrs_npa.refresh_export(folder, first, withdraw=["N8", "N9"], article_vectors=vectors)
     # N2 and N8 come, for the first time and again; A3 goes.
     titles = dict(zip(IDS, model.catalog.titles[2:]))
     second = make_news([f"B{i}" for i in range(3)], seed=2)
@@ -116,6 +132,8 @@ def test_as_an_export_from_scratch(changes, dtype, tmp_path):
     version = tfrs_npa.refresh_export(folder, second, withdraw=["A3", "N9", "N10"])
     assert version == folder / "3"
 
+    if vectors is not None:
+        model.catalog.article_vectors.extend(*vectors.items())
     model.add_articles(first)
     model.add_articles(second)
     there = {*IDS[5:], *first["news_id"], *second["news_id"]} - {"A3", "N9", "N10"}
@@ -239,3 +257,24 @@ def test_killed(folder):
     }.items() <= before.items()
     assert len(answers(folder / "1", 35)["titles"]) == 2 + 40
     assert tfrs_npa.refresh_export(folder, make_news(["A1"])).name == "2"
+
+
+def test_vectors_of_a_model_that_has_none(folder):
+    with pytest.raises(ValueError, match="trained without vectors of articles"):
+        tfrs_npa.refresh_export(folder, make_news(["A1"]), article_vectors=vectors_of(["A1"]))
+    assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+def test_an_export_of_another_model(folder, tmp_path):
+    """As after a user has been forgotten: the same articles, other weights, and nothing earlier."""
+    tfrs_npa.refresh_export(folder, make_news(["A1"]), withdraw=["N7"])
+    (folder / ".x.tmp.3").mkdir()
+    model = make_model()
+    model.set_weights([weight + 0.1 for weight in model.get_weights()])
+    assert export_again(model, folder) == folder / "3"
+    assert [path.name for path in folder.iterdir()] == ["3"]
+    there = {*IDS[5:], "A1"} - {"N7"}
+    expected = tfrs_npa.export(model, tmp_path / "other", recommendable=there)
+    assert_same(answers(folder / "3", len(there)), answers(expected, len(there)))
+    with pytest.raises(ValueError, match="another configuration"):
+        export_again(make_model(num_filters=6), folder)

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, ids_in
+from tfrs_npa.cli.options import DATA, add_article_vectors, add_data, cache_of, data_of, ids_in
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DTYPES, KEPT_VERSIONS
 
@@ -44,6 +44,13 @@ examples:
 """
 
 
+# Options that a refresh has no use for.
+_OF_RUN = (
+    *("run", "to", "version", "dtype", "recommendable"),
+    *("data", "data_dir", "manual_dir", "cache_dir", "no_cache"),
+)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument("--run", metavar="DIR", help="folder of the run")
@@ -52,12 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     refresh.add_argument(
         "--refresh",
         metavar="FOLDER",
-        help="folder of the versions, instead of --run and --to; --news has the articles to add",
+        help="folder of the versions, instead of --run and --to; --news has the articles to add, "
+        "a news.tsv or a Parquet file",
     )
     refresh.add_argument(
         "--withdraw",
         metavar="FILE",
-        help="articles that may not be recommended any more, a news.tsv or one id a line; "
+        help="articles that may not be recommended any more: one id a line, or as --news; "
         "histories still know them",
     )
     refresh.add_argument(
@@ -66,6 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"versions to keep, the new one included (default: {KEPT_VERSIONS})",
     )
+    add_article_vectors(refresh)
     parser.add_argument("--version", type=int, metavar="N", help="default: the next free number")
     parser.add_argument(
         "--dtype",
@@ -76,21 +85,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recommendable",
         metavar="FILE",
-        help="articles that may be recommended, a news.tsv or one id a line; the others can be "
-        "scored, and histories know them (default: all)",
+        help="articles that may be recommended: one id a line, a news.tsv or a Parquet file; the "
+        "others can be scored, and histories know them (default: all)",
     )
     add_data(parser, f"add the articles of all its splits: {DATA}")
 
 
 def run(options: argparse.Namespace) -> None:
     """Writes the best model of a run as a SavedModel, or refreshes one; prints how to use it."""
-    of_run = ("to", "version", "dtype", "recommendable", "data", "data_dir", "manual_dir")
-    of_run = (*of_run, "cache_dir", "no_cache")
     if options.refresh is not None:
-        _require_none(options, ("run", *of_run), "--refresh")
+        _require_none(options, _OF_RUN, "--refresh")
         _refresh(options)
         return
-    _require_none(options, ("withdraw", "keep"), "--run")
+    _require_none(options, ("withdraw", "keep", "article_vectors", "article_ids"), "--run")
+    if options.news is not None and options.data is None:
+        raise ValueError("--news needs --data, a log in Parquet that it has the articles of")
     if options.run is None or options.to is None:
         raise ValueError("give --run and --to, or --refresh")
     if options.version is not None and options.version < 1:
@@ -119,12 +128,18 @@ def _require_none(options, names, mode):
 def _refresh(options):
     if options.news is None and options.withdraw is None:
         raise ValueError("--refresh needs --news, --withdraw, or both")
+    if (options.article_vectors is None) != (options.article_ids is None):
+        raise ValueError("--article-vectors and --article-ids go together")
     withdraw = [] if options.withdraw is None else ids_in(options.withdraw)
     keep = KEPT_VERSIONS if options.keep is None else options.keep
     import_tensorflow()
+    from tfrs_npa.data.article_vectors import ArticleVectors
     from tfrs_npa.serving.refresh import refresh_export
 
-    print(refresh_export(options.refresh, options.news, withdraw, keep))
+    vectors = None
+    if options.article_vectors is not None:
+        vectors = ArticleVectors.load(options.article_vectors, options.article_ids)
+    print(refresh_export(options.refresh, options.news, withdraw, keep, vectors))
 
 
 def _report(path: pathlib.Path, model: NPA, recommendable: list[str] | None) -> str:

@@ -46,13 +46,15 @@ def run(options: argparse.Namespace) -> None:
     """Removes users from a run, and prints what may still hold something of them."""
     path = Run(options.run).path
     import_tensorflow()
-    from tfrs_npa.runs.forget import forget_users
+    from tfrs_npa.runs.forget import forget_users, without_users
     from tfrs_npa.serving.refresh import export_again
 
     users = dict.fromkeys(options.users)
-    remains = forget_users(path, users)
+    # First the exports: while the run knows the users, the command can be given again.
     for folder in options.exports:
-        print(f"{export_again(Run(path).load_model(), folder)} replaces what was in {folder}")
+        model = without_users(Run(path).load_model(), users)
+        print(f"{export_again(model, folder)} replaces all earlier versions")
+    remains = forget_users(path, users)
     print(f"{path} has forgotten {', '.join(users)}. What may still hold something of them:")
     for phrase in remains:
         print(f"- {phrase}")

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def add_data(parser, help: str) -> None:  # noqa: A002
     parser.add_argument(
         "--news",
         metavar="FILE",
-        help="with a log in Parquet: its articles, a Parquet file with news_id and title",
+        help="articles: those of a log in Parquet, a Parquet file with news_id and title",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TensorFlow Datasets keeps prepared data"
@@ -139,22 +140,22 @@ def at_least_zero(text: str) -> float:
 
 
 def ids_in(path: str) -> list[str]:
-    """Returns the article ids of a file: one a line, or those of a `news.tsv`.
+    """Returns the article ids of a file: one a line, or those of a `news.tsv` or Parquet file.
 
     Raises:
         ValueError: if a line holds no id, or several; names the file and the line.
     """
-    with open(path, encoding="utf-8-sig") as file:
-        lines = file.read().splitlines()
-    if any("\t" in line for line in lines):
-        from tfrs_npa.datasets.mind.tsv import read_news
+    content = pathlib.Path(path).read_bytes()
+    if b"\t" in content or content.startswith(b"PAR1"):
+        from tfrs_npa.data.loading import articles_in
 
-        return [article["news_id"] for article in read_news(path)]
+        return [article["news_id"] for article in articles_in(path)]
+    lines = content.decode("utf-8-sig").splitlines()
     for number, line in enumerate(lines, start=1):
         if len(line.split()) != 1:
             raise ValueError(
                 f"{path}:{number}: expected the id of an article, found {line!r}; give a file with "
-                "one id a line, or a news.tsv"
+                "one id a line, a news.tsv or a Parquet file"
             )
     return [line.strip() for line in lines]
 

@@ -9,7 +9,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +33,7 @@ _READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
 }
 _CHUNK = 1024
 _TITLES = ["news_id", "title"]
+_PARQUET = b"PAR1"
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,21 @@ class MindData:
         if "test" in self.splits and self.is_labelled("test"):
             return "test"
         return "validation"
+
+
+def articles_in(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
+    """Returns the articles of a file as dicts: a `news.tsv`, or a Parquet file.
+
+    Args:
+        path: The file. Of Parquet, the columns `news_id` and `title` are read.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is malformed; names the file and the line or row.
+    """
+    with open(path, "rb") as file:
+        is_parquet = file.read(len(_PARQUET)) == _PARQUET
+    return ParquetNews(path) if is_parquet else read_news(path)
 
 
 def load_mind(

@@ -186,14 +186,18 @@ class NPA(tfrs.Model):
                 users were extended directly.
 
         Raises:
-            ValueError: as `UserIndex.extend`, or if the optimizer is a legacy one, whose state
-                cannot grow.
+            ValueError: as `UserIndex.extend`, or if the optimizer is a legacy one, or the table is
+                in shards, which cannot grow.
         """
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not isinstance(optimizer, tf.keras.optimizers.Optimizer):
             raise ValueError(
                 f"users cannot be added to a model compiled with {type(optimizer).__module__}."
                 f"{type(optimizer).__name__}: compile it with one of tf.keras.optimizers"
+            )
+        if not isinstance(self.user_embedding.table, tf.Variable):
+            raise ValueError(
+                "users cannot be added to a user table in shards: train `--from` the run"
             )
         if behaviors is not None:
             self.users.extend(behaviors)

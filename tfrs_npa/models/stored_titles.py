@@ -53,8 +53,8 @@ class StoredTitles(TitleBlocks):
         self._starts.assign(np.cumsum(lengths, dtype=np.int32) - lengths)
         self._lengths.assign(lengths)
 
-    def restored(self, listed: np.ndarray, scored: np.ndarray) -> None:
-        """Says that the variables were read from a checkpoint, and what `store` was given last."""
+    def mark_restored(self, listed: np.ndarray, scored: np.ndarray) -> None:
+        """Records that the variables came from a checkpoint, and what `store` was given last."""
         own = self._untracked
         own.articles = _scored_first(listed, scored)
         own.layout = TitleLayout(own.encoder.title_lengths()[own.articles], len(scored))

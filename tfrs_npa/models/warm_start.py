@@ -33,18 +33,25 @@ def warm_start(source: NPA, target: NPA, follow_titles: bool = True) -> None:
             vectors.
 
     Raises:
-        ValueError: if the models differ in the shape of a layer, or in the class of the optimizer.
-            Nothing changes then.
+        ValueError: if the models differ in the shape of a layer, the tokenizer, or the class of the
+            optimizer. Nothing changes then.
     """
     words, users = target.catalog.require_vocabulary().words, target.users.ids
     rows = {
         "word_table": source.catalog.require_vocabulary().index(words),
         "user_table": source.user_embedding.known(source.users.index(users)).numpy(),
     }
+    tokenizers = [model.catalog.require_vocabulary().tokenizer for model in (source, target)]
+    if tokenizers[0] != tokenizers[1]:
+        raise ValueError(
+            "the words of the models are those of the tokenizers {} and {}: they cannot be "
+            "matched".format(*tokenizers)
+        )
     if _shapes(source) != _shapes(target):
         raise ValueError(
             "a warm start cannot change the shapes of layers: start from the configuration of the "
-            "first model, of which rates, dropout, batch size and schedule may change"
+            "first model, of which rates, dropout, batch size and schedule may change, and give "
+            "articles vectors of the same length, or none if they had none"
         )
     variables = [(source.trainable_weights, target.trainable_weights)]
     if source.optimizer is not None and target.optimizer is not None:
@@ -65,7 +72,9 @@ def warm_start(source: NPA, target: NPA, follow_titles: bool = True) -> None:
 def _follow_titles(source, target, rows):
     """Moves the words of `target` as the word vectors of the titles have moved."""
     before, now = (
-        _turned(model.catalog, chosen, source.candidate_tower.word_table.numpy()[chosen])
+        _aligned_title_vectors(
+            model.catalog, chosen, source.candidate_tower.word_table.numpy()[chosen]
+        )
         for model, chosen in ((source, np.arange(len(source.catalog.vocabulary))), (target, rows))
     )
     known = rows > UNKNOWN_WORD
@@ -77,7 +86,7 @@ def _follow_titles(source, target, rows):
     table.assign(moved)
 
 
-def _turned(catalog, rows, table):
+def _aligned_title_vectors(catalog, rows, table):
     """Returns the word vectors of the titles, turned and scaled to lie as the rows of a word table.
 
     The axes of both are arbitrary, so that only a rotation can compare them: the orthogonal

@@ -75,23 +75,23 @@ class IndexedArticles(tf.Module):
         # The lookup of a mutable table loses the shape.
         return tf.ensure_shape(self._table.lookup(ids), ids.shape)
 
-    def numbered(self, ids, titles):
+    def lookup_with_titles(self, ids, titles, first):
         """Returns the indices of articles, with further ones for unknown articles with a title.
 
         Args:
             ids: `[rows, width]` strings.
             titles: `[rows, width]` strings, the titles of those that are not known, `""` where
                 there is none; those of known articles do not count.
+            first: The number of articles that can be encoded, a scalar: the first index beyond.
 
         Returns:
-            The indices, as `lookup` gives them, but the number of articles and more for unknown
-            articles with a title; and `[n]` strings, the distinct titles that these stand for.
+            The indices, as `lookup` gives them, but `first` and more for unknown articles with a
+            title; and `[n]` strings, the distinct titles that these stand for.
         """
         indices = self.lookup(ids)
         slots = tf.where((indices == UNKNOWN_ARTICLE) & (titles != ""))
         distinct, numbers = tf.unique(tf.gather_nd(titles, slots))
-        numbers += tf.size(self._positions)
-        return tf.tensor_scatter_nd_update(indices, slots, numbers), distinct
+        return tf.tensor_scatter_nd_update(indices, slots, first + numbers), distinct
 
     def positions(self, ids):
         """Returns the positions of articles among the indexed ones.

@@ -96,7 +96,7 @@ class PersonalizedTopK(ArticleTopK):
         """Adds and withdraws articles; what stays is not encoded again.
 
         The result is that of indexing the articles that are then there. Withdrawn articles stay in
-        the model's catalogue, since histories go on to hold them. While it runs, the titles take
+        the model's catalogue, since histories still hold them. While it runs, the titles take
         twice their memory, and no query may run.
 
         Args:

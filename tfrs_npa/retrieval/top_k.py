@@ -236,7 +236,11 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         """Returns user vectors, and the queries of the attention over words, side by side."""
         model = self._untracked.model
         users = model.users.table.lookup(user_id)
-        clicks, titles = self._untracked.articles.numbered(history, history_titles)
+        # The model may have got articles since it was indexed.
+        articles = tf.shape(model.candidate_tower.tokens)[0]
+        clicks, titles = self._untracked.articles.lookup_with_titles(
+            history, history_titles, articles
+        )
         features = {"user_id": users, "history": model.query_tower.histories(clicks)}
         output = model.query_tower(features | {"further_titles": model.title_tokens(titles)})
         parts = [model.query_tower.flat(output)]

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -46,22 +46,35 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
             f"{run.path} does not know {', '.join(map(repr, unknown))}; its users are in users.txt"
         )
     kept = np.flatnonzero([user_id not in gone for user_id in users.ids])
-    others = UserIndex().adapt({"user_id": [users.ids[index] for index in kept]})
     with atomic_folder(run.path, replace=True) as temporary:
         shutil.copytree(run.path, temporary, True, _left_behind, dirs_exist_ok=True)
         copy = Run(temporary)
         copy.forgotten += len(gone)
         (temporary / "data.json").unlink(missing_ok=True)  # it can tell who was there
-        others.save(temporary / "users.txt")
-        for name in filter(run.has_checkpoint, ("best", "last")):
+        # The last first: it is there from the start.
+        for name in filter(run.has_checkpoint, ("last", "best")):
             before = run.load_model(name, with_optimizer=True)
-            after = NPA(before.config, before.catalog, others)
-            after.compile(default_optimizer(before.config.replace(schedule="constant")))
-            warm_start(before, after, follow_titles=False)
+            after = without_users(before, gone)
             copy.save_checkpoint(after, name)
+        after.users.save(temporary / "users.txt")
         seen = run.last_seen(before)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
     return _remains(run)
+
+
+def without_users(model: NPA, user_ids: Collection[str]) -> NPA:
+    """Returns a model without some users and their rows, and with the state of the optimizer.
+
+    Args:
+        model: The model of a run, compiled.
+        user_ids: The users.
+    """
+    others = [user_id for user_id in model.users.ids if user_id not in user_ids]
+    after = NPA(model.config, model.catalog, UserIndex().adapt({"user_id": others}))
+    after.compile(default_optimizer(model.config.replace(schedule="constant")))
+    # The words stay where they are: nothing else is to change.
+    warm_start(model, after, follow_titles=False)
+    return after
 
 
 def _left_behind(folder: str, names: list[str]) -> list[str]:

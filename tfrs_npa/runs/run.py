@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -94,6 +95,8 @@ class Run(ResultFolder):
         Raises:
             ValueError: if something exists there already; see `check_free`.
         """
+        tokenizer = model.catalog.require_vocabulary().tokenizer
+        settings = dataclasses.replace(settings, tokenizer=tokenizer)
         with cls._created(path, settings, overwrite) as temporary:
             if data_fingerprint is not None:
                 write_data_fingerprint(temporary, data_fingerprint)

@@ -86,12 +86,13 @@ def export(
         put_articles(temporary, module.articles)
         _warm_up(temporary, model, folder.resolve().name)
         NewsCatalog(vocabulary=catalog.vocabulary).save(temporary / WORDS)
+        vectors = catalog.article_vectors
         description = {
             "format": FORMAT,
             "dtype": dtype,
             "articles": len(catalog),
             "users": model.user_embedding.num_users,
-            "vector_dim": vectors.dim if (vectors := catalog.article_vectors) else None,
+            "vector_dim": None if vectors is None else vectors.dim,
             "config": model.config.to_dict(),
         }
         text = json.dumps(description, indent=2) + "\n"

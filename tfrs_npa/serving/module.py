@@ -115,7 +115,7 @@ class ServingModule(tf.Module):
 
     def _score(self, user_id, history, history_titles, candidates, candidate_titles):
         model = self._untracked.model
-        indices, titles = self.articles.indexed.numbered(candidates, candidate_titles)
+        indices, titles = self.articles.lookup_with_titles(candidates, candidate_titles)
         slots = tf.where(candidates != "")
         features, articles = self._features(tf.gather_nd(indices, slots), titles)
         users, query = self._untracked.users(user_id, history, history_titles)
@@ -295,7 +295,7 @@ class ServingModule(tf.Module):
         return model.candidate_tower.with_terms(features)
 
     def _features(self, indices, titles):
-        """Returns features of articles `[n]`, and the title of each; see `numbered`."""
+        """Returns features of articles `[n]`, and the title of each; see `lookup_with_titles`."""
         dtype = self._untracked.model.candidate_tower.compute_dtype
         return self.articles.features(indices, self._encoded(titles), dtype)
 
@@ -303,7 +303,7 @@ class ServingModule(tf.Module):
         """Returns user vectors, and the queries of the attention over words."""
         model = self._untracked.model
         embedding = model.user_embedding(model.users.table.lookup(user_id))
-        indices, titles = self.articles.indexed.numbered(history, history_titles)
+        indices, titles = self.articles.lookup_with_titles(history, history_titles)
         clicks = model.query_tower.clicks(model.query_tower.histories(indices))
         features, articles = self._features(clicks.news_id, titles)
         users = model.query_tower.encode(clicks, features, articles, embedding)

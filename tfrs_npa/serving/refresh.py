@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfrs_npa._files import atomic_folder
+from tfrs_npa._files import atomic_folder, is_temporary, remove_folder
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
-from tfrs_npa.datasets.mind.tsv import read_news
+from tfrs_npa.data.loading import articles_in
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.npa import NPA
@@ -36,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 def refresh_export(
-    folder: str | os.PathLike, news=None, withdraw: Iterable[str] = (), keep: int = KEPT_VERSIONS
+    folder: str | os.PathLike,
+    news=None,
+    withdraw: Iterable[str] = (),
+    keep: int = KEPT_VERSIONS,
+    article_vectors: ArticleVectors | None = None,
 ) -> pathlib.Path:
     """Writes the next version of an export, with articles added and withdrawn.
 
@@ -45,7 +49,7 @@ def refresh_export(
     Apart from rounding, the answers are those of an export of the model with the same articles.
 
     What earlier refreshes added is written again, so a refresh takes longer the more there is: now
-    and then, such as after each training, a new export begins anew.
+    and then, such as after each training, export again.
 
     >>> tfrs_npa.export(model, "exports/npa")
     PosixPath('exports/npa/1')
@@ -54,11 +58,13 @@ def refresh_export(
 
     Args:
         folder: Folder of the versions, as `export` wrote it.
-        news: Articles to add, which may then be recommended: a `news.tsv`, or as
+        news: Articles to add, which may then be recommended: a `news.tsv` or Parquet file, or as
             `NewsCatalog.extend` takes them. One that is there already keeps its title. None: none.
-        withdraw: Ids of articles that may not be recommended any more; histories go on to know
+        withdraw: Ids of articles that may not be recommended any more; histories still know
             them. This comes first: an article that is in `news` too may be recommended.
         keep: Versions to keep, the new one included; older ones are removed.
+        article_vectors: Vectors of the articles to add, if the model has them. Those without one
+            are encoded by their titles alone.
 
     Returns:
         The folder of the new version. It is created atomically: whatever interrupts this, older
@@ -67,7 +73,8 @@ def refresh_export(
     Raises:
         ValueError: if there is no version, the last one was written by an `export` of another
             format, it does not know an article to withdraw, no article could be recommended any
-            more, `keep` is less than 1, or `news` is malformed. Nothing is written then.
+            more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
+            the model has none, or of another length. Nothing is written then.
     """
     folder = pathlib.Path(folder)
     if keep < 1:
@@ -75,10 +82,14 @@ def refresh_export(
     old, description = _last_version(folder)
     articles, catalog = _read(old, description)
     known = len(catalog)
+    if article_vectors is not None:
+        if catalog.article_vectors is None:
+            raise ValueError(f"{old} is of a model that was trained without vectors of articles")
+        catalog.article_vectors.extend(*article_vectors.items())
     staying = np.setdiff1d(articles.recommendable, known_articles(catalog, withdraw, "withdraw"))
     added = np.zeros(0, np.int32)
     if news is not None:
-        added = catalog.add(read_news(news) if isinstance(news, (str, os.PathLike)) else news)
+        added = catalog.add(articles_in(news) if isinstance(news, (str, os.PathLike)) else news)
     recommendable = np.union1d(staying, added)
     if not len(recommendable):
         raise ValueError("every article would be withdrawn: there would be none to recommend")
@@ -100,9 +111,10 @@ def refresh_export(
 
 
 def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
-    """Writes the next version of an export, of this model, and removes all others.
+    """Writes the next version of an export, of this model, and removes everything earlier.
 
-    The articles, those that may be recommended and the type of encoded titles stay.
+    The articles, those that may be recommended and the type of encoded titles stay. Versions of any
+    format are removed, and what interrupted commands left behind.
 
     Args:
         model: The model, with the configuration of the export. Its catalogue grows by the articles
@@ -120,12 +132,17 @@ def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
     if NPAConfig.from_saved(description["config"]) != model.config:
         raise ValueError(f"{old} is of a model with another configuration")
     articles, catalog = _read(old, description)
+    if articles.vectors is not None and model.catalog.article_vectors is not None:
+        vectors = articles.vectors.numpy()[FIRST_ARTICLE:]
+        model.catalog.article_vectors.extend(catalog.ids[FIRST_ARTICLE:], vectors)
     model.add_articles(
         {"news_id": catalog.ids[FIRST_ARTICLE:], "title": catalog.titles[FIRST_ARTICLE:]}
     )
     recommendable = [catalog.ids[index] for index in articles.recommendable]
     target = export(model, folder, dtype=description["dtype"], recommendable=recommendable)
-    remove_old_versions(pathlib.Path(folder), 1)
+    earlier = [path for path in versions_of(target.parent) if path != target]
+    for path in (*earlier, *filter(is_temporary, target.parent.iterdir())):
+        remove_folder(path)
     return target
 
 

@@ -76,7 +76,7 @@ class ServedArticles(tf.Module):
             recommendable: Indices of those that may be recommended, ascending.
         """
         before = self._to_add(base, self.titles.numpy().size, self.recommendable)
-        self.added.restored(*before)
+        self.added.mark_restored(*before)
         self._assign(catalog, recommendable)
         self._add(base, catalog, recommendable)
 
@@ -121,6 +121,10 @@ class ServedArticles(tf.Module):
         rows[base_scored] = self.base.order
         rows[scored] = len(base_scored) + self.added.order.numpy()
         self._rows.assign(rows[recommendable])
+
+    def lookup_with_titles(self, ids, titles):
+        """Returns indices and further titles, see `IndexedArticles.lookup_with_titles`."""
+        return self.indexed.lookup_with_titles(ids, titles, tf.size(self.titles))
 
     def scores(self, users):
         """Scores all articles that may be recommended.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
+import time
 
-from tfrs_npa._files import remove_folder
+from tfrs_npa._files import is_temporary, remove_folder
 
-# What a refresh needs besides the SavedModel, where TensorFlow Serving looks for nothing: the words
-# of titles, and all else.
+# What a refresh reads apart from the SavedModel, where TensorFlow Serving looks for nothing: the
+# words of titles, and all else.
 WORDS = pathlib.Path("assets.extra", "npa", "words")
 DESCRIPTION = pathlib.Path("assets.extra", "npa", "export.json")
 # Another one whenever what a refresh reads has changed, such as the layout of encoded titles.
 FORMAT = 1
+# Seconds after which nobody can still be writing a temporary folder.
+_STALE = 86_400
 
 
 def versions_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -26,7 +30,13 @@ def next_version(folder: pathlib.Path) -> int:
 
 
 def remove_old_versions(folder: pathlib.Path, keep: int) -> None:
-    """Removes all versions that `export` wrote but the last `keep`, at least 1."""
+    """Removes all versions that `export` wrote but the last `keep`, at least 1.
+
+    What interrupted commands left behind goes too, once it is a day old.
+    """
     ours = [path for path in versions_of(folder) if (path / DESCRIPTION).is_file()]
     for path in ours[:-keep]:
         remove_folder(path)
+    for path in filter(is_temporary, folder.iterdir()):
+        if time.time() - path.stat().st_mtime > _STALE:
+            shutil.rmtree(path, ignore_errors=True)
