@@ -142,6 +142,7 @@ def simulate(args) -> list[dict[str, float]]:
     if not rows:
         write_days(log / "today", days[:1], news)
         night(runs / "warm-1", log / "today", args.seed)
+    first = tfrs_npa.load_run(runs / "warm-1")
     for number in tqdm(range(2 + len(rows), len(days) + 1), desc="days", unit="day"):
         today, started = days[number - 1], max(0, number - 1 - args.window)
         write_days(log / "window", days[started : number - 1], news)
@@ -152,7 +153,7 @@ def simulate(args) -> list[dict[str, float]]:
         scratch = tfrs_npa.load_run(runs / "scratch")
         scratch.add_articles(columns(list(itertools.chain(*today.new_articles))))
         row["from scratch"] = auc(scratch, today)
-        row["as it was"] = auc(tfrs_npa.load_run(runs / "warm-1"), today)
+        row["as it was"] = auc(first, today)
         yesterday, tonight = (runs / f"warm-{day}" for day in (number - 1, number))
         warm = tfrs_npa.load_run(yesterday)
         row["refresh seconds"] = refresh_hourly(warm, today)
@@ -222,10 +223,10 @@ def main() -> None:
         "--folder", type=pathlib.Path, default="runs/month", help=f"of all files {default}"
     )
     parser.add_argument("--days", type=at_least_one, default=30, help=default)
-    parser.add_argument("--users", type=at_least_one, default=2_000, help=default)
-    parser.add_argument("--articles", type=at_least_one, default=9_000, help=default)
+    parser.add_argument("--users", type=at_least_one, default=1_500, help=default)
+    parser.add_argument("--articles", type=at_least_one, default=7_500, help=default)
     parser.add_argument(
-        "--impressions", type=at_least_one, default=1_500, help=f"of a day {default}"
+        "--impressions", type=at_least_one, default=1_000, help=f"of a day {default}"
     )
     parser.add_argument(
         "--window", type=at_least_one, default=7, help=f"days of a training from scratch {default}"

@@ -376,3 +376,45 @@ def test_article_vectors_of_other_articles(mind_folder, tiny, tmp_path, in_proce
     options += ["--data", mind_folder, "--config", tiny, "--run", tmp_path / "run"]
     assert in_process("train", *options) == 2
     assert "ids.txt holds no id of an article of" in capsys.readouterr().err
+
+
+def test_from_another_run(run, mind_folder, in_process, eager_functions, tmp_path, capsys):
+    options = ["--data", mind_folder, "--holdout", "none", "--epochs", 1, "--run", tmp_path / "run"]
+    assert in_process("train", "--from", run, "--set", "dropout=0.4", "--no-cache", *options) == 0
+    today = Run(tmp_path / "run")
+    assert today.config == Run(run).config.replace(dropout=0.4)
+    shown = capsys.readouterr().out
+    nothing = "; ".join(f"0 {name} added, 0 dropped" for name in ("words", "articles", "users"))
+    assert f"Started from {run}: {nothing}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--drop-unseen", 3], "--drop-unseen needs --from"),
+        (["--from", "RUN", "--drop-unseen", 0], "--drop-unseen is 0"),
+        (["--from", "RUN", "--word-vectors", "vectors.txt"], "--word-vectors has no effect"),
+        (["--from", "RUN", "--tokenizer", "whitespace"], "--tokenizer cannot change"),
+        (["--from", "RUN", "--preset", "small"], "not allowed with"),
+        (["--from", "nowhere"], "nowhere does not exist"),
+        (["--from", "NEW"], "NEW does not exist"),
+        (["--from", "RUN", "--resume"], "NEW does not exist"),
+    ],
+)
+def test_options_that_contradict_from(
+    options, message, run, mind_folder, in_process, tmp_path, capsys
+):
+    paths = {"RUN": run, "NEW": tmp_path / "new"}
+    options = [paths.get(option, option) for option in options]
+    data = [] if "--resume" in options else ["--data", mind_folder]
+    assert in_process("train", *data, "--run", tmp_path / "new", *options) == 2
+    assert message.replace("NEW", str(tmp_path / "new")) in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_does_not_start_from_itself(run, mind_folder, in_process, capsys):
+    options = ["--data", mind_folder, "--from", run, "--run", run, "--overwrite"]
+    assert in_process("train", *options) == 2
+    assert "are both" in capsys.readouterr().err
+    assert in_process("train", "--run", run, "--from", run, "--resume") == 2
+    assert "without --from" in capsys.readouterr().err
