@@ -36,6 +36,7 @@ from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.train import train
 from tfrs_npa.settings import TrainingSettings
 
+CONFIG = tfrs_npa.NPAConfig.preset("small")
 MODELS = ("as it was", "warm", "from scratch")
 COSTS = {
     "warm impressions": "impressions of a night's training, warm",
@@ -94,9 +95,8 @@ def night(
     """Trains a model for an epoch; returns the impressions of it, and the seconds that it took."""
     tf.keras.backend.clear_session()
     started = time.monotonic()
-    config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
     settings = TrainingSettings(str(data), holdout="none", epochs=1)
-    train(run, settings, config, overwrite=True, start_from=yesterday)
+    train(run, settings, CONFIG.replace(seed=seed), overwrite=True, start_from=yesterday)
     return Run(run).metrics["impressions_trained_on"], time.monotonic() - started
 
 

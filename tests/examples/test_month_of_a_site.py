@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 DAYS = 5
-SIZES = ["--users", 400, "--articles", 2500, "--impressions", 500, "--window", 2]
+SIZES = ["--users", 1200, "--articles", 6000, "--impressions", 800, "--window", 2]
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,8 @@ def month(example):
 @pytest.fixture(scope="module")
 def five_days(month, run_here, tmp_path_factory, eager_functions):
     """The folder of a simulation, and what it printed."""
+    # Few steps, since each takes long where nothing is traced.
+    month.CONFIG = month.CONFIG.replace(batch_size=256)
     folder = tmp_path_factory.mktemp("month")
     options = ["--days", DAYS, *SIZES, "--folder", folder, "--plot", folder / "month.png"]
     return folder, run_here(month, *options)
