@@ -17,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 TUNERS = ("hyperband", "random", "bayesian", "grid")
 TOKENIZERS = ("unicode", "mind", "whitespace")
 """Ways to split titles into words, see `tfrs_npa.data.tokenizers.tokenize`."""
+DEFAULT_TOKENIZER = "unicode"
 EARLIER_TOKENIZER = "mind"
 """What models, runs and searches that name no tokenizer were made with."""
 DTYPES = ("float32", "bfloat16")
@@ -130,7 +131,7 @@ class DataSettings:
     word_list: str | None = None
     holdout: str = "auto"
     news: str | None = None
-    tokenizer: str = "unicode"
+    tokenizer: str = DEFAULT_TOKENIZER
     article_vectors: str | None = None
     article_ids: str | None = None
 

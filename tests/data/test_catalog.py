@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfrs_npa.data.catalog
 from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.tokenizers import tokenize
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.data.word_vectors import WordVectors
 
@@ -252,6 +254,40 @@ def test_own_words_are_taken_as_they_are(news, tmp_path):
 def test_what_is_no_word(title, expected):
     with pytest.raises(ValueError, match=re.escape(expected)):
         NewsCatalog().adapt({"news_id": ["N1", "N2"], "title": [["snow"], title]})
+
+
+def test_the_unknown_word_in_a_text():
+    news = {"news_id": ["N1"], "title": ["snow [UNK]"]}
+    vectors = WordVectors(["[UNK]", "rain"], np.ones((2, 2)))
+    catalog = NewsCatalog(vectors, tokenizer="whitespace").adapt(news)
+    assert catalog.vocabulary.words[2:] == ["snow", "rain"]
+    larger = catalog.with_news({"news_id": ["N2"], "title": ["[UNK] fog"]})
+    assert larger.vocabulary.words[2:] == ["snow", "rain", "fog"]
+    assert larger.tokens(2)[2:].tolist() == [[2, 1], [1, 4]]
+
+
+def test_titles_are_split_some_at_a_time(monkeypatch):
+    """The words of all titles at once would need much memory."""
+    expected = NewsCatalog().adapt(NEWS)
+    larger = expected.with_news({"news_id": list("abc"), "title": ["d e", "", "d f"]})
+    sizes = []
+
+    def tokenize_some(titles, tokenizer):
+        sizes.append(len(titles))
+        return tokenize(titles, tokenizer)
+
+    monkeypatch.setattr(tfrs_npa.data.catalog, "tokenize", tokenize_some)
+    monkeypatch.setattr(tfrs_npa.data.catalog, "_CHUNK", 2)
+    catalog = NewsCatalog().adapt(NEWS)
+    assert catalog == expected
+    assert catalog.with_news({"news_id": list("abc"), "title": ["d e", "", "d f"]}) == larger
+    assert max(sizes) == 2
+
+
+def test_vectors_of_titles_of_one_word():
+    catalog = NewsCatalog().adapt({"news_id": ["N1", "N2"], "title": ["snow", "rain"]})
+    vectors = catalog.title_vectors(3)
+    assert vectors.shape == (4, 3) and vectors.dtype == np.float32 and not vectors.any()
 
 
 def test_own_words_are_not_split_again(catalog):

@@ -153,6 +153,10 @@ WRONG = {
     "no id": ({"news_id": ["A", "", *"BCDEA"]}, "row 1 .* has no news_id"),
     "no time": ({"time": [1.0, 2.0, np.nan, 4, 5, 6, 7]}, "row 2 .* has no time"),
     "not a time": ({"time": pd.to_datetime([None] * 7)}, "row 0 .* has no time"),
+    "milliseconds": (
+        {"time": [*range(6), 1573808122000]},
+        r"row 6 \(the first is 0\) has the time .*; times are seconds since .* divide them by 1000",
+    ),
     "text": ({"time": ["today"] * 7}, "time must hold seconds or datetimes"),
     "nothing": ({"user_id": [], "news_id": [], "time": []}, "the log holds no clicks"),
 }

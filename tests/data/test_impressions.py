@@ -183,6 +183,23 @@ def test_features_pass_through():
         Impressions.from_dataset(behaviors, CATALOG, USERS, ["user_id"])
 
 
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("age", "the feature age is part of candidates; put it beside them"),
+        ("candidates/age", "the feature age is part of candidates; put it beside them"),
+        ("candidates/clicked", "'candidates/clicked' is part of every batch"),
+        ("news_id", "'news_id' is part of every batch"),
+    ],
+)
+def test_features_inside_of_candidates(feature, message):
+    behaviors = dataset(ROWS).map(
+        lambda row: row | {"candidates": row["candidates"] | {"age": row["candidates"]["clicked"]}}
+    )
+    with pytest.raises(ValueError, match=message):
+        Impressions.from_dataset(behaviors, CATALOG, USERS, [feature])
+
+
 def without(name):
     def drop(row):
         if name in row:

@@ -94,6 +94,17 @@ def test_features_of_the_log(write, tmp_path):
             data.impressions("validation", catalog, users, ["weather"])
 
 
+def test_errors_name_the_row_of_the_file(write, monkeypatch):
+    """Whatever the day of the rows before it, in one piece or several."""
+    log = {"time": [DAY, 3 * DAY, 2 * DAY, 2 * DAY], "age": [[1, 2], [3], [4, 5, 6], None]}
+    data = load(write, log)
+    catalog = NewsCatalog().adapt(data.titles("train"))
+    for at_once in (parquet._CHUNK, 2):
+        monkeypatch.setattr(parquet, "_CHUNK", at_once)
+        with pytest.raises(ValueError, match=r"log.parquet: row 3 \(the first is 0\) has no age"):
+            data.impressions_and_users("train", catalog, ["age"])
+
+
 def test_clicks_that_are_not_known(write):
     """Judged by the first impression that has candidates."""
     nothing, unknown = [[], []], [["A"], [-1]]
@@ -142,6 +153,10 @@ WRONG = {
     "labels": ({"clicked": [[1, 0], [0], [0, 0], [1, 0]]}, "row 2 .* 3 candidates but 2 labels"),
     "label": ({"clicked": [[1, 0], [0], [0, 0, 1], [1, 7]]}, "row 3 .* the label 7"),
     "time": ({"time": ["noon"] * 4}, "log.parquet: time must hold seconds or datetimes"),
+    "milliseconds": (
+        {"time": [1, 2, 3, 1573808122000]},
+        r"log.parquet: row 3 \(the first is 0\) has the time 1573808122000; .* divide them by 1000",
+    ),
     "no time": ({"time": [1.0, 2.0, 3.0, float("nan")]}, "row 3 .* has the time nan"),
 }
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.loading import MindData
-from tfrs_npa.data.splits import hold_out_last_day, load_splits, split_impressions
+from tfrs_npa.data.splits import Inherited, hold_out_last_day, load_splits, split_impressions
 from tfrs_npa.runs.folder import differences
 from tfrs_npa.settings import DataSettings
 
@@ -210,3 +211,26 @@ def test_load_splits_with_word_vectors(mind_folder, tmp_path):
         table = catalog.word_embeddings(2, seed=1)
         rows = [catalog.vocabulary.words.index(word) for word in words]
         np.testing.assert_array_equal(table[rows], vectors)
+
+
+def test_vectors_of_articles_on_top_of_those_of_a_run(mind_folder, tmp_path):
+    cache = Cache(tmp_path / "cache")
+    plain = load_splits(DataSettings(str(mind_folder)), cache)[0]
+    first, second, third = plain.ids[2:5]
+    np.save(tmp_path / "v.npy", [[1.0, 2.0], [3.0, 4.0]])
+    (tmp_path / "ids.txt").write_text(f"{second}\n{third}\n")
+    files = {"article_vectors": str(tmp_path / "v.npy"), "article_ids": str(tmp_path / "ids.txt")}
+    settings = DataSettings(str(mind_folder), **files)
+
+    def catalog_of(vectors):
+        catalog = NewsCatalog(vocabulary=plain.vocabulary, article_vectors=vectors)
+        catalog.extend({"news_id": [first, second], "title": plain.titles[2:4]})
+        return catalog, load_splits(settings, cache, Inherited(catalog, []))[0]
+
+    inherited, found = catalog_of(ArticleVectors([first, second], [[5, 6], [7, 8]]))
+    assert found.vectors()[found.index([first, second, third])].tolist() == [[5, 6], [1, 2], [3, 4]]
+    assert inherited.vectors()[2:].tolist() == [[5, 6], [7, 8]]
+    with pytest.raises(ValueError, match="2 numbers, but the run .* was trained without vectors"):
+        catalog_of(None)
+    with pytest.raises(ValueError, match="trained with vectors of 3 numbers: train anew"):
+        catalog_of(ArticleVectors([first], [[5, 6, 7]]))

@@ -126,6 +126,11 @@ def test_new_articles_bring_theirs():
     scores, ids = index({"user_id": ["U1"], "history": [["N0"]]})
     by_id = dict(zip(ids[0].numpy().tolist(), scores[0].numpy().tolist(), strict=True))
     assert by_id[b"N1"] == by_id[b"N7"] != by_id[b"N8"]
+    # Too late for an article that is there.
+    model.catalog.article_vectors.extend(["N7"], np.ones((1, 3)))
+    model.add_articles({"news_id": ["N7"], "title": ["team wins"]})
+    assert not model.catalog.vectors()[articles[0]].any()
+    np.testing.assert_array_equal(model.candidate_tower(pairs), found)
 
 
 def test_another_catalogue():

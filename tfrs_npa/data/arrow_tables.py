@@ -90,13 +90,16 @@ def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
     return table
 
 
-def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> Iterator[Chunk]:
+def table_chunks(
+    table: pa.Table, features: Sequence[str], rows: Sequence[int] | np.ndarray | None = None
+) -> Iterator[Chunk]:
     """Reads the impressions of a `checked_table`.
 
     Args:
         table: The table.
         features: Names of other columns to keep.
-        first: Number of the first row.
+        rows: The index of each row, which errors name, and which is its id if there are none; None:
+            from 0 on.
 
     Yields:
         Consecutive impressions.
@@ -104,15 +107,16 @@ def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> It
     Raises:
         ValueError: if a value is missing or a label is wrong, naming its row.
     """
+    remaining = range(len(table)) if rows is None else rows
     for batch in table.to_batches(max_chunksize=_CHUNK):
+        rows, remaining = remaining[: len(batch)], remaining[len(batch) :]
         columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
         # A history that is missing is empty.
-        require_values(batch, [name for name in columns if name != "history"], first)
+        require_values(batch, [name for name in columns if name != "history"], rows)
         of_candidates = [name for name in features if _is_list(batch.schema.field(name).type)]
-        lists = {name: _flat(columns[name], name, first) for name in (*_LISTS, *of_candidates)}
-        numbers = np.arange(first, first + len(batch))
-        chunk = Chunk(
-            columns[_ID].to_numpy() if _ID in columns else numbers,
+        lists = {name: _flat(columns[name], name, rows) for name in (*_LISTS, *of_candidates)}
+        yield Chunk(
+            columns[_ID].to_numpy() if _ID in columns else np.asarray(rows),
             columns["user_id"].to_pylist(),
             lists["history"][0],
             lists["history"][1],
@@ -122,35 +126,33 @@ def table_chunks(table: pa.Table, features: Sequence[str], first: int = 0) -> It
             lists["clicked"][1],
             {name: _array(columns[name]) for name in features if name not in of_candidates},
             {name: (_array(lists[name][0]), lists[name][1]) for name in of_candidates},
-        )
-        if wrong := chunk.mistake():
-            raise ValueError(f"row {first + wrong[0]} (the first is 0) has {wrong[1]}")
-        yield chunk
-        first += len(batch)
+        ).checked("row {} (the first is 0)", rows)
 
 
-def require_values(batch: pa.RecordBatch, names: Sequence[str], first: int) -> None:
+def require_values(
+    batch: pa.RecordBatch, names: Sequence[str], rows: Sequence[int] | np.ndarray
+) -> None:
     """Raises a ValueError if a value is missing in one of the columns; names the row.
 
     Args:
         batch: The rows.
         names: The columns.
-        first: Number of the first row.
+        rows: The index of each row.
     """
     for name in names:
         column = batch.column(name)
         place = _missing(column)
         if place is not None:
-            raise ValueError(f"row {first + place} (the first is 0) has no {name}")
+            raise ValueError(f"row {rows[place]} (the first is 0) has no {name}")
 
 
-def _flat(column, name, first):
+def _flat(column, name, rows):
     """Returns the values of lists one after the other, and the length of each list."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
     values = column.flatten()
     place = _missing(values)
     if place is not None:
-        row = first + np.searchsorted(np.cumsum(lengths), place, side="right")
+        row = rows[int(np.searchsorted(np.cumsum(lengths), place, side="right"))]
         raise ValueError(f"row {row} (the first is 0) has a missing value in {name}")
     return values, lengths
 

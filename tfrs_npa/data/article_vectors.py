@@ -13,6 +13,9 @@ from tfrs_npa.data.word_vectors import read_named_rows
 class ArticleVectors:
     """Vectors of articles by id, such as sentence embeddings of their titles.
 
+    An article gets its vector, or none, when it is added to a catalogue that has these, and keeps
+    it. `NewsCatalog.set_article_vectors` gives all articles theirs anew.
+
     >>> vectors = ArticleVectors(["N7", "N9"], [[0.0, 1.0], [0.6, 0.8]])
     >>> vectors.matrix(["N9", "N1"]).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
@@ -69,14 +72,19 @@ class ArticleVectors:
     def extend(self, ids: Iterable[str], vectors) -> ArticleVectors:
         """Adds vectors, or replaces those of the same ids; returns itself.
 
+        They count for articles that are added to a catalogue from now on.
+
         Args, Raises: as the class, and if the vectors are of another length.
         """
         more = ArticleVectors(ids, vectors)
         if more.dim != self.dim:
             raise ValueError(f"the vectors have {self.dim} numbers, the new ones {more.dim}")
-        first = len(self._vectors)
-        self._vectors = np.concatenate([self._vectors, more._vectors])
-        self._rows |= {news_id: first + row for news_id, row in more._rows.items()}
+        rows = [self._rows.setdefault(news_id, len(self._rows)) for news_id in more._rows]
+        # A copy: the array may be the caller's, or that of a file.
+        vectors = np.zeros((len(self._rows), self.dim), np.float32)
+        vectors[: len(self._vectors)] = self._vectors
+        vectors[rows] = more._vectors
+        self._vectors = vectors
         return self
 
     def items(self) -> tuple[list[str], np.ndarray]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import json
 import logging
 import os
 import pathlib
 import warnings
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +22,7 @@ from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.tokenizers import tokenize
 from tfrs_npa.data.vocabulary import Vocabulary, require_word
 from tfrs_npa.data.word_vectors import WordVectors, title_word_vectors
-from tfrs_npa.settings import EARLIER_TOKENIZER, require_tokenizer
+from tfrs_npa.settings import DEFAULT_TOKENIZER, EARLIER_TOKENIZER, require_tokenizer
 
 # Indices of padding (of words too), of the unknown article, and of the first other article.
 PADDING, UNKNOWN_ARTICLE, FIRST_ARTICLE = range(3)
@@ -41,7 +44,7 @@ class _ArticleIndex(StringIndex):
 class NewsCatalog:
     """All articles: 0 is padding, 1 the unknown article, others from 2 on in order of appearance.
 
-    What becomes of the unknown article is up to `NPAConfig.unknown_articles`.
+    `NPAConfig.unknown_articles` decides how the unknown article counts.
 
     >>> catalog = NewsCatalog().adapt({"news_id": ["N7", "N9"], "title": ["Hello", "Hello, world"]})
     >>> catalog.index(["N9", "N1", ""]).tolist()
@@ -57,12 +60,15 @@ class NewsCatalog:
             as those of `vocabulary`; else `"whitespace"` if `adapt` is given titles as lists of
             words, and `"unicode"` if not.
         article_vectors: Vectors of articles, which the candidate tower adds to the words of their
-            titles. An article without one is encoded by its title alone.
+            titles. An article gets its vector when it is added; one without is encoded by its title
+            alone.
 
     Attributes:
         titles: All titles by index; `titles[0]` and `titles[1]` are `""`. Of a title that was given
             as a list, the words with blanks between them.
         vocabulary: The words, or None before `adapt`.
+        article_vectors: Vectors of the articles to come; `vectors` has those of the articles that
+            are there.
         token_values: `int32 [tokens]`, the words of all titles at full length, packed.
         token_splits: `int64 [articles + 1]`; article `i` has
             `token_values[token_splits[i] : token_splits[i + 1]]`.
@@ -103,6 +109,7 @@ class NewsCatalog:
             and self._index == other._index
             and self.titles == other.titles
             and self.vocabulary == other.vocabulary
+            and np.array_equal(np.asarray(self._vectors), np.asarray(other._vectors))
         )
 
     def __repr__(self) -> str:
@@ -134,7 +141,8 @@ class NewsCatalog:
         """Replaces all articles by those of `news`, and learns the words of their titles.
 
         The words are those of the titles in order of appearance, then the other words that have a
-        pretrained vector. A vector whose word the tokenizer can never produce is left out.
+        pretrained vector. A vector whose word the tokenizer can never produce is left out. In the
+        text of a title, `[UNK]` is the unknown word, whichever the tokenizer.
 
         >>> catalog = NewsCatalog().adapt([{"news_id": "N7", "title": ["New_York", "snow"]}])
         >>> catalog.vocabulary.words[2:], catalog.vocabulary.tokenizer
@@ -158,23 +166,22 @@ class NewsCatalog:
         self._add_articles(articles, stacklevel=3)
         if len(self) == len(_ArticleIndex.specials):
             raise ValueError("news holds no articles")
-        words_of_titles = tokenize(self.titles, tokenizer).flat_values.numpy()
-        tokens = [word.decode() for word in words_of_titles]
-        words = dict.fromkeys(tokens)
+        counts = collections.Counter(_words(self.titles, tokenizer))
+        words = dict.fromkeys(counts)
         if self.word_vectors is not None:
             self.coverage = {
                 "words": self.word_vectors.coverage(words),
-                "tokens": self.word_vectors.coverage(tokens),
+                "tokens": self.word_vectors.coverage(counts.elements()),
             }
             logger.info(
                 "word vectors cover %.1f %% of %s title words, %.1f %% of %s as they occur",
                 100 * self.coverage["words"],
                 f"{len(words):,}",
                 100 * self.coverage["tokens"],
-                f"{len(tokens):,}",
+                f"{counts.total():,}",
             )
             words.update(dict.fromkeys(_producible(self.word_vectors.words, tokenizer)))
-        self.vocabulary = Vocabulary.from_words(words, tokenizer)
+        self.vocabulary = _vocabulary(words, tokenizer)
         self._encode_titles()
         self._adapted = len(self)
         return self
@@ -202,32 +209,35 @@ class NewsCatalog:
         self._encode_titles()
         return indices
 
-    def with_news(self, news) -> NewsCatalog:
+    def with_news(self, news, article_vectors: ArticleVectors | None = None) -> NewsCatalog:
         """Returns a larger catalogue, which has these articles and the words of their titles too.
 
-        Words and articles that are there keep their indices, and articles their titles; the vectors
-        of articles are shared. A model of this catalogue has no rows for new words: make another,
-        and give it the weights with `tfrs_npa.warm_start`.
+        Words and articles that are there keep their indices, and articles their titles. A model of
+        this catalogue has no rows for new words: make another, and give it the weights with
+        `tfrs_npa.warm_start`.
 
         Args:
             news: As in `adapt`.
+            article_vectors: Vectors of any of the articles, which come before those that this
+                catalogue has; this one's stay as they are.
 
         Raises:
-            ValueError: as `extend`.
+            ValueError: as `extend`; if the vectors are of another length than those that are there.
         """
         had = self.require_vocabulary()
         articles, tokenizer = _read_articles(news, had.tokenizer)
         ids, titles = map(list, zip(*articles)) if articles else ([], [])
-        tokens = tokenize(titles, tokenizer).flat_values.numpy() if titles else []
-        words = [*had.words[len(Vocabulary.specials) :], *(word.decode() for word in tokens)]
-        larger = NewsCatalog(vocabulary=Vocabulary.from_words(words, tokenizer))
+        words = itertools.chain(had.words, _words(titles, tokenizer))
+        larger = NewsCatalog(
+            vocabulary=_vocabulary(words, tokenizer),
+            article_vectors=self._merged_vectors(article_vectors),
+        )
         for some_ids, some_titles in (
             (self.ids[FIRST_ARTICLE:], self.titles[FIRST_ARTICLE:]),
             (ids, titles),
         ):
             if some_ids:
                 larger.extend({"news_id": some_ids, "title": some_titles})
-        larger.article_vectors = self.article_vectors
         larger._adapted = len(larger)
         return larger
 
@@ -253,9 +263,17 @@ class NewsCatalog:
     def vectors(self) -> np.ndarray | None:
         """Returns the vectors of all articles, `float32 [articles, dim]`, zeros where none is.
 
-        None if the catalogue has no `article_vectors`.
+        None if there are no vectors of articles.
         """
-        return None if self.article_vectors is None else self.article_vectors.matrix(self.ids)
+        return self._vectors
+
+    def set_article_vectors(self, article_vectors: ArticleVectors | None) -> None:
+        """Gives all articles their vectors anew, and those to come theirs.
+
+        A model takes them over with `NPA.set_catalog`; what was indexed is then indexed anew.
+        """
+        self.article_vectors = article_vectors
+        self._vectors = None if article_vectors is None else article_vectors.matrix(self.ids)
 
     def word_counts(self) -> np.ndarray:
         """Counts how often each word occurs in the titles that `adapt` or `with_news` saw.
@@ -309,9 +327,12 @@ class NewsCatalog:
 
         Returns:
             `float32 [words, dim]`, from the titles that `adapt` or `with_news` saw; of a loaded
-            catalogue, from all.
+            catalogue, from all. Zeros if no title has two words.
         """
-        return self._matrix(self._vectors_of_titles(dim), seed=0, centered=True)
+        vectors = self._vectors_of_titles(dim)
+        if vectors is None:
+            return np.zeros((len(self.require_vocabulary()), dim), np.float32)
+        return self._matrix(vectors, seed=0, centered=True)
 
     def _matrix(self, vectors: WordVectors, seed: int, centered: bool) -> np.ndarray:
         words = self.require_vocabulary().words
@@ -378,7 +399,7 @@ class NewsCatalog:
         catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
         if (folder / _VECTORS_FILE).exists():
             vectors = np.load(folder / _VECTORS_FILE, allow_pickle=False)
-            catalog.article_vectors = ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors)
+            catalog.set_article_vectors(ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors))
         return catalog
 
     def with_tokens(self, ids: list[str], titles: list[str], tokens: np.ndarray) -> NewsCatalog:
@@ -400,6 +421,7 @@ class NewsCatalog:
 
     def _clear(self):
         self._index = _ArticleIndex()
+        self.set_article_vectors(self.article_vectors)
         self.titles = [""] * FIRST_ARTICLE
         self.token_values = np.zeros(0, np.int32)
         self.token_splits = np.zeros(FIRST_ARTICLE + 1, np.int64)
@@ -413,12 +435,14 @@ class NewsCatalog:
         for news_id, _ in articles:
             self._index.require_allowed(news_id)
         indices, retitled = np.zeros(len(articles), np.int32), {}
+        known = len(self)
         for row, (news_id, title) in enumerate(articles):
             indices[row] = index = self._index.add(news_id)
             if index == len(self.titles):
                 self.titles.append(title)
             elif self.titles[index] != title:
                 retitled[news_id] = title
+        self._add_vectors(known)
         if retitled:
             warnings.warn(
                 f"{len(retitled):,} articles came again with another title and keep the first one "
@@ -426,6 +450,24 @@ class NewsCatalog:
                 stacklevel=stacklevel,
             )
         return indices
+
+    def _add_vectors(self, known: int) -> None:
+        """Gives the articles from the index `known` on their vectors."""
+        if self.article_vectors is None:
+            return
+        had = self._vectors
+        if had is None:
+            had = np.zeros((known, self.article_vectors.dim), np.float32)
+        self._vectors = np.concatenate([had, self.article_vectors.matrix(self.ids[known:])])
+
+    def _merged_vectors(self, given: ArticleVectors | None) -> ArticleVectors | None:
+        """Returns the vectors of these articles and of those to come, with the given ones."""
+        if self.article_vectors is None:
+            return given
+        merged = ArticleVectors(*self.article_vectors.items())
+        if self._vectors is not None:
+            merged.extend(self.ids[FIRST_ARTICLE:], self._vectors[FIRST_ARTICLE:])
+        return merged if given is None else merged.extend(*given.items())
 
     def _vectors_of_titles(self, dim):
         key = dim, self._adapted or len(self)
@@ -464,7 +506,7 @@ def _read_articles(news, tokenizer: str | None) -> tuple[list[tuple[str, str]], 
     chunks = text_columns(news, ["news_id", "title"], "news", lists=["title"])
     articles = [article for chunk in chunks for article in zip(*chunk, strict=True)]
     has_lists = any(isinstance(title, list) for _, title in articles)
-    tokenizer = tokenizer or (_OWN_WORDS if has_lists else "unicode")
+    tokenizer = tokenizer or (_OWN_WORDS if has_lists else DEFAULT_TOKENIZER)
     if has_lists and tokenizer != _OWN_WORDS:
         raise ValueError(
             f"titles of news are lists of words, which the tokenizer {tokenizer} would split "
@@ -483,6 +525,19 @@ def _require_own_word(word: str, where: str) -> None:
         require_word(word)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _words(titles: list[str], tokenizer: str) -> Iterator[str]:
+    """Yields the words of titles as they occur; those of all titles at once would be large."""
+    for first in range(0, len(titles), _CHUNK):
+        for word in tokenize(titles[first : first + _CHUNK], tokenizer).flat_values.numpy():
+            yield word.decode()
+
+
+def _vocabulary(words: Iterable[str], tokenizer: str) -> Vocabulary:
+    """Returns words as a vocabulary, which has padding and the unknown word already."""
+    learnt = (word for word in words if word not in Vocabulary.specials)
+    return Vocabulary.from_words(learnt, tokenizer)
 
 
 def _producible(words: list[str], tokenizer: str) -> list[str]:

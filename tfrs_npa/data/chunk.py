@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +24,25 @@ class Chunk(NamedTuple):
     clicked: np.ndarray
     clicked_lengths: np.ndarray
     features: dict[str, np.ndarray]
-    candidate_features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    candidate_features: dict[str, tuple[np.ndarray, np.ndarray]]
 
-    def mistake(self) -> tuple[int, str] | None:
-        """Returns an impression with wrong candidates, and what it has; None if there is none.
+    def checked(self, where: str, numbers: Sequence[int] | np.ndarray) -> Chunk:
+        """Returns itself; there has to be a label, 1, 0 or -1, for each candidate.
 
-        There is a label, 1, 0 or -1, and a value of a feature for each candidate.
+        Of each feature of candidates, there has to be a value for each candidate, too.
+
+        Args:
+            where: How an impression is named, such as `"impression {}"`.
+            numbers: What stands for `{}` in it, for each impression.
+
+        Raises:
+            ValueError: if there is not; names the impression.
         """
+        if wrong := self._mistake():
+            raise ValueError(f"{where.format(numbers[wrong[0]])} has {wrong[1]}")
+        return self
+
+    def _mistake(self) -> tuple[int, str] | None:
         lengths = self.candidate_lengths
         others = {"labels": self.clicked_lengths}
         others |= {f"values of {name}": of for name, (_, of) in self.candidate_features.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_npa.data.catalog import UNKNOWN_ARTICLE, NewsCatalog
+from tfrs_npa.data.times import require_seconds
 
 NEGATIVES = 20
 """Articles that each click is compared with."""
@@ -133,6 +134,7 @@ def _seconds(times):
         raise ValueError(f"time must hold seconds or datetimes, got {times.dtype}")
     if missing.any():
         raise ValueError(f"row {np.flatnonzero(missing)[0]} (the first is 0) has no time")
+    require_seconds(seconds, range(len(seconds)))
     return seconds
 
 

@@ -57,8 +57,6 @@ def convert(
     """
     user_codes: dict[str, int] = {}
     for chunk in chunks(behaviors, features):
-        if wrong := chunk.mistake():
-            raise ValueError(f"impression {chunk.impression_id[wrong[0]]} has {wrong[1]}")
         piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
             "user_id": np.array(
@@ -116,6 +114,16 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
         "candidates/news_id": 1,
         "candidates/clicked": 1,
     }
+    for name in features:
+        inside = name.removeprefix("candidates/")
+        is_own = name not in spec and inside in ("news_id", "clicked")
+        if is_own or name in _BATCH_KEYS:
+            raise ValueError(f"{name!r} is part of every batch: leave it out of features")
+        if name not in spec and inside in candidates:
+            raise ValueError(
+                f"behaviors: the feature {inside} is part of candidates; put it beside them, with "
+                "a value for each candidate"
+            )
     missing = [name for name in (*ranks, *features) if name not in found]
     if missing:
         raise ValueError(f"behaviors lacks {', '.join(missing)}; it has {', '.join(found)}")
@@ -131,8 +139,6 @@ def check_spec(spec, features: Sequence[str] = ()) -> None:
                 f"{shape}; a batched data set needs unbatch() first"
             )
     for name in features:
-        if name in _BATCH_KEYS:
-            raise ValueError(f"{name!r} is part of every batch: leave it out of features")
         if not isinstance(spec[name], tf.TensorSpec) or not _is_feature(spec[name]):
             raise ValueError(
                 f"behaviors: feature {name} needs a fixed shape, or numbers of the shape "
@@ -159,6 +165,9 @@ def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk
     Args:
         behaviors: As in `convert`.
         features: As in `convert`.
+
+    Raises:
+        ValueError: as `convert`, but for a data set without impressions.
     """
     if isinstance(behaviors, tf.data.Dataset):
         found = _dataset_chunks(behaviors, features)
@@ -202,7 +211,7 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
             clicked.row_lengths().numpy(),
             {name: batch[name].numpy() for name in features if name not in of_candidates},
             {name: _numbers(_as_ragged(batch[name])) for name in of_candidates},
-        )
+        ).checked("impression {}", batch["impression_id"].numpy())
 
 
 def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
@@ -212,8 +221,9 @@ def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
         history, history_lengths = _packed([row["history"] for row in chunk])
         news_id, candidate_lengths = _packed([lists["news_id"] for lists in candidates])
         clicked, clicked_lengths = _packed([lists["clicked"] for lists in candidates])
+        ids = [row["impression_id"] for row in chunk]
         yield Chunk(
-            [row["impression_id"] for row in chunk],
+            ids,
             [row["user_id"] for row in chunk],
             history,
             history_lengths,
@@ -222,7 +232,8 @@ def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
             np.array(clicked, np.int64),
             clicked_lengths,
             {name: np.array([row[name] for row in chunk]) for name in features},
-        )
+            {},
+        ).checked("impression {}", ids)
 
 
 def _indices(catalog, ids):

@@ -313,7 +313,7 @@ class Impressions:
 
         Args:
             clicks: A dict of columns, a pandas data frame or an Arrow table: `user_id` and
-                `news_id`, strings, and `time`, seconds or datetimes, in any order.
+                `news_id`, strings, and `time`, seconds since the epoch or datetimes, in any order.
             catalog: Indices of the articles.
             users: Indices of the users.
             negatives: Articles that each click is compared with, at most.
@@ -325,8 +325,8 @@ class Impressions:
             copied, as in a `view`.
 
         Raises:
-            ValueError: if a column or a value is missing or of the wrong type, there are no clicks,
-                or `negatives` or `window` is not positive.
+            ValueError: if a column or a value is missing or of the wrong type, times seem to be in
+                milliseconds, there are no clicks, or `negatives` or `window` is not positive.
         """
         fields, ids = columns_of_clicks(clicks, catalog, negatives, window, seed)
         impressions = cls(user_id=users.index(ids.tolist()), **fields)

@@ -21,6 +21,7 @@ from tfrs_npa.data.arrow_tables import (
     table_chunks,
 )
 from tfrs_npa.data.chunk import Chunk
+from tfrs_npa.data.times import require_seconds
 
 TIME = "time"
 _ID = "impression_id"
@@ -62,11 +63,11 @@ class ParquetLog:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields impressions as the builder's features, without those that the file lacks."""
         features = [TIME] if self.has_time else []
-        for _, table in self._tables(features, _ROWS):
-            for row in table.to_pylist():
+        for rows, table in self._tables(features, _ROWS):
+            for index, row in zip(rows.tolist(), table.to_pylist(), strict=True):
                 labels = [int(label) for label in row["clicked"]]
                 yield {
-                    _ID: row[_ID],
+                    _ID: row.get(_ID, index),
                     "user_id": row["user_id"],
                     "history": row["history"] or [],
                     "candidates": {"news_id": row["candidates"], "clicked": labels},
@@ -104,26 +105,26 @@ class ParquetLog:
                 names the file and, of a value, the row.
         """
         with _naming(self.path):
-            for first, table in self._tables(features, _CHUNK):
-                for chunk in table_chunks(table, features, first):
+            for rows, table in self._tables(features, _CHUNK):
+                for chunk in table_chunks(table, features, rows):
                     if TIME in features:
-                        _require_finite(chunk.features[TIME], first)
+                        require_seconds(chunk.features[TIME], rows)
+                        rows = rows[len(chunk.user_id) :]
                     yield chunk
 
-    def _tables(self, features, rows) -> Iterator[tuple[int, pa.Table]]:
-        """Yields the number of the first row in the file, and the rows that are wanted."""
+    def _tables(self, features, at_once) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        """Yields the rows that are wanted: their indices in the file, and themselves."""
         bounds = [(pc.greater_equal, self._since), (pc.less, self._before)]
         bounds = [(compare, second) for compare, second in bounds if second is not None]
         read = list(dict.fromkeys([*features, TIME])) if bounds else list(features)
         columns, first = columns_to_read(self._names, read), 0
         with open_parquet(self.path) as file:
-            for batch in file.iter_batches(rows, columns=columns):
+            for batch in file.iter_batches(at_once, columns=columns):
                 table = checked_table(pa.Table.from_batches([batch]), read)
-                if _ID not in table.column_names:
-                    table = table.append_column(_ID, pa.array(range(first, first + len(batch))))
+                is_wanted = np.ones(len(batch), bool)
                 for compare, second in bounds:
-                    table = table.filter(compare(table[TIME], second))
-                yield first, table
+                    is_wanted &= pc.fill_null(compare(table[TIME], second), False).to_numpy()
+                yield first + np.flatnonzero(is_wanted), table.filter(pa.array(is_wanted))
                 first += len(batch)
 
 
@@ -165,7 +166,7 @@ class ParquetNews:
         first = 0
         with open_parquet(self.path) as file, _naming(self.path):
             for batch in file.iter_batches(_ROWS, columns=self._columns):
-                require_values(batch, ["news_id", "title"], first)
+                require_values(batch, ["news_id", "title"], range(first, first + len(batch)))
                 for row in batch.to_pylist():
                     yield row | {"category": row.get("category") or ""}
                 first += len(batch)
@@ -174,14 +175,6 @@ class ParquetNews:
     def element_spec(self):
         """The specification of a row."""
         return {name: tf.TensorSpec([], tf.string) for name in ("news_id", "category", "title")}
-
-
-def _require_finite(times, first):
-    if times.dtype.kind not in "iuf":
-        raise ValueError(f"time must hold seconds or datetimes, got {times.dtype}")
-    wrong = np.flatnonzero(~np.isfinite(times))
-    if len(wrong):
-        raise ValueError(f"row {first + wrong[0]} (the first is 0) has the time {times[wrong[0]]}")
 
 
 @contextlib.contextmanager

@@ -132,22 +132,21 @@ def load_splits(
         and the impressions.
 
     Raises:
-        ValueError: if anything is wrong with the files or the settings.
+        ValueError: if anything is wrong with the files or the settings, or the vectors of articles
+            are not as long as the inherited ones.
     """
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     article_vectors = None
     if settings.article_vectors is not None and settings.article_ids is not None:
         article_vectors = ArticleVectors.load(settings.article_vectors, settings.article_ids)
+    if inherited is not None and article_vectors is not None:
+        _require_dim(article_vectors, inherited.catalog.article_vectors)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     if inherited is None:
         catalog = NewsCatalog(vectors, None, settings.tokenizer, article_vectors)
         catalog.adapt(data.titles("train"))
     else:
-        catalog = inherited.catalog.with_news(data.titles("train"))
-        if article_vectors is not None and catalog.article_vectors is not None:
-            catalog.article_vectors.extend(*article_vectors.items())
-        elif article_vectors is not None:
-            catalog.article_vectors = article_vectors
+        catalog = inherited.catalog.with_news(data.titles("train"), article_vectors)
     for split in data.splits:
         if split != "train":
             catalog.extend(data.titles(split))
@@ -159,6 +158,15 @@ def load_splits(
         logger.info("%s of %s articles have a vector", f"{found:,}", f"{articles:,}")
     user_ids = [] if inherited is None else inherited.user_ids
     return catalog, split_impressions(data, catalog, settings.holdout, user_ids)
+
+
+def _require_dim(given: ArticleVectors, inherited: ArticleVectors | None) -> None:
+    if inherited is None or inherited.dim != given.dim:
+        had = "without vectors" if inherited is None else f"with vectors of {inherited.dim} numbers"
+        raise ValueError(
+            f"the vectors of articles have {given.dim} numbers, but the run to start from was "
+            f"trained {had}: train anew, or without them"
+        )
 
 
 def split_impressions(

@@ -19,7 +19,7 @@ from tfrs_npa.data.unicode_table import (
     UnicodeTable,
     unicode_table,
 )
-from tfrs_npa.settings import require_tokenizer
+from tfrs_npa.settings import DEFAULT_TOKENIZER, require_tokenizer
 
 # RE2's \w is ASCII and would take the accent off "café".
 _SEPARATORS = r"[^\p{L}\p{N}_.,!?;|]+"
@@ -30,7 +30,7 @@ _WHITE_SPACE = r"[\s\x0b\x1c-\x1f\x{85}\p{Z}]+"
 _MOST_COMPOSED = 3
 
 
-def tokenize(titles, tokenizer: str = "unicode") -> tf.RaggedTensor:
+def tokenize(titles, tokenizer: str = DEFAULT_TOKENIZER) -> tf.RaggedTensor:
     """Splits titles into words.
 
     - `"unicode"`: for titles in any language. Titles are folded as by Unicode's `NFKC_Casefold`, so
@@ -47,7 +47,8 @@ def tokenize(titles, tokenizer: str = "unicode") -> tf.RaggedTensor:
     [[b'breaking', b'news', b',', b'again', b'?'], [b'ai', b'技', b'術']]
 
     Args:
-        titles: Strings `[...]` in UTF-8, of rank 1 or more. What is not UTF-8 separates.
+        titles: Strings `[...]` in UTF-8, of rank 1 or more. What is not UTF-8 becomes U+FFFD, as
+            with Python's `errors="replace"`; it separates, but for `"whitespace"`.
         tokenizer: One of `tfrs_npa.settings.TOKENIZERS`.
 
     Returns:
@@ -63,6 +64,7 @@ def tokenize(titles, tokenizer: str = "unicode") -> tf.RaggedTensor:
     elif tokenizer == "unicode":
         titles = _unicode(titles)
     else:
+        titles = tf.strings.unicode_transcode(titles, "UTF-8", "UTF-8", errors="replace")
         titles = tf.strings.regex_replace(titles, _WHITE_SPACE, " ")
     return tf.strings.split(titles)
 

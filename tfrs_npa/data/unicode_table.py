@@ -39,7 +39,7 @@ _SPACELESS = (
 # Unassigned code points of the two planes of ideographs will be ideographs.
 _IDEOGRAPHS = range(0x20000, 0x3FFFE)
 _HANGUL = range(0xAC00, 0xD7A4)
-# Those that Unicode says anything about; all others are like the first.
+# Where Unicode assigns characters; any other code point is treated as U+0000, a separator.
 _CODES = (*range(0x40000), *range(0xE0000, 0xE1000))
 # Default_Ignorable_Code_Point without U+200B, the space of zero width, which separates.
 IGNORABLE = frozenset(

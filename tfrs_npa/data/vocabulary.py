@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.tokenizers import tokenize
-from tfrs_npa.settings import require_tokenizer
+from tfrs_npa.settings import DEFAULT_TOKENIZER, EARLIER_TOKENIZER, require_tokenizer
 
 
 class Vocabulary(StringIndex):
@@ -28,7 +28,7 @@ class Vocabulary(StringIndex):
 
     specials = ("", UNKNOWN)
 
-    def __init__(self, tokenizer: str = "unicode"):
+    def __init__(self, tokenizer: str = DEFAULT_TOKENIZER):
         require_tokenizer(tokenizer)
         self.tokenizer = tokenizer
         super().__init__()
@@ -37,7 +37,7 @@ class Vocabulary(StringIndex):
         return super().__eq__(other) and self.tokenizer == other.tokenizer
 
     @classmethod
-    def from_words(cls, words: Iterable[str], tokenizer: str = "unicode") -> Vocabulary:
+    def from_words(cls, words: Iterable[str], tokenizer: str = DEFAULT_TOKENIZER) -> Vocabulary:
         """Makes a vocabulary of the distinct words of `words`, in order of first appearance.
 
         Raises:
@@ -71,8 +71,13 @@ class Vocabulary(StringIndex):
         return self.table.lookup(self.tokenize(titles))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, tokenizer: str = "unicode") -> Vocabulary:
+    def load(cls, path: str | os.PathLike, tokenizer: str = EARLIER_TOKENIZER) -> Vocabulary:
         """Loads the words that `save` wrote, which leaves the tokenizer to the caller.
+
+        Args:
+            path: The file.
+            tokenizer: The tokenizer that the words were made with. The default is that of files of
+                versions without a choice; `NewsCatalog.save` writes a file that names it.
 
         Raises:
             FileNotFoundError, ValueError: as `StringIndex.load`; if there is no such tokenizer.

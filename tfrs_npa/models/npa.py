@@ -480,7 +480,8 @@ class NPA(tfrs.Model):
         """Reads what `save_assets` wrote, as Keras asks."""
         if self.catalog.article_vectors is not None:
             vectors = np.load(os.path.join(dir_path, _VECTORS_FILE), allow_pickle=False)
-            self.catalog.article_vectors.extend(self.catalog.ids[FIRST_ARTICLE:], vectors)
+            ids = self.catalog.ids[FIRST_ARTICLE:]
+            self.catalog.set_article_vectors(ArticleVectors(ids, vectors))
             self.set_catalog(self.catalog)
 
     def get_config(self):
@@ -513,9 +514,11 @@ class NPA(tfrs.Model):
     def from_config(cls, config):
         """Returns an untrained model from what `get_config` gave."""
         tokenizer = config.get("tokenizer", EARLIER_TOKENIZER)
-        catalog = NewsCatalog(vocabulary=Vocabulary.from_words(config["words"], tokenizer))
-        if (dim := config.get("vector_dim")) is not None:
-            catalog.article_vectors = ArticleVectors([], np.zeros((0, dim)))
+        dim = config.get("vector_dim")
+        catalog = NewsCatalog(
+            vocabulary=Vocabulary.from_words(config["words"], tokenizer),
+            article_vectors=None if dim is None else ArticleVectors([], np.zeros((0, dim))),
+        )
         if config["news_ids"]:
             catalog.extend({"news_id": config["news_ids"], "title": config["titles"]})
         users = UserIndex()

@@ -186,8 +186,8 @@ def _read(version, description):
     titles = [title.decode() for title in articles.titles.numpy()]
     catalog = words.with_tokens(articles.indexed.all_ids(), titles, articles.tokens.numpy())
     if articles.vectors is not None:
-        vectors = articles.vectors.numpy()
-        catalog.article_vectors = ArticleVectors(catalog.ids, vectors)
+        vectors = articles.vectors.numpy()[FIRST_ARTICLE:]
+        catalog.set_article_vectors(ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors))
     return articles, catalog
 
 

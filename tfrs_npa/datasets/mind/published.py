@@ -88,7 +88,7 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
     if urls:
         logging.warning("Downloading %s. %s", ", ".join(urls.values()), _instructions())
         try:
-            with _without_patience():
+            with _fail_fast():
                 paths |= dl_manager.download(urls)
         except (OSError, tfds.download.DownloadError) as error:
             raise MindFileError(
@@ -132,7 +132,7 @@ def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[s
 
 
 @contextlib.contextmanager
-def _without_patience() -> Iterator[None]:
+def _fail_fast() -> Iterator[None]:
     """Lets TFDS try a download 5 times in 3 seconds, instead of 11 times in 204.
 
     It also waits forever, with neither connection nor answer, in a network that swallows packets.
