@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tfrs_npa.settings import (
     CACHE_BYTES,
     DATA_SETS,
+    DEFAULT_TOKENIZER,
+    EARLIER_TOKENIZER,
     ENCODING_MEMORY,
     TOKENIZERS,
     DataSettings,
@@ -116,7 +118,7 @@ def add_tokenizer(parser) -> None:
 
 def tokenizer_of(config: NPAConfig) -> str:
     """Returns the tokenizer of a configuration for which none is given."""
-    return "mind" if config.is_published else "unicode"
+    return EARLIER_TOKENIZER if config.is_published else DEFAULT_TOKENIZER
 
 
 def add_encoding_memory(parser) -> None:

@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError("--data is missing: give the data to train on")
         _require_start(options)
         config = _config(options)
-        settings = TrainingSettings(**{"tokenizer": _tokenizer(options, config), **given})
+        settings = TrainingSettings(**{"tokenizer": _tokenizer(options), **given})
         require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
@@ -189,15 +189,18 @@ def _origin(warm_start: Mapping[str, Any]) -> str:
 
 def _config(options: argparse.Namespace) -> NPAConfig:
     """Returns the configuration that the options ask for."""
+    return NPAConfig.from_dict(_changes(options), _base(options))
+
+
+def _base(options: argparse.Namespace) -> NPAConfig:
+    """Returns the configuration that `--set` and `--seed` change."""
     if options.config is not None:
-        config = NPAConfig.from_yaml(options.config)
-    elif options.preset is not None:
-        config = NPAConfig.preset(options.preset)
-    elif options.start_from is not None:
-        config = Run(options.start_from).config
-    else:
-        config = NPAConfig()
-    return NPAConfig.from_dict(_changes(options), config)
+        return NPAConfig.from_yaml(options.config)
+    if options.preset is not None:
+        return NPAConfig.preset(options.preset)
+    if options.start_from is not None:
+        return Run(options.start_from).config
+    return NPAConfig()
 
 
 def _require_start(options: argparse.Namespace) -> None:
@@ -216,10 +219,11 @@ def _require_start(options: argparse.Namespace) -> None:
         raise ValueError(f"--run and --from are both {options.run}; give another folder to --run")
 
 
-def _tokenizer(options: argparse.Namespace, config: NPAConfig) -> str:
+def _tokenizer(options: argparse.Namespace) -> str:
     """Returns the tokenizer of a training for which none is given."""
     if options.start_from is None:
-        return tokenizer_of(config)
+        # Not of the changes: `--set` on a published preset is not to change the words too.
+        return tokenizer_of(_base(options))
     return Run(options.start_from).settings.tokenizer
 
 
