@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test lint format bench ablation recipes worlds clean help
+.PHONY: demo tune-demo test lint format bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -64,6 +64,10 @@ recipes: $(INSTALLED) ## compare our recipe with the two published ones
 worlds: $(INSTALLED) ## compare NPA with no training, on sites that nothing was tuned on
 	$(BIN)/python benchmarks/untuned_worlds.py --json $(RESULTS)/untuned_worlds.json
 	$(BIN)/python benchmarks/report.py
+
+month: $(INSTALLED) ## run a made-up news site for a month, with hourly articles and nightly training
+	$(BIN)/python examples/month_of_a_site.py --folder runs/month --plot $(RESULTS)/month.png
+	cp runs/month/days.csv $(RESULTS)/month.csv
 
 clean: ## remove the environments, the runs of the demos, caches and build products
 	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -26,6 +26,8 @@ OPTIONS = {
 }
 # Each with a part of its message.
 ERRORS = {
+    "export --to A": "give --run and --to, or --refresh",
+    "export --run A": "give --run and --to, or --refresh",
     "train --data mind/demo --run NEW --set dropout=2": "dropout is 2",
     "train --data mind/demo --run NEW --set num_filter=2": "did you mean 'num_filters'",
     "train --data mind/demo --run NEW --epochs 0": "epochs is 0; it has to be at least 1",
@@ -73,8 +75,6 @@ REFUSED = {
     "evaluate --run A --encoding-memory -1": "-1 is not a number of at least 0",
     "evaluate --run A --encoding-memory much": "much is not a number of at least 0",
     "predict --run A --to B --split train": "invalid choice: 'train'",
-    "export --to A": "required: --run",
-    "export --run A": "required: --to",
     "export --run A --to B --dtype int8": "invalid choice: 'int8'",
 }
 PROGRAM = """

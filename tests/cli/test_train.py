@@ -25,6 +25,7 @@ FILES = {
     "catalog/tokenizer.txt",
     "catalog/articles.jsonl",
     "users.txt",
+    "last_seen.npz",
     "popularity.csv",
     "word_vectors.npy",
     "checkpoints/best.weights.h5",
