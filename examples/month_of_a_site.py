@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import itertools
 import pathlib
 import shutil
@@ -94,6 +95,7 @@ def night(
 ) -> tuple[int, float]:
     """Trains a model for an epoch; returns the impressions of it, and the seconds that it took."""
     tf.keras.backend.clear_session()
+    gc.collect()  # models are large, and held in circles
     started = time.monotonic()
     settings = TrainingSettings(str(data), holdout="none", epochs=1)
     train(run, settings, CONFIG.replace(seed=seed), overwrite=True, start_from=yesterday)
