@@ -42,8 +42,8 @@ def test_a_warm_start_is_as_good_on_half_of_the_impressions(five_days):
     warm, scratch, old = (column(folder, name) for name in ("warm", "from scratch", "as it was"))
     # Day 2 follows one day only: there both are the same model.
     assert warm[0] == pytest.approx(scratch[0])
-    # 300 impressions a day leave a standard error of 0.01.
-    assert np.mean(warm) >= np.mean(scratch) - 0.01 and np.mean(warm) > np.mean(old) + 0.05
+    # 0.6834 and 0.6828 where this was written; the rest is for other processors' rounding.
+    assert np.mean(warm) >= np.mean(scratch) - 0.003 and np.mean(warm) > np.mean(old) + 0.05
     trained_on = [column(folder, f"{name} impressions")[2:].mean() for name in ("warm", "scratch")]
     assert trained_on[0] < 0.6 * trained_on[1]
 
