@@ -232,5 +232,5 @@ def test_vectors_of_articles_on_top_of_those_of_a_run(mind_folder, tmp_path):
     assert inherited.vectors()[2:].tolist() == [[5, 6], [7, 8]]
     with pytest.raises(ValueError, match="2 numbers, but the run .* was trained without vectors"):
         catalog_of(None)
-    with pytest.raises(ValueError, match="trained with vectors of 3 numbers: train anew"):
+    with pytest.raises(ValueError, match="trained with vectors of 3 numbers: train from scratch"):
         catalog_of(ArticleVectors([first], [[5, 6, 7]]))

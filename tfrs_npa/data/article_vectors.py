@@ -14,7 +14,7 @@ class ArticleVectors:
     """Vectors of articles by id, such as sentence embeddings of their titles.
 
     An article gets its vector, or none, when it is added to a catalogue that has these, and keeps
-    it. `NewsCatalog.set_article_vectors` gives all articles theirs anew.
+    it. `NewsCatalog.set_article_vectors` replaces those of all articles.
 
     >>> vectors = ArticleVectors(["N7", "N9"], [[0.0, 1.0], [0.6, 0.8]])
     >>> vectors.matrix(["N9", "N1"]).tolist()

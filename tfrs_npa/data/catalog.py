@@ -268,9 +268,9 @@ class NewsCatalog:
         return self._vectors
 
     def set_article_vectors(self, article_vectors: ArticleVectors | None) -> None:
-        """Gives all articles their vectors anew, and those to come theirs.
+        """Replaces the vectors of all articles, those to come included.
 
-        A model takes them over with `NPA.set_catalog`; what was indexed is then indexed anew.
+        A model takes them over with `NPA.set_catalog`; index again what was indexed.
         """
         self.article_vectors = article_vectors
         self._vectors = None if article_vectors is None else article_vectors.matrix(self.ids)

@@ -165,7 +165,7 @@ def _require_dim(given: ArticleVectors, inherited: ArticleVectors | None) -> Non
         had = "without vectors" if inherited is None else f"with vectors of {inherited.dim} numbers"
         raise ValueError(
             f"the vectors of articles have {given.dim} numbers, but the run to start from was "
-            f"trained {had}: train anew, or without them"
+            f"trained {had}: train from scratch, or without them"
         )
 
 
