@@ -82,9 +82,10 @@ def test_the_others_keep_their_scores_and_moments(run, checkpoint):
     scores, tables, variables = state(run, checkpoint)
     assert not np.array_equal(scores[1], scores[4]) and np.all(tables)
     tfrs_npa.forget_users(run.path, ["reader-bob"])
-    scores[1] = scores[4]
     new_scores, new_tables, new_variables = state(run, checkpoint)
-    np.testing.assert_array_equal(new_scores, scores)
+    np.testing.assert_array_equal(new_scores[[0, 2, 3, 4]], scores[[0, 2, 3, 4]])
+    # Rows of a batch are not computed alike to the last bit: it depends on the width of vectors.
+    np.testing.assert_allclose(new_scores[1], scores[4], rtol=1e-6)
     np.testing.assert_array_equal(new_tables, np.array(tables)[:, [0, 1, 3, 4]])
     for old, new in zip(variables, new_variables, strict=True):
         np.testing.assert_array_equal(new, old)
