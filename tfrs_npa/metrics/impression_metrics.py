@@ -79,7 +79,26 @@ class ImpressionMetrics:
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-class _Mean(tf.keras.metrics.Mean):
+class WeightedMean(tf.keras.metrics.Mean):
+    """A mean of values whose weights have their shape.
+
+    Keras's own compares the shapes in the graph, with operations that no GPU has a kernel for: a
+    fifth of those of an evaluation step.
+    """
+
+    def update_state(self, values: tf.Tensor, sample_weight: tf.Tensor) -> None:
+        """Adds values.
+
+        Args:
+            values: Of any shape.
+            sample_weight: Of the shape of `values`.
+        """
+        values, weights = tf.cast(values, self.dtype), tf.cast(sample_weight, self.dtype)
+        self.total.assign_add(tf.reduce_sum(values * weights))
+        self.count.assign_add(tf.reduce_sum(weights))
+
+
+class _Mean(WeightedMean):
     """A mean that is NaN, not 0, before it has seen anything, so that nobody takes it for a result.
 
     It sums in float64: in float32 a sum of a million values moves in steps of 0.06.
