@@ -16,7 +16,7 @@ from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
-from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.metrics.impression_metrics import ImpressionMetrics, WeightedMean
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import UserEncoder
@@ -121,7 +121,7 @@ class NPA(tfrs.Model):
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
             )
         )
-        self._loss_mean = tf.keras.metrics.Mean(name="loss")
+        self._loss_mean = WeightedMean("loss")
         self._ranking = ImpressionMetrics()
         if self.dtype_policy.name == "mixed_float16":
             raise ValueError(
