@@ -42,8 +42,9 @@ class EncodedCatalog:
         self._untracked = Untracked(
             values=variable([None, filters], dtype),
             keys=variable([None, key_dim if self._own_keys else 0], dtype),
-            starts=variable([None], tf.int32),
-            lengths=variable([None], tf.int32),
+            # TensorFlow would hold int32 on the host.
+            starts=variable([None], tf.int64),
+            lengths=variable([None], tf.int64),
             terms=variable([None, encoder.num_terms], dtype),
             ready=tf.Variable(False, trainable=False),
         )
@@ -66,8 +67,8 @@ class EncodedCatalog:
         return TitleFeatures(
             values,
             keys,
-            own.starts.read_value(),
-            own.lengths.read_value(),
+            tf.cast(own.starts, tf.int32),
+            tf.cast(own.lengths, tf.int32),
             own.terms.read_value() if self._encoder.num_terms else None,
         )
 
@@ -132,7 +133,7 @@ class EncodedCatalog:
         if terms:
             own.terms.assign(tf.concat(terms, axis=0))
         own.lengths.assign(lengths)
-        own.starts.assign(splits[:-1].astype(np.int32))
+        own.starts.assign(splits[:-1])
         own.ready.assign(True)
 
     def _encode(self, articles):
