@@ -102,7 +102,7 @@ class NPA(tfrs.Model):
         self.user_embedding.build((None,))
         self.candidate_tower = NewsEncoder(
             config,
-            catalog.tokens(config.title_length),
+            catalog.tokens(config.title_length).astype(np.int64),
             len(catalog.require_vocabulary()),
             self.user_embedding,
             catalog.word_embeddings(
