@@ -96,19 +96,13 @@ many = settings(max_examples=60, deadline=None)
 few = settings(max_examples=20, deadline=None)
 
 
-@pytest.fixture(scope="module")
-def as_on_a_gpu():
+@few
+@given(pairs(), DTYPES)
+def test_as_on_a_gpu(pairs, dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse_products, "_on_gpu", lambda: True)
-        yield
-
-
-@few
-@given(pairs=pairs(), dtype=DTYPES)
-def test_as_on_a_gpu(pairs, dtype, as_on_a_gpu):
-    test_inner_products.hypothesis.inner_test(pairs, dtype, graph=False)
-    test_weighted_sums.hypothesis.inner_test(pairs, dtype, graph=False)
-    test_sums_without_weights.hypothesis.inner_test(pairs, dtype, graph=False)
+        for test in (test_inner_products, test_weighted_sums, test_sums_without_weights):
+            test.hypothesis.inner_test(pairs, dtype, graph=False)
 
 
 @many
