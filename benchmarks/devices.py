@@ -3,7 +3,7 @@
 At the size of MIND-small: training rows/s of `fit` at several batch sizes, from batches that are in
 memory, and candidates/s of a second `evaluate`, which traces nothing. The models are preset
 "small", `NPAConfig()`, the same with the policy mixed_bfloat16, and preset "recommenders", without
-rows of histories.
+rows of histories. Beside that, what a batch holds, for arithmetic about other devices.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import time
 
 import made_up_data
+import numpy as np
 import results_file
 from results_file import measurement, show, table
 
@@ -50,12 +51,18 @@ def main() -> None:
     rates = table(
         "Training rows/s, evaluation candidates/s", ["model", "device", "", "each second"], rows
     )
+    sizes = table(
+        f"A training batch of {max(args.batch_sizes):,} rows",
+        ["", "number"],
+        [[name, f"{number:,}"] for name, number in data.sizes().items()],
+    )
     show(rates)
+    show(sizes)
     results_file.write(
         args.json,
         title="Devices",
         about=results_file.about(__doc__),
-        tables=[rates],
+        tables=[rates, sizes],
         measurements=measurements,
         versions={"devices": [_description(d) for d in tf.config.list_physical_devices()]},
     )
@@ -96,10 +103,30 @@ class Data:
         finally:
             tf.keras.mixed_precision.set_global_policy("float32")
 
-    def _training(self, model, batch_size: int) -> float:
+    def sizes(self) -> dict[str, int]:
+        """Counts what the first batch of the largest size holds."""
+        config = tfrs_npa.NPAConfig(history_rows=0, word_initializer="normal")
+        (batch,) = self._batches(config, max(self.args.batch_sizes)).take(1)
+        clicks, shown = (batch[name][batch[name] > 0].numpy() for name in ("history", "candidates"))
+        articles = np.concatenate([clicks, shown])
+        tokens, distinct = self.catalog.tokens(config.title_length), np.unique(articles)
+        words = tokens[distinct][tokens[distinct] > 0]
+        return {
+            "clicks": len(clicks),
+            "candidates": len(shown),
+            "distinct titles": len(distinct),
+            "words of these": len(words),
+            "distinct words": len(np.unique(words)),
+            "pairs of a user and a word": np.count_nonzero(tokens[articles]),
+        }
+
+    def _batches(self, config, batch_size: int):
         impressions = self.impressions.take(slice(0, self.args.impressions))
-        config = model.config.replace(batch_size=batch_size)
-        batches = tfrs_npa.training_batches(impressions, self.catalog, self.users, config)
+        config = config.replace(batch_size=batch_size)
+        return tfrs_npa.training_batches(impressions, self.catalog, self.users, config)
+
+    def _training(self, model, batch_size: int) -> float:
+        batches = self._batches(model.config, batch_size)
         # Drawn once: the first call reads all of them into memory.
         batches = batches.take(self.args.steps).cache()
         model.fit(batches, verbose=0)

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.layers.packed import packed_rows, packed_softmax, packed_starts
+from tfrs_npa.layers.packed import (
+    packed_positions,
+    packed_rows,
+    packed_softmax,
+    packed_starts,
+    packed_to_dense,
+)
 
 
 @settings(deadline=None)
@@ -18,3 +26,28 @@ def test_each_sequence_by_itself(lengths, seed):
     for start, length in zip(np.array(starts), lengths):
         own = np.exp(logits[start : start + length])
         np.testing.assert_allclose(weights[start : start + length], own / own.sum(), rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), max_size=8))
+def test_chosen_sequences(chosen):
+    starts, lengths = np.array(chosen, np.int32).reshape(-1, 2).T
+    positions = packed_positions(starts, lengths)
+    ranges = [range(start, start + length) for start, length in chosen]
+    assert positions.numpy().tolist() == [place for places in ranges for place in places]
+    dense = packed_to_dense(tf.stack([positions, positions], axis=1) + 1, lengths).numpy()
+    assert dense.shape == (len(chosen), max(lengths, default=0), 2)
+    for row, places in zip(dense, ranges):
+        assert row[: len(places)].tolist() == [[place + 1] * 2 for place in places]
+        assert not row[len(places) :].any()
+
+
+def test_xla_cannot_pack_the_distinct_titles_of_a_batch():
+    """If it can one day, `NPA.compile` need not refuse it."""
+
+    @tf.function(jit_compile=True)
+    def rows(articles):
+        return packed_rows(tf.gather([2, 1], tf.unique(articles)[0]))
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Range"):
+        rows(tf.constant([0, 1, 1]))

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfrs_npa.layers import sparse_products
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 
 TOLERANCE = {tf.float64: 1e-12, tf.float32: 1e-5, tf.bfloat16: 0.05}
@@ -92,6 +93,16 @@ WEIGHTED = in_graph(weighted, [(None,), MATRIX, "places", "places", "number", MA
 PLAIN = in_graph(plain, [MATRIX, "places", "places", "number", MATRIX])
 
 many = settings(max_examples=60, deadline=None)
+few = settings(max_examples=20, deadline=None)
+
+
+@few
+@given(pairs(), DTYPES)
+def test_as_on_a_gpu(pairs, dtype):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse_products, "_on_gpu", lambda: True)
+        for test in (test_inner_products, test_weighted_sums, test_sums_without_weights):
+            test.hypothesis.inner_test(pairs, dtype, graph=False)
 
 
 @many

@@ -208,3 +208,24 @@ def test_mixed_bfloat16(attention, kind, make_world):
         assert np.isfinite(rough.fit()["loss"][0])
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"published": True}, {"published": True, "attention": "paper"}],
+    ids=["recipe", "recommenders", "paper"],
+)
+def test_mixed_bfloat16_trains_as_float32_does(form, make_world):
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        tf.keras.mixed_precision.set_global_policy(policy)
+        try:
+            world = make_world(without_dropout=True, **form)
+            losses[policy] = [world.fit()["loss"][0] for _ in range(3)]
+            losses[policy].append(world.evaluate()["loss"])
+        finally:
+            tf.keras.mixed_precision.set_global_policy("float32")
+        assert all(np.isfinite(weight).all() for weight in world.model.get_weights())
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
+    first, second, third, _ = losses["mixed_bfloat16"]
+    assert first > second > third

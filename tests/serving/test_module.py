@@ -374,6 +374,19 @@ def test_bfloat16():
     assert exact == 2 * near
 
 
+def test_mixed_bfloat16():
+    """What the towers compute with, as they do in training."""
+    exact = make_model({})
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        near = make_model({})
+        request = [*map(tf.constant, (USERS, HISTORY, CANDIDATES))]
+        scores = [started(model).score(*request)["scores"].numpy() for model in (exact, near)]
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    assert 0 < np.abs(scores[0] - scores[1]).max() < 0.05
+
+
 def test_catalogue_that_was_extended():
     """An export has its new articles, though the model was not told."""
     model = make_model({})

@@ -141,6 +141,21 @@ def test_as_an_export_from_scratch(changes, dtype, tmp_path):
     assert_same(answers(version, len(there)), answers(expected, len(there)))
 
 
+def test_words_in_the_type_of_an_earlier_version(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SIGNATURES", {"score": module._SIGNATURES["score"]})
+    model, earlier = make_model(), tmp_path / "earlier"
+    own = model.candidate_tower._untracked
+    own.tokens = tf.Variable(tf.cast(own.tokens, tf.int32), trainable=False, shape=[None, None])
+    tfrs_npa.export(model, earlier, recommendable=IDS[5:])
+    request = {name: tf.constant(value) for name, value in QUERY.items()}
+    scores = {}
+    for written in (earlier, folder):
+        version = tfrs_npa.refresh_export(written, make_news(["A1", "A2"], seed=1))
+        score = tf.saved_model.load(str(version)).signatures["score"]
+        scores[written] = score(**request, candidates=tf.constant(CANDIDATES))["scores"]
+    np.testing.assert_allclose(scores[earlier], scores[folder], rtol=1e-6)
+
+
 def test_only_new_titles_are_encoded(folder, monkeypatch):
     encoded = []
     title_features = tfrs_npa.NewsEncoder.title_features

@@ -36,7 +36,25 @@ def packed_positions(starts, lengths):
     Returns:
         `[elements]` positions, one sequence after the other.
     """
-    return tf.ragged.range(starts, starts + lengths).flat_values
+    # The range of each sequence, without RaggedRange, for which no GPU has a kernel.
+    rows = packed_rows(lengths)
+    return tf.range(tf.size(rows)) + tf.gather(starts - packed_starts(lengths), rows)
+
+
+def packed_to_dense(values, lengths):
+    """Returns packed sequences as rows that are padded with zeros to equal length.
+
+    Args:
+        values: `[elements, ...]`.
+        lengths: `[sequences]` elements of each sequence.
+
+    Returns:
+        `[sequences, longest, ...]`.
+    """
+    # Not through a ragged tensor, for whose padding no GPU has a kernel.
+    inside = tf.sequence_mask(lengths)
+    shape = tf.concat([tf.shape(inside, tf.int64), tf.shape(values, tf.int64)[1:]], axis=0)
+    return tf.scatter_nd(tf.where(inside), values, shape)
 
 
 def packed_softmax(logits, lengths):

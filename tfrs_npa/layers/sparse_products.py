@@ -3,6 +3,10 @@
 TensorFlow's own way is to gather the rows, and to add up the gradients of equal rows with
 `unsorted_segment_sum`, which takes a multiple of the time that the product itself takes. Here what
 is added up goes through a product with a sparse matrix; `benchmarks/README.md` has the times.
+
+That is so on a CPU. Where a GPU is visible when a function is traced, TensorFlow's own way is
+taken: it has memory for the rows, no loop pays there, and cuSPARSE refuses a matrix with more
+entries than cells.
 """
 
 from __future__ import annotations
@@ -41,8 +45,14 @@ def inner_products(left, right, i, j):
     return products(left, right)
 
 
+def _on_gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def _inner_products(left, right, i, j):
-    """Does so chunk by chunk: twice as fast as with all rows in memory."""
+    """Does so chunk by chunk on a CPU: twice as fast as with all rows in memory."""
+    if _on_gpu():
+        return tf.reduce_sum(tf.gather(left, i) * tf.gather(right, j), axis=1)
     pairs = tf.size(i)
     chunks = tf.maximum((pairs + _CHUNK - 1) // _CHUNK, 1)
 
@@ -101,8 +111,12 @@ def _sums(entries, i, j, number, dense, transposed=False):
         dense: What is multiplied, `[.., features]`.
         transposed: Whether it is the transposed matrix.
     """
-    # There are kernels for no shorter type.
+    # Sums are in float32 at least; sparse matrices have kernels for no shorter type either.
     dtype = tf.float64 if dense.dtype == tf.float64 else tf.float32
+    if _on_gpu():
+        source, target = (i, j) if transposed else (j, i)
+        rows = tf.cast(entries, dtype)[:, tf.newaxis] * tf.cast(tf.gather(dense, source), dtype)
+        return tf.cast(tf.math.unsorted_segment_sum(rows, target, number), dense.dtype)
     # At least one row: a product without any is a division by zero in TensorFlow's kernel.
     rows = tf.maximum(number, 1)
     shape = [tf.shape(dense)[0], rows] if transposed else [rows, tf.shape(dense)[0]]

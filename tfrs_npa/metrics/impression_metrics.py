@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.metrics.ranking import ranking_metrics
-from tfrs_npa.metrics.unsaved import Mean, Sum
+from tfrs_npa.metrics.unsaved import Sum, WeightedMean
 
 _NAMES = ("auc", "mrr", "ndcg_5", "ndcg_10")
 _USERS = ("", "_known_users", "_new_users")
@@ -80,7 +80,7 @@ class ImpressionMetrics:
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-class _Mean(Mean):
+class _Mean(WeightedMean):
     """A mean that is NaN, not 0, before it has seen anything, so that nobody takes it for a result.
 
     It sums in float64: in float32 a sum of a million values moves in steps of 0.06.

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
-from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.models.traced import Traced
 
 # Titles that are encoded at a time.
@@ -25,15 +24,10 @@ class EncodedCatalog:
 
     Args:
         encoder: The candidate tower.
-
-    Attributes:
-        is_usable: False under parameter servers, of which each step would have to fetch all of it:
-            `encoded` does nothing there, and each batch encodes its own titles.
     """
 
     def __init__(self, encoder: NewsEncoder):
         self._encoder = encoder
-        self.is_usable = not has_parameter_servers()
         filters, attention = encoder.config.num_filters, encoder.attention
         self._has_keys = attention.kind == "personalized"
         key_dim = encoder.config.attention_dim if attention.form == "recommenders" else filters
@@ -44,13 +38,13 @@ class EncodedCatalog:
         def variable(shape, dtype):
             return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
 
-        # Shapes are open: another catalogue needs no new trace. A worker of a parameter server
-        # aborts where a step captures such a variable.
+        # Shapes are open: another catalogue needs no new trace.
         self._untracked = Untracked(
             values=variable([None, filters], dtype),
             keys=variable([None, key_dim if self._own_keys else 0], dtype),
-            starts=variable([None], tf.int32),
-            lengths=variable([None], tf.int32),
+            # TensorFlow would hold int32 on the host.
+            starts=variable([None], tf.int64),
+            lengths=variable([None], tf.int64),
             terms=variable([None, encoder.num_terms], dtype),
             ready=tf.Variable(False, trainable=False),
         )
@@ -73,8 +67,8 @@ class EncodedCatalog:
         return TitleFeatures(
             values,
             keys,
-            own.starts.read_value(),
-            own.lengths.read_value(),
+            tf.cast(own.starts, tf.int32),
+            tf.cast(own.lengths, tf.int32),
             own.terms.read_value() if self._encoder.num_terms else None,
         )
 
@@ -91,9 +85,6 @@ class EncodedCatalog:
     @contextlib.contextmanager
     def encoded(self, memory: int) -> Iterator[None]:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
-        if not self.is_usable:
-            yield
-            return
         own = self._untracked
         try:
             lengths = self._encoder.title_lengths()
@@ -142,7 +133,7 @@ class EncodedCatalog:
         if terms:
             own.terms.assign(tf.concat(terms, axis=0))
         own.lengths.assign(lengths)
-        own.starts.assign(splits[:-1].astype(np.int32))
+        own.starts.assign(splits[:-1])
         own.ready.assign(True)
 
     def _encode(self, articles):

@@ -70,7 +70,8 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
     Args:
         config: Hyper-parameters.
         tokens: `[articles, title_length]` word indices of every article's title, 0 at padding.
-            Not a weight: it is neither trained nor saved with the weights.
+            Not a weight: it is neither trained nor saved with the weights. It keeps its type:
+            TensorFlow holds int64 on a GPU, int32 on the host.
         num_words: Rows V of the word table.
         user_embedding: The table of users, shared with the query tower.
         word_embeddings: `[num_words, word_embedding_dim]` initial values of the word table; None:
@@ -113,11 +114,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         articles = len(tokens) if has_parameter_servers() else None
         self._untracked = Untracked(
             tokens=tf.Variable(
-                tokens,
-                trainable=False,
-                dtype=tf.int32,
-                shape=[articles, config.title_length],
-                name="tokens",
+                tokens, trainable=False, shape=[articles, config.title_length], name="tokens"
             ),
             vectors=None,
         )
@@ -276,7 +273,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         # Padded, so that there is a first one.
         further = tf.pad(further, [[0, 1], [0, 0]])
         others = tf.gather(further, tf.where(is_known, 0, news_id - known))
-        tokens = tf.where(is_known[:, tf.newaxis], own, others)
+        tokens = tf.where(is_known[:, tf.newaxis], own, tf.cast(others, own.dtype))
         return self.encode_titles(tokens, *vectors, training=training)
 
     @tf.autograph.experimental.do_not_convert
@@ -449,7 +446,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         """
         lengths = tf.gather(features.lengths, titles)
         words = packed_positions(tf.gather(features.starts, titles), lengths)
-        owners = tf.repeat(rows, lengths)
+        owners = tf.gather(rows, packed_rows(lengths))
         weights = packed_softmax(inner_products(query, features.keys, owners, words), lengths)
         return weights, words, lengths
 

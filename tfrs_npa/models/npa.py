@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -17,11 +18,11 @@ from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
-from tfrs_npa.metrics.unsaved import Mean
+from tfrs_npa.metrics.unsaved import WeightedMean
 from tfrs_npa.models.distributed_model import DistributedModel
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
-from tfrs_npa.models.replicas import sum_over_replicas
+from tfrs_npa.models.replicas import has_parameter_servers, sum_over_replicas
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
 from tfrs_npa.settings import EARLIER_TOKENIZER, ENCODING_MEMORY
@@ -60,7 +61,8 @@ class NPA(DistributedModel):
         users: The users of the user table.
 
     Attributes:
-        encoded_catalog: The `EncodedCatalog`, filled while `evaluate` and `predict` run.
+        encoded_catalog: The `EncodedCatalog`, filled while `evaluate` and `predict` run; None under
+            parameter servers, where each batch encodes its own titles.
         encoding_memory: Bytes that encoded titles may take while `evaluate` and `predict` run, by
             default 4 GiB: 150,000 articles with 11 words each, at the dimensions of `NPAConfig()`.
             A catalogue that needs more is encoded batch by batch, with the same result and, unless
@@ -105,7 +107,7 @@ class NPA(DistributedModel):
         self.user_embedding.build((None,))
         self.candidate_tower = NewsEncoder(
             config,
-            catalog.tokens(config.title_length),
+            catalog.tokens(config.title_length).astype(np.int64),
             len(catalog.require_vocabulary()),
             self.user_embedding,
             catalog.word_embeddings(
@@ -117,14 +119,17 @@ class NPA(DistributedModel):
             catalog.vectors(),
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
-        self.encoded_catalog = EncodedCatalog(self.candidate_tower)
+        # Each step would fetch all of it from the servers.
+        self.encoded_catalog = (
+            None if has_parameter_servers() else EncodedCatalog(self.candidate_tower)
+        )
         self.encoding_memory = ENCODING_MEMORY
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
             )
         )
-        self._loss_mean = Mean(name="loss")
+        self._loss_mean = WeightedMean("loss")
         self._ranking = ImpressionMetrics()
         if self.dtype_policy.name == "mixed_float16":
             raise ValueError(
@@ -275,7 +280,7 @@ class NPA(DistributedModel):
 
     def _encode(self, articles, training):
         """Returns title features, and the title of each article in them."""
-        if training or not self.encoded_catalog.is_usable:
+        if training or self.encoded_catalog is None:
             features, titles = self.candidate_tower.distinct_features(articles, training)
             return (features if training else self.candidate_tower.with_terms(features)), titles
         return tf.cond(
@@ -283,6 +288,12 @@ class NPA(DistributedModel):
             lambda: (self.encoded_catalog.features(), articles),
             lambda: self._with_terms(*self.candidate_tower.distinct_features(articles)),
         )
+
+    def _encoded(self):
+        """Returns a `with` block for which the catalogue is encoded."""
+        if self.encoded_catalog is None:
+            return contextlib.nullcontext()
+        return self.encoded_catalog.encoded(self.encoding_memory)
 
     def _with_terms(self, features, titles):
         # The branches of a condition give the same structure.
@@ -436,12 +447,12 @@ class NPA(DistributedModel):
 
     def evaluate(self, *args, **kwargs):
         """Evaluates the model, as `tf.keras.Model.evaluate`; encodes each title once."""
-        with self.encoded_catalog.encoded(self.encoding_memory):
+        with self._encoded():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """Scores candidates, as `tf.keras.Model.predict`; encodes each title once."""
-        with self.encoded_catalog.encoded(self.encoding_memory):
+        with self._encoded():
             return super().predict(*args, **kwargs)
 
     def predict_batches(self, batches: tf.data.Dataset) -> Iterator[tf.RaggedTensor]:
@@ -457,7 +468,7 @@ class NPA(DistributedModel):
             For each batch, ragged `[batch, (candidates)]` float32 logits, without padding.
         """
         step = tf.function(self.predict_step, input_signature=[batches.element_spec])
-        with self.encoded_catalog.encoded(self.encoding_memory):
+        with self._encoded():
             yield from map(step, batches)
 
     def make_train_function(self, force=False):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_npa._shards import WholeWeights
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE
-from tfrs_npa.layers.packed import packed_rows
+from tfrs_npa.layers.packed import packed_rows, packed_to_dense
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
@@ -241,9 +241,8 @@ class UserEncoder(WholeWeights, tf.keras.Model):
         logits += tf.repeat(log_clicks, clicks.lengths)
         kernel = [vectors * tf.cast(encoder.logit_scale, dtype), tf.cast(logits, dtype)[:, None]]
         ones = tf.ones([tf.size(logits), encoder.num_terms - 1], dtype)
-        rows = attention.with_values(tf.concat([*kernel, ones], axis=1))
         # Padding has no kernel.
-        rows = rows.to_tensor()
+        rows = packed_to_dense(tf.concat([*kernel, ones], axis=1), clicks.lengths)
         width = encoder.config.num_filters
         real = tf.sequence_mask(clicks.lengths, tf.shape(rows)[1])
         nothing = tf.one_hot(width, width + encoder.num_terms, MASKED_LOGIT, dtype=dtype)

@@ -34,6 +34,12 @@ def read_articles(version: pathlib.Path, articles: ServedArticles) -> None:
     status.assert_existing_objects_matched()
 
 
+def tokens_type(version: pathlib.Path) -> tf.DType:
+    """Returns the type in which a version holds the words of its articles."""
+    types = tf.train.load_checkpoint(os.fspath(version / VARIABLES)).get_variable_to_dtype_map()
+    return types[f"{_ARTICLES}/tokens/.ATTRIBUTES/VARIABLE_VALUE"]
+
+
 def put_articles(version: pathlib.Path, articles: ServedArticles) -> None:
     """Writes articles into a SavedModel that was saved without."""
     saved = os.fspath(version / VARIABLES)

@@ -19,7 +19,14 @@ from tfrs_npa.data.loading import articles_in
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.serving.checkpoint import KEPT_INDEX, VARIABLES, link, read_articles, write_articles
+from tfrs_npa.serving.checkpoint import (
+    KEPT_INDEX,
+    VARIABLES,
+    link,
+    read_articles,
+    tokens_type,
+    write_articles,
+)
 from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
@@ -174,6 +181,8 @@ def _read(version, description):
     user_embedding = UserEmbedding(description["users"], config.user_embedding_dim)
     user_embedding.build((None,))
     dim, tokens = description["vector_dim"], words.tokens(config.title_length)
+    # Earlier versions of tfrs_npa wrote int32.
+    tokens = tokens.astype(tokens_type(version).as_numpy_dtype)
     tower = NewsEncoder(
         config,
         tokens,
