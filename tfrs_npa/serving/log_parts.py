@@ -19,9 +19,11 @@ from tfrs_npa.datasets.mind import MindFileError, read_behaviors
 from tfrs_npa.datasets.mind.blocks import is_labelled, lines_between
 
 _PARQUET = b"PAR1"
-# Of a part: some seconds of scoring. Of MIND, a megabyte is 1,700 impressions.
-_BYTES = 8 << 20
-_ROWS = 16_384
+# Of a part, at least: seconds of scoring. Of MIND, a megabyte is 1,700 impressions.
+_BYTES = 4 << 20
+_ROWS = 8192
+# Of a log, at most: runners limit how much a pipeline may be given to start with.
+_PARTS = 20_000
 # Impressions that are scored together. Parts and their chunks are the same whoever reads them, and
 # so are scores, which can depend in their last bits on what is scored with them.
 CHUNK = 256
@@ -133,16 +135,19 @@ def parts_of(log: str) -> list[TsvPart | ParquetPart]:
     if not files:
         raise FileNotFoundError(f"{log}: no such file")
     sizes = sorted((file.path, file.size_in_bytes) for file in files)
-    return [part for path, size in sizes for part in _parts_of_file(path, size)]
+    size_of_part = -(-sum(size for _, size in sizes) // _PARTS)
+    return [part for path, size in sizes for part in _parts_of_file(path, size, size_of_part)]
 
 
-def _parts_of_file(path: str, size: int) -> list[TsvPart | ParquetPart]:
+def _parts_of_file(path: str, size: int, size_of_part: int) -> list[TsvPart | ParquetPart]:
     with open_log(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             rows = _rows_of(path, file)
-            return [ParquetPart(path, i, min(i + _ROWS, rows)) for i in range(0, rows, _ROWS)]
+            step = max(_ROWS, -(-rows * size_of_part // size))
+            return [ParquetPart(path, i, min(i + step, rows)) for i in range(0, rows, step)]
         labelled = is_labelled(lines_between(file, 0, size), path)
-    return [TsvPart(path, i, min(i + _BYTES, size), labelled) for i in range(0, size, _BYTES)]
+    step = max(_BYTES, size_of_part)
+    return [TsvPart(path, i, min(i + step, size), labelled) for i in range(0, size, step)]
 
 
 def _rows_of(path: str, file: BinaryIO) -> int:

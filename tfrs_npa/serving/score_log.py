@@ -107,7 +107,8 @@ def score_log(
                 pipeline
                 | "Parts" >> beam.Create(parts)
                 | "Spread" >> beam.Reshuffle()
-                | "Score" >> beam.ParDo(_Score(version, folder, write)).with_outputs("ids", "counts")
+                | "Score"
+                >> beam.ParDo(_Score(version, folder, write)).with_outputs("ids", "counts")
             )
             found.ids | "SameGroup" >> beam.GroupByKey() | "Distinct" >> beam.Map(_distinct)
             (
