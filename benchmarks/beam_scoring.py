@@ -3,12 +3,15 @@
 `tfrs_npa.score_log` on a made-up `behaviors.tsv` of MIND's shape, with `preset("small")` and random
 weights. Each process has one thread for TensorFlow's operations, as if it were a machine with one
 core. The two cases take turns. What it takes to start (processes, imports, loading the export) is
-that of a log of a single impression, and is not counted in the rates. Beside them, this process
-alone with all cores, and `tfrs-npa predict`'s own way from the same model, without Beam.
+that of a log of a single impression, and is not counted in the rates, which are of the quickest
+round of each. Beside them, this process alone with all cores, and the way of `tfrs-npa predict
+--run` from the same model, without Beam.
 """
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 import pathlib
 import tempfile
@@ -27,7 +30,6 @@ from tfrs_npa.data.impressions import read_impressions, with_users
 from tfrs_npa.datasets.mind import read_behaviors, write_behaviors
 
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-_QUIET = "default_sdk_harness_log_level=ERROR"
 _CASES = {"1 process, 1 thread": 1, "2 processes, 1 thread each": 2}
 _HERE = "this process, all threads"
 _PLAIN = "without Beam, all threads"
@@ -36,7 +38,7 @@ _PLAIN = "without Beam, all threads"
 def main() -> None:
     parser = results_file.result_parser(__doc__)
     number = {"type": int, "metavar": "N", "help": "default: %(default)s"}
-    parser.add_argument("--impressions", default=60_000, **number)
+    parser.add_argument("--impressions", default=20_000, **number)
     parser.add_argument("--articles", default=20_000, **number)
     parser.add_argument("--times", default=3, **number)
     args = parser.parse_args()
@@ -46,37 +48,29 @@ def main() -> None:
     import_tensorflow()
     import_beam()
     starts, rates = measure(args.impressions, args.articles, args.times)
-    ratios = [two / one for one, two in zip(*(rates[name] for name in _CASES))]
-    rows = [
-        [name, f"{np.median(rates[name]):,.0f}", f"{np.median(starts[name]):.0f}"]
-        for name in (*_CASES, _HERE)
-    ]
-    rows.append([_PLAIN, f"{np.median(rates[_PLAIN]):,.0f}", ""])
-    title = f"{args.impressions:,} impressions"
-    result = table(title, ["", "impressions/s", "s to start"], rows)
+    rows = [[name, f"{rates[name]:,.0f}", f"{starts[name]:.0f}"] for name in (*_CASES, _HERE)]
+    rows.append([_PLAIN, f"{rates[_PLAIN]:,.0f}", ""])
+    result = table(f"{args.impressions:,} impressions", ["", "impressions/s", "s to start"], rows)
     show(result)
-    ratio = float(np.median(ratios))
-    print(f"two processes / one: {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    one, two = (rates[name] for name in _CASES)
+    what = "scoring on Beam, impressions/s of two processes / of one"
+    print(f"{what}: {two / one:.2f}")
     results_file.write(
         args.json,
         title="Scoring on Apache Beam",
         about=results_file.about(__doc__),
         tables=[result],
-        measurements=[
-            measurement("scoring on Beam, impressions/s of two processes / of one", ratio),
-            measurement("the same, least of the rounds", min(ratios)),
-            measurement("the same, most of the rounds", max(ratios)),
-        ],
+        measurements=[measurement(what, two / one)],
     )
 
 
 def measure(
     impressions: int, articles: int, times: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+) -> tuple[dict[str, float], dict[str, float]]:
     """Scores a log in all ways, in turns.
 
     Returns:
-        Of each way, seconds to start and impressions a second, one of each round.
+        Of each way, the seconds that a log of one impression takes, and the impressions a second.
     """
     catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(articles))
     users = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(5000))
@@ -84,8 +78,7 @@ def measure(
     model = tfrs_npa.NPA(config, catalog, users)
     draws = np.random.default_rng(0)
     model.set_weights([draws.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
-    starts: dict[str, list[float]] = {name: [] for name in (*_CASES, _HERE, _PLAIN)}
-    rates: dict[str, list[float]] = {name: [] for name in starts}
+    taken: dict[tuple[str, int], list[float]] = collections.defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         version = tfrs_npa.export(model, folder / "export")
@@ -93,43 +86,45 @@ def measure(
         for rows, log in logs.items():
             write_behaviors(log, _rows(rows, articles))
         ways = {name: _Beam(version, processes) for name, processes in _CASES.items()}
-        ways[_HERE] = _Beam(version, 0)
+        ways |= {_HERE: _Beam(version, 0), _PLAIN: _Plain(model)}
         for _ in range(times):
-            for name, way in ways.items():
-                start, seconds = (way.seconds(logs[rows], folder) for rows in (1, impressions))
-                starts[name].append(start)
-                rates[name].append(impressions / max(seconds - start, 1e-9))
-            rates[_PLAIN].append(impressions / _plain_seconds(model, logs[impressions], folder))
-    return starts, rates
+            for (name, way), (rows, log) in itertools.product(ways.items(), logs.items()):
+                started = time.perf_counter()
+                way(log, folder)
+                taken[name, rows].append(time.perf_counter() - started)
+    least = {case: min(seconds) for case, seconds in taken.items()}
+    starts = {name: least[name, 1] for name in ways}
+    return starts, {name: impressions / (least[name, impressions] - starts[name]) for name in ways}
 
 
 class _Beam:
     def __init__(self, version, processes):
         self._version, self._processes = version, processes
 
-    def seconds(self, log, folder) -> float:
-        options = [_QUIET]
+    def __call__(self, log, folder):
+        options = []
         if self._processes:
             workers = f"direct_num_workers={self._processes}"
-            options += ["direct_running_mode=multi_processing", workers]
-            # The workers inherit them; this process has its threads already.
+            options = ["direct_running_mode=multi_processing", workers]
+            # Workers inherit them; this process has its threads already.
             os.environ.update(_ONE_THREAD)
-        started = time.perf_counter()
         try:
             tfrs_npa.score_log(self._version, log, folder / "prediction.txt", options)
         finally:
             for name in _ONE_THREAD:
                 os.environ.pop(name, None)
-        return time.perf_counter() - started
 
 
-def _plain_seconds(model, log, folder) -> float:
-    started = time.perf_counter()
-    impressions, users = read_impressions(list(read_behaviors(log)), model.catalog)
-    impressions = with_users(impressions, users, model.users)
-    batches = tfrs_npa.impression_batches(impressions, model.catalog, model.users, model.config)
-    tfrs_npa.write_predictions(folder / "plain", impressions, model.predict_batches(batches))
-    return time.perf_counter() - started
+class _Plain:
+    def __init__(self, model):
+        self._model = model
+
+    def __call__(self, log, folder):
+        model = self._model
+        impressions, users = read_impressions(list(read_behaviors(log)), model.catalog)
+        impressions = with_users(impressions, users, model.users)
+        batches = tfrs_npa.impression_batches(impressions, model.catalog, model.users, model.config)
+        tfrs_npa.write_predictions(folder / "plain", impressions, model.predict_batches(batches))
 
 
 def _rows(impressions: int, articles: int) -> Iterator[dict[str, Any]]:

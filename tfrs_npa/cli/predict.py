@@ -103,10 +103,8 @@ def _score_log(options: argparse.Namespace) -> None:
     import_beam()
     from tfrs_npa.serving.score_log import score_log
 
-    # Of several options of a name, the last counts.
-    beam_options = ["default_sdk_harness_log_level=ERROR"]
-    if options.beam_pipeline_options:
-        beam_options += options.beam_pipeline_options.split(",")
+    given = options.beam_pipeline_options
+    beam_options = given.split(",") if given else []
     summary = score_log(options.export, options.log, options.to, beam_options)
     print(_ties(summary))
     print(

@@ -19,8 +19,9 @@ from tfrs_npa.datasets.mind import MindFileError, read_behaviors
 from tfrs_npa.datasets.mind.blocks import is_labelled, lines_between
 
 _PARQUET = b"PAR1"
-# Of a part, at least: seconds of scoring. Of MIND, a megabyte is 1,700 impressions.
-_BYTES = 4 << 20
+# Of a part, at least: a second of scoring. Of MIND, a megabyte is 1,700 impressions. Parts of
+# Parquet are larger, because each decodes the rows of its group that come before it.
+_BYTES = 1 << 20
 _ROWS = 8192
 # Of a log, at most: runners limit how much a pipeline may be given to start with.
 _PARTS = 20_000

@@ -69,8 +69,8 @@ def score_log(
         export: What `tfrs_npa.export` wrote: a folder of versions, of which the last is taken, or a
             version. Articles that it does not hold are unknown; refresh it before.
         log: A `behaviors.tsv`, or a Parquet file with the columns of `Impressions.from_arrow`; or a
-            pattern of several such files, which are one log in the order of their names. Labels are
-            not looked at.
+            pattern of several such files, which are one log in the order of their names. Labels do
+            not count.
         to: The file to write, replaced if it exists. With the suffix `.txt`, lines as
             `write_predictions` writes them; with `.parquet`, a row for each impression:
             `impression_id`, `user_id`, and lists of its `candidates`, `scores` (float32) and
@@ -291,7 +291,9 @@ def _temporary_folder(target: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        FileSystems.delete([folder])
+        with contextlib.suppress(OSError):
+            # The slash makes it a folder where there are only names, as in Cloud Storage.
+            FileSystems.delete([folder + "/"])
 
 
 @contextlib.contextmanager
