@@ -1,23 +1,27 @@
 """Scoring of a log with an export on Apache Beam, by one process and by two: impressions a second.
 
 `tfrs_npa.score_log` on a made-up `behaviors.tsv` of MIND's shape, with `preset("small")` and random
-weights. Each process has one thread for TensorFlow's operations, as if it were a machine with one
-core. The two cases take turns. What it takes to start (processes, imports, loading the export) is
-that of a log of a single impression, and is not counted in the rates, which are of the quickest
-round of each. Beside them, this process alone with all cores, and the way of `tfrs-npa predict
---run` from the same model, without Beam.
+weights. Each worker has one thread for TensorFlow's operations, as if it were a machine with one
+core. The cases take turns. Workers note when they begin and end each part of the log: the rate is
+that from the first beginning to the last end, with the first call of the export, but without what
+comes before (processes, imports, loading the export) and after (joining the parts). The ratio is
+the median of the rounds, between the least and the most of them. Other work on the machine moves
+it; impressions per second of processor time, of all workers, depend on it less.
 """
 
 from __future__ import annotations
 
-import collections
+import functools
 import itertools
+import json
 import os
 import pathlib
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import made_up_data
 import numpy as np
@@ -26,13 +30,13 @@ from results_file import measurement, show, table
 
 import tfrs_npa
 from tfrs_npa.cli.messages import import_beam, import_tensorflow
-from tfrs_npa.data.impressions import read_impressions, with_users
-from tfrs_npa.datasets.mind import read_behaviors, write_behaviors
+from tfrs_npa.datasets.mind import write_behaviors
 
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-_CASES = {"1 process, 1 thread": 1, "2 processes, 1 thread each": 2}
-_HERE = "this process, all threads"
-_PLAIN = "without Beam, all threads"
+_CASES = {
+    "1 process": ["direct_running_mode=multi_processing", "direct_num_workers=1"],
+    "2 processes": ["direct_running_mode=multi_processing", "direct_num_workers=2"],
+}
 
 
 def main() -> None:
@@ -47,30 +51,36 @@ def main() -> None:
 
     import_tensorflow()
     import_beam()
-    starts, rates = measure(args.impressions, args.articles, args.times)
-    rows = [[name, f"{rates[name]:,.0f}", f"{starts[name]:.0f}"] for name in (*_CASES, _HERE)]
-    rows.append([_PLAIN, f"{rates[_PLAIN]:,.0f}", ""])
-    result = table(f"{args.impressions:,} impressions", ["", "impressions/s", "s to start"], rows)
+    taken = measure(args.impressions, args.articles, args.times)
+    rows = []
+    for name, rounds in taken.items():
+        wall, processor = (args.impressions / np.array(seconds) for seconds in zip(*rounds))
+        cells = (np.median(wall), wall.min(), wall.max(), np.median(processor))
+        rows.append([name, *(f"{rate:,.0f}" for rate in cells)])
+    headers = ["", "impressions/s", "least", "most", "per s of processor time"]
+    result = table(f"{args.impressions:,} impressions", headers, rows)
     show(result)
-    one, two = (rates[name] for name in _CASES)
+    ratios = [one / two for (one, _), (two, _) in zip(*taken.values())]
     what = "scoring on Beam, impressions/s of two processes / of one"
-    print(f"{what}: {two / one:.2f}")
+    values = {"": np.median(ratios), ", least": min(ratios), ", most": max(ratios)}
+    measurements = [measurement(what + of, float(value)) for of, value in values.items()]
+    for found in measurements:
+        print(f"{found['name']}: {found['value']:.2f}")
     results_file.write(
         args.json,
         title="Scoring on Apache Beam",
         about=results_file.about(__doc__),
         tables=[result],
-        measurements=[measurement(what, two / one)],
+        measurements=measurements,
     )
 
 
-def measure(
-    impressions: int, articles: int, times: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores a log in all ways, in turns.
+def measure(impressions: int, articles: int, times: int) -> dict[str, list[tuple[float, float]]]:
+    """Scores a log in all cases, in turns.
 
     Returns:
-        Of each way, the seconds that a log of one impression takes, and the impressions a second.
+        Of each case and round, seconds from the first part's beginning to the last one's end, and
+        seconds of processor time of all parts.
     """
     catalog = tfrs_npa.NewsCatalog().adapt(made_up_data.news_columns(articles))
     users = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(5000))
@@ -78,53 +88,32 @@ def measure(
     model = tfrs_npa.NPA(config, catalog, users)
     draws = np.random.default_rng(0)
     model.set_weights([draws.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
-    taken: dict[tuple[str, int], list[float]] = collections.defaultdict(list)
-    with tempfile.TemporaryDirectory() as name:
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in _CASES}
+    with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ, _ONE_THREAD):
+        from tfrs_npa.serving import score_log
+
         folder = pathlib.Path(name)
         version = tfrs_npa.export(model, folder / "export")
-        logs = {rows: folder / f"{rows}.tsv" for rows in (1, impressions)}
-        for rows, log in logs.items():
-            write_behaviors(log, _rows(rows, articles))
-        ways = {name: _Beam(version, processes) for name, processes in _CASES.items()}
-        ways |= {_HERE: _Beam(version, 0), _PLAIN: _Plain(model)}
-        for _ in range(times):
-            for (name, way), (rows, log) in itertools.product(ways.items(), logs.items()):
-                started = time.perf_counter()
-                way(log, folder)
-                taken[name, rows].append(time.perf_counter() - started)
-    least = {case: min(seconds) for case, seconds in taken.items()}
-    starts = {name: least[name, 1] for name in ways}
-    return starts, {name: impressions / (least[name, impressions] - starts[name]) for name in ways}
+        log = folder / "behaviors.tsv"
+        write_behaviors(log, _rows(impressions, articles))
+        for _, (case, options) in itertools.product(range(times), _CASES.items()):
+            notes = pathlib.Path(tempfile.mkdtemp(dir=folder))
+            write, join = score_log._FORMATS[".txt"]
+            noting = functools.partial(_noting, write, notes)
+            with mock.patch.dict(score_log._FORMATS, {".txt": (noting, join)}):
+                score_log.score_log(version, log, folder / "prediction.txt", options)
+            parts = [json.loads(note.read_text()) for note in notes.iterdir()]
+            begins, ends, processor = zip(*parts)
+            taken[case].append((max(ends) - min(begins), sum(processor)))
+    return taken
 
 
-class _Beam:
-    def __init__(self, version, processes):
-        self._version, self._processes = version, processes
-
-    def __call__(self, log, folder):
-        options = []
-        if self._processes:
-            workers = f"direct_num_workers={self._processes}"
-            options = ["direct_running_mode=multi_processing", workers]
-            # Workers inherit them; this process has its threads already.
-            os.environ.update(_ONE_THREAD)
-        try:
-            tfrs_npa.score_log(self._version, log, folder / "prediction.txt", options)
-        finally:
-            for name in _ONE_THREAD:
-                os.environ.pop(name, None)
-
-
-class _Plain:
-    def __init__(self, model):
-        self._model = model
-
-    def __call__(self, log, folder):
-        model = self._model
-        impressions, users = read_impressions(list(read_behaviors(log)), model.catalog)
-        impressions = with_users(impressions, users, model.users)
-        batches = tfrs_npa.impression_batches(impressions, model.catalog, model.users, model.config)
-        tfrs_npa.write_predictions(folder / "plain", impressions, model.predict_batches(batches))
+def _noting(write, notes, file, scored):
+    """Writes a part, in a worker, and a note of its times."""
+    begin, processor = time.time(), time.process_time()
+    write(file, scored)
+    note = [begin, time.time(), time.process_time() - processor]
+    (notes / uuid.uuid4().hex).write_text(json.dumps(note))
 
 
 def _rows(impressions: int, articles: int) -> Iterator[dict[str, Any]]:
