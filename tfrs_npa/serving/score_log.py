@@ -291,9 +291,8 @@ def _temporary_folder(target: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        with contextlib.suppress(OSError):
-            # The slash makes it a folder where there are only names, as in Cloud Storage.
-            FileSystems.delete([folder + "/"])
+        # Where there are only names, as in Cloud Storage, the slash makes it a folder.
+        FileSystems.delete([f"{folder}/" if "://" in folder else folder])
 
 
 @contextlib.contextmanager
