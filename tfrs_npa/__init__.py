@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tfrs_npa.search.space import SearchSpace
     from tfrs_npa.serving.export import export
     from tfrs_npa.serving.refresh import refresh_export
+    from tfrs_npa.serving.score_log import score_log
     from tfrs_npa.submission import evaluate_predictions, read_predictions, write_predictions
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "load_run",
     "read_predictions",
     "refresh_export",
+    "score_log",
     "training_batches",
     "warm_start",
     "write_predictions",
@@ -110,6 +112,7 @@ _HOMES = {
     "load_run": "runs.run",
     "read_predictions": "submission",
     "refresh_export": "serving.refresh",
+    "score_log": "serving.score_log",
     "training_batches": "data.batches",
     "warm_start": "models.warm_start",
     "write_predictions": "submission",

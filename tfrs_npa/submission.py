@@ -77,7 +77,7 @@ def write_predictions(
         ValueError: if an impression id is repeated, a score is NaN, or there are more or fewer
             scores than candidates.
     """
-    _require_distinct(impressions.impression_id)
+    require_distinct(impressions.impression_id)
     folder = pathlib.Path(folder)
     tied = candidates = 0
     is_labelled = bool(np.all(impressions.take(slice(1)).clicked >= 0))
@@ -199,13 +199,30 @@ class _PackedMetrics:
         return as_numbers({name: found[name] for name in OF_ALL_USERS}) | counts
 
 
-def _require_distinct(impression_ids):
+def require_distinct(impression_ids: np.ndarray) -> None:
+    """Raises a ValueError if one of the ids `[impressions]` is there twice."""
     ordered = np.sort(impression_ids)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
         raise ValueError(
             f"impression {repeated[0]} is repeated, and a file of predictions tells impressions "
             "apart by their ids"
+        )
+
+
+def require_numbers(impression_ids: np.ndarray, scores: np.ndarray, splits: np.ndarray) -> None:
+    """Raises a ValueError if a score is NaN.
+
+    Args:
+        impression_ids: `int64 [impressions]`.
+        scores: As in `ranks_of`.
+        splits: Likewise.
+    """
+    wrong = np.flatnonzero(np.isnan(scores))
+    if len(wrong):
+        row = np.searchsorted(splits, wrong[0], side="right") - 1
+        raise ValueError(
+            f"a score of impression {impression_ids[row]} is not a number: the model has diverged"
         )
 
 
@@ -232,13 +249,7 @@ def _blocks(impressions, scores) -> Iterator[tuple[Impressions, np.ndarray]]:
                 f"impression {block.impression_id[row]} has {candidates[row]} candidates and "
                 f"{lengths[row]} scores"
             )
-        wrong = np.flatnonzero(np.isnan(values))
-        if len(wrong):
-            row = np.searchsorted(block.candidate_splits, wrong[0], side="right") - 1
-            raise ValueError(
-                f"a score of impression {block.impression_id[row]} is not a number: the model has "
-                "diverged"
-            )
+        require_numbers(block.impression_id, values, block.candidate_splits)
         yield block, values
         first += len(block)
     if first < len(impressions) or next(scores, None) is not None:

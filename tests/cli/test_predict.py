@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ from tfrs_npa.datasets.mind import read_behaviors
 from tfrs_npa.datasets.mind.predictions import read_predictions
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.runs.run import Run, load_run
+from tfrs_npa.serving import module
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
@@ -102,6 +104,43 @@ def test_ties(run, tmp_path, in_process, capsys):
         assert ranks == sorted(ranks)
 
 
+@pytest.fixture(scope="module")
+def exports(mind_folder, run, finish, tmp_path_factory):
+    """An export of the run with all articles; it only scores."""
+    folder = tmp_path_factory.mktemp("exports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SIGNATURES", {"score": module._SIGNATURES["score"]})
+        finish(folder, "export", "--run", run, "--to", folder, "--data", mind_folder)
+    return folder
+
+
+def test_an_export_predicts_the_same(mind_folder, exports, predicted, tmp_path, in_process, capfd):
+    log, file = mind_folder / "test" / "behaviors.tsv", tmp_path / "prediction.txt"
+    options = ["predict", "--export", exports, "--log", log, "--to", file]
+    assert in_process(*options, "--beam-pipeline-options", "runner=FnApiRunner") == 0
+    assert file.read_bytes() == (predicted.folder / "prediction.txt").read_bytes()
+    output, messages = capfd.readouterr()
+    assert output.splitlines()[0] == predicted.output.splitlines()[-2]
+    assert f"{log}: 40 impressions, " in output and f"scored in {file}" in output
+    assert not messages
+
+    bad = tmp_path / "bad.tsv"
+    bad.write_text(log.read_text() + "41\n")
+    assert in_process("predict", "--export", exports, "--log", bad, "--to", file) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"tfrs-npa: error: {bad}, line 41: 1 columns instead of 5")
+    assert len(error.splitlines()) == 1
+
+
+def test_an_export_without_beam(exports, tmp_path, in_process, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "tfrs_npa.datasets.mind.on_beam", raising=False)
+    monkeypatch.delattr("tfrs_npa.datasets.mind.on_beam", raising=False)
+    options = ["--export", exports, "--log", tmp_path / "x.tsv", "--to", tmp_path / "x.txt"]
+    assert in_process("predict", *options) == 2
+    assert "pip install 'tfrs-npa[beam]'" in capsys.readouterr().err
+
+
 def test_an_interruption_leaves_nothing_behind(run, tmp_path, in_process, monkeypatch):
     predict_batches = NPA.predict_batches
 
@@ -124,6 +163,19 @@ def test_an_interruption_leaves_nothing_behind(run, tmp_path, in_process, monkey
         (
             ["predict", "--run", "RUN", "--to", "NONE", "--data", "mind/tiny"],
             "no data set mind/tiny",
+        ),
+        (
+            ["predict", "--run", "RUN", "--to", "NONE", "--log", "TRUTH"],
+            "--log cannot be given with --run",
+        ),
+        (
+            ["predict", "--export", "RUN", "--to", "NONE", "--split", "test", "--no-cache"],
+            "--no-cache, --split cannot be given with --export",
+        ),
+        (["predict", "--export", "RUN", "--to", "NONE"], "--log is missing"),
+        (
+            ["predict", "--export", "RUN", "--to", "FILE", "--log", "TRUTH"],
+            "untrained is no export; `tfrs-npa export` writes one",
         ),
         (["evaluate", "--run", "RUN", "--truth", "TRUTH"], "--truth needs --predictions"),
         (["evaluate", "--predictions", "TRUTH"], "--truth is missing"),

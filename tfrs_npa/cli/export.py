@@ -9,7 +9,15 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_article_vectors, add_data, cache_of, data_of, ids_in
+from tfrs_npa.cli.options import (
+    DATA,
+    add_article_vectors,
+    add_data,
+    cache_of,
+    data_of,
+    ids_in,
+    require_none,
+)
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DTYPES, KEPT_VERSIONS
 
@@ -94,10 +102,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Writes the best model of a run as a SavedModel, or refreshes one; prints how to use it."""
     if options.refresh is not None:
-        _require_none(options, _OF_RUN, "--refresh")
+        require_none(options, _OF_RUN, "--refresh")
         _refresh(options)
         return
-    _require_none(options, ("withdraw", "keep", "article_vectors", "article_ids"), "--run")
+    require_none(options, ("withdraw", "keep", "article_vectors", "article_ids"), "--run")
     if options.news is not None and options.data is None:
         raise ValueError("--news needs --data, a log in Parquet that it has the articles of")
     if options.run is None or options.to is None:
@@ -117,12 +125,6 @@ def run(options: argparse.Namespace) -> None:
     dtype = options.dtype or DTYPES[0]
     path = export(model, options.to, options.version, dtype, recommendable)
     print(_report(path, model, recommendable))
-
-
-def _require_none(options, names, mode):
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
-    if given:
-        raise ValueError(f"{', '.join(given)} cannot be given with {mode}")
 
 
 def _refresh(options):

@@ -14,7 +14,13 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ERRORS_ONLY = "3"
 
 # TensorFlow: Keras complains at every checkpoint that a tower has no config of its own.
-_LEVELS = {"tfrs_npa": "INFO", "absl": "WARNING", "tensorflow": "ERROR"}
+_LEVELS = {
+    "tfrs_npa": "INFO",
+    "absl": "WARNING",
+    "tensorflow": "ERROR",
+    # What a worker logs comes again as the error of the pipeline.
+    "apache_beam": "CRITICAL",
+}
 
 
 class _Formatter(logging.Formatter):
@@ -79,6 +85,19 @@ def import_tensorflow() -> None:
     logger.setLevel(_LEVELS["tensorflow"])
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
+
+
+def import_beam() -> None:
+    """Imports Apache Beam without a line of its log.
+
+    Raises:
+        ValueError: if it is not installed.
+    """
+    try:
+        with _quiet_import():
+            import tfrs_npa.datasets.mind.on_beam  # noqa: F401
+    except ImportError as error:
+        raise ValueError(str(error)) from error
 
 
 @contextlib.contextmanager

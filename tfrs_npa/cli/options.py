@@ -210,6 +210,19 @@ def require_inputs(options: argparse.Namespace) -> None:
         require_data(options.data, options.manual_dir, options.news)
 
 
+def require_none(options: argparse.Namespace, names: Sequence[str], mode: str) -> None:
+    """Raises a ValueError if options are given that do not go with another.
+
+    Args:
+        options: All options.
+        names: Names of those that do not.
+        mode: The other option, such as `--export`.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be given with {mode}")
+
+
 def require_vectors(settings: DataSettings) -> None:
     """Raises an OSError if the files of word vectors or of article vectors do not exist."""
     words = settings.word_vectors, settings.word_list

@@ -8,7 +8,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-from tfrs_npa.cli.messages import import_tensorflow
+from tfrs_npa.cli.messages import import_beam, import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
     add_data,
@@ -16,10 +16,11 @@ from tfrs_npa.cli.options import (
     cache_of,
     data_of,
     model_of,
+    require_none,
 )
 from tfrs_npa.runs.run import Run
 
-SUMMARY = "write predictions for the MIND leaderboard"
+SUMMARY = "write predictions for the MIND leaderboard, or score a log with an export"
 DESCRIPTION = """\
 Ranks the candidates of every impression with the best model of a run, and writes prediction.txt
 and prediction.zip as the MIND leaderboard takes them: in file order, a line for each impression,
@@ -27,23 +28,43 @@ its id and the rank of each candidate, from 1 (the best) and without ties.
 
 Articles that the run does not know yet are added; their titles suffice. If the split is labelled,
 the metrics of the scores and of the file are printed; they differ where scores are tied.
+
+With --export, an export scores a log of any size, on one machine or many: a pipeline of Apache
+Beam (pip install 'tfrs-npa[beam]'), which takes neither run nor data. FILE.txt has the lines of
+prediction.txt, FILE.parquet the scores too.
 """
 EPILOG = """\
 examples:
   tfrs-npa predict --run runs/large --to submission
   tfrs-npa predict --run runs/demo --split validation --to predictions
   tfrs-npa evaluate --predictions predictions/prediction.txt --truth my-data/dev/behaviors.tsv
+  tfrs-npa predict --export exports/npa --log behaviors.tsv --to prediction.txt
+  tfrs-npa predict --export exports/npa --log 'log/*.parquet' --to scores.parquet \\
+    --beam-pipeline-options direct_running_mode=multi_processing,direct_num_workers=4
 """
+
+# Options that an export has no use for.
+_OF_RUN = (
+    *("data", "news", "data_dir", "manual_dir", "cache_dir", "no_cache"),
+    *("split", "encoding_memory"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
-    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--run", metavar="DIR", help="folder of the run")
+    model.add_argument(
+        "--export",
+        metavar="DIR",
+        help="instead, a folder of versions, of which the last is taken, or a version",
+    )
     parser.add_argument(
         "--to",
         required=True,
-        metavar="FOLDER",
-        help="where the two files are written, created if missing; earlier ones are replaced",
+        metavar="FOLDER|FILE",
+        help="where the two files are written, created if missing; earlier ones are replaced; with "
+        "--export, a file with the suffix .txt or .parquet",
     )
     add_data(parser, f"default: the data the run was trained on; other data: {DATA}")
     parser.add_argument(
@@ -52,10 +73,47 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="labelled or not (default: test if there is one, else validation)",
     )
     add_encoding_memory(parser)
+    of_export = parser.add_argument_group("with --export")
+    of_export.add_argument(
+        "--log",
+        metavar="FILE",
+        help="a behaviors.tsv or a log in Parquet, or a pattern of several",
+    )
+    of_export.add_argument(
+        "--beam-pipeline-options",
+        metavar="NAME=VALUE,...",
+        help="as `tfds build` takes them, such as runner=FlinkRunner (default: in this process)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the predictions of the best model of a run, and prints a summary."""
+    """Writes predictions, and prints a summary."""
+    if options.export is None:
+        require_none(options, ("log", "beam_pipeline_options"), "--run")
+        _predict(options)
+    else:
+        require_none(options, _OF_RUN, "--export")
+        _score_log(options)
+
+
+def _score_log(options: argparse.Namespace) -> None:
+    if options.log is None:
+        raise ValueError("--log is missing, the impressions that the export scores")
+    import_tensorflow()
+    import_beam()
+    from tfrs_npa.serving.score_log import score_log
+
+    given = options.beam_pipeline_options
+    beam_options = given.split(",") if given else []
+    summary = score_log(options.export, options.log, options.to, beam_options)
+    print(_ties(summary))
+    print(
+        f"{options.log}: {summary['impressions']:,} impressions, {summary['candidates']:,} "
+        f"candidates scored in {options.to}"
+    )
+
+
+def _predict(options: argparse.Namespace) -> None:
     trained = Run(options.run)
     folder = pathlib.Path(options.to)
     if folder.exists() and not folder.is_dir():
@@ -89,10 +147,7 @@ def run(options: argparse.Namespace) -> None:
 def _report(summary: dict[str, Any]) -> str:
     from tfrs_npa.metrics.table import metrics_table
 
-    tied = (
-        f"{summary['tied_impressions']:,} of {summary['impressions']:,} impressions have tied "
-        "scores, which are ranked in candidate order"
-    )
+    tied = _ties(summary)
     metrics = summary["metrics"]
     if not metrics:
         return tied
@@ -101,3 +156,10 @@ def _report(summary: dict[str, Any]) -> str:
     if summary["tied_impressions"] and None not in aucs:
         tied += f": that changes the AUC by {aucs[1] - aucs[0]:+.6f}"
     return f"{metrics_table(rows)}\n\n{tied}"
+
+
+def _ties(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['tied_impressions']:,} of {summary['impressions']:,} impressions have tied "
+        "scores, which are ranked in candidate order"
+    )

@@ -176,7 +176,7 @@ def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk
     elif isinstance(behaviors, ParquetLog):
         found = behaviors.chunks(features)
     else:
-        found = _row_chunks(behaviors, features)
+        found = row_chunks(behaviors, features)
     with tqdm(
         total=num_rows(behaviors) or None,
         desc="Reading impressions",
@@ -214,9 +214,21 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
         ).checked("impression {}", batch["impression_id"].numpy())
 
 
-def _row_chunks(rows: Iterable[Mapping], features) -> Iterator[Chunk]:
+def row_chunks(
+    rows: Iterable[Mapping], features: Sequence[str] = (), size: int = _CHUNK
+) -> Iterator[Chunk]:
+    """Reads impressions that are dicts of the builder's features.
+
+    Args:
+        rows: The impressions.
+        features: Names of other features to keep.
+        size: Impressions of a chunk.
+
+    Raises:
+        ValueError: as `convert`, but for no impressions.
+    """
     remaining = iter(rows)
-    while chunk := list(itertools.islice(remaining, _CHUNK)):
+    while chunk := list(itertools.islice(remaining, size)):
         candidates = [row["candidates"] for row in chunk]
         history, history_lengths = _packed([row["history"] for row in chunk])
         news_id, candidate_lengths = _packed([lists["news_id"] for lists in candidates])

@@ -191,7 +191,8 @@ def test_synthetic_world_and_its_references_are_kept(data_dir, tmp_path, monkeyp
         assert examples(builder, split) == examples(read_only, split) == expected
 
 
-def test_tfds_build_on_the_folder(data_dir):
+@pytest.mark.parametrize("options", [(), ("--beam_pipeline_options=runner=FnApiRunner",)])
+def test_tfds_build_on_the_folder(options, data_dir):
     # What `tfds build` runs. The `tfds` command itself would import Apache Beam and mlcroissant for
     # its other subcommands.
     code = (
@@ -200,7 +201,7 @@ def test_tfds_build_on_the_folder(data_dir):
         "simple_parsing.parse(build.Args).execute()\n"
     )
     command = [sys.executable, "-c", code, str(FOLDER), "--config", "small-behaviors"]
-    command += ["--manual_dir", str(DUMMY_DATA), "--data_dir", str(data_dir)]
+    command += ["--manual_dir", str(DUMMY_DATA), "--data_dir", str(data_dir), *options]
     subprocess.run(command, check=True, cwd=data_dir, capture_output=True, text=True)
     builder = tfds.builder("mind/small-behaviors", data_dir=data_dir)
     assert builder.is_prepared()

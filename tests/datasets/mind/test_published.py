@@ -190,10 +190,14 @@ def test_checksums_are_those_of_the_addresses_used():
     assert all(len(info.checksum) == 64 for info in Builder.url_infos.values())
 
 
-def test_differences_from_the_published_files_are_logged(monkeypatch, caplog):
+def rows_in_blocks(*place):
+    return [row for block in published.read_blocks(*place) for row in block.impressions()]
+
+
+@pytest.mark.parametrize("read", [functools.partial(published.read, "behaviors"), rows_in_blocks])
+def test_differences_from_the_published_files_are_logged(read, monkeypatch, caplog):
     archive = Archive(DUMMY_DATA / "MINDsmall_dev")
-    rows = list(published.read(archive, "small", "validation", "behaviors"))
-    assert len(rows) == 2
+    assert len(list(read(archive, "small", "validation"))) == 2
     assert "has 94 bytes, the published file has 42838544" in caplog.text
     assert "has 2 rows, the published file has 73152" in caplog.text
     assert "has 6 candidates, the published file has 2740998" in caplog.text
@@ -201,5 +205,5 @@ def test_differences_from_the_published_files_are_logged(monkeypatch, caplog):
     caplog.clear()
     same = published.Published(archive.size("news"), 3, 0)
     monkeypatch.setitem(published.PUBLISHED, ("small", "validation", "news"), same)
-    assert len(list(published.read(archive, "small", "validation", "news"))) == 3
+    assert len(list(published.read("news", archive, "small", "validation"))) == 3
     assert not caplog.records

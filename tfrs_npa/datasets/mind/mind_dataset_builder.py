@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -79,26 +80,41 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         size, table = self.builder_config.size, self.builder_config.table
+        in_blocks = self._on_beam and size != "synthetic" and table == "behaviors"
+        readers: dict[str, Callable[[], Iterable]]
         if size == "synthetic":
             world = synthetic.SyntheticWorld()
             if table == "behaviors":
                 self.info.metadata["reference_auc"] = world.reference_auc()
-            examples = {split: getattr(world, table)(split) for split in synthetic.SPLITS}
+            read: Callable[..., Iterable] = getattr(world, table)
+            readers = {split: functools.partial(read, split) for split in synthetic.SPLITS}
         else:
-            examples = {
-                split: published.read(archive, size, split, table)
+            read = published.read_blocks if in_blocks else functools.partial(published.read, table)
+            readers = {
+                split: functools.partial(read, archive, size, split)
                 for split, archive in published.locate(dl_manager, size).items()
             }
-        return {split: self._generate_examples(examples[split]) for split in examples}
+        if not self._on_beam:
+            return {split: self._generate_examples(readers[split]()) for split in readers}
+        from . import on_beam
+
+        make = on_beam.impressions if in_blocks else on_beam.rows
+        return {split: make(readers[split]) for split in readers}
 
     def _generate_examples(self, examples: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict]]:
         for number, example in enumerate(examples):
             yield number << _KEY_SHIFT, example
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        with _small_buffer():
+        given = download_config.beam_runner, download_config.beam_options
+        self._on_beam = any(value is not None for value in given)
+        with _small_buffer(), contextlib.ExitStack() as stack:
+            if self._on_beam:
+                from .on_beam import bad_input_named
+
+                stack.enter_context(bad_input_named())
             super()._download_and_prepare(dl_manager, download_config)
 
 

@@ -15,6 +15,7 @@ from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from .archives import Archive
+from .blocks import Block, blocks
 from .errors import MindFileError
 from .tsv import read_behaviors, read_news
 
@@ -104,14 +105,14 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
     return {split: Archive(paths[split]) for split in names}
 
 
-def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[str, Any]]:
+def read(table: str, archive: Archive, size: str, split: str) -> Iterator[dict[str, Any]]:
     """Yields the examples of a file, and logs a warning where it is not the published one.
 
     Args:
+        table: `behaviors` or `news`.
         archive: The split.
         size: `demo`, `small` or `large`.
         split: `train`, `validation` or `test`.
-        table: `behaviors` or `news`.
 
     Raises:
         MindFileError: The file has a bad line, or the zip is damaged.
@@ -127,6 +128,31 @@ def read(archive: Archive, size: str, split: str, table: str) -> Iterator[dict[s
             if table == "behaviors":
                 candidates += len(example["candidates"]["news_id"])
             yield example
+    _compare(name, "rows", rows, published.rows)
+    _compare(name, "candidates", candidates, published.candidates)
+
+
+def read_blocks(archive: Archive, size: str, split: str) -> Iterator[Block]:
+    """Yields `behaviors.tsv` in blocks that `Block.impressions` parses, and warns as `read`.
+
+    Args:
+        archive: The split.
+        size: `demo`, `small` or `large`.
+        split: `train`, `validation` or `test`.
+
+    Raises:
+        MindFileError: The first line is bad, or the zip is damaged.
+    """
+    published = PUBLISHED[size, split, "behaviors"]
+    name = archive.name("behaviors")
+    _compare(name, "bytes", archive.size("behaviors"), published.size)
+    rows = candidates = 0
+    with archive.open("behaviors") as file:
+        for block in blocks(file, name):
+            counts = [len(line.rpartition(b"\t")[2].split()) for line in block.lines]
+            rows += sum(map(bool, counts))
+            candidates += sum(counts)
+            yield block
     _compare(name, "rows", rows, published.rows)
     _compare(name, "candidates", candidates, published.candidates)
 

@@ -117,6 +117,10 @@ class SyntheticWorld:
         ids = self._rng(_IDS)
         self._news_ids, self._user_ids = _ids("N", articles, ids), _ids("U", users, ids)
 
+    def __reduce__(self):
+        # Whoever unpickles a world makes it again: its arguments are smaller by megabytes.
+        return functools.partial(SyntheticWorld, self.knobs, seed=self.seed, **self._sizes), ()
+
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *stream])
 

@@ -84,13 +84,19 @@ def read_news(
 
 
 def read_behaviors(
-    source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None
+    source: str | os.PathLike[str] | Iterable[bytes],
+    *,
+    name: str | None = None,
+    first_line: int = 1,
+    labelled: bool | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields the impressions of a `behaviors.tsv`, in file order.
 
     Args:
-        source: Path of the file, or a file opened for reading bytes.
+        source: Path of the file, a file opened for reading bytes, or some lines of one.
         name: What error messages call the file; its path when left out.
+        first_line: The number of the first line; if it is more than 1, there may be no lines.
+        labelled: Whether the lines before the first have labels; None: there are none.
 
     Yields:
         `impression_id` (int), `user_id` (str), `time` (int, seconds since the epoch, UTC),
@@ -105,8 +111,8 @@ def read_behaviors(
         ...     print(impression["user_id"], sum(impression["candidates"]["clicked"]))
     """
     name = name or _name_of(source)
-    file_is_labelled = None
-    for line, fields in _read_rows(source, name, BEHAVIORS_COLUMNS):
+    file_is_labelled = labelled
+    for line, fields in _read_rows(source, name, BEHAVIORS_COLUMNS, first_line):
         try:
             impression = _parse_impression(fields)
         except _FieldError as error:
@@ -156,8 +162,8 @@ def _name_of(source: Any) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[BinaryIO]:
-    if hasattr(source, "read"):
+def _opened(source: Any, name: str) -> Iterator[Iterable[bytes]]:
+    if not isinstance(source, (str, os.PathLike)):
         yield source
         return
     path = epath.Path(source)
@@ -167,14 +173,16 @@ def _opened(source: Any, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _read_rows(source: Any, name: str, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+def _read_rows(
+    source: Any, name: str, columns: tuple[str, ...], first_line: int = 1
+) -> Iterator[tuple[int, list[str]]]:
     """Yields line numbers and fields, as many as there are columns."""
     rows = 0
     empty_line = None
     with _opened(source, name) as file:
         # Bytes, because text mode cannot tell the line of a wrong byte, and takes a lone carriage
         # return for the end of a line.
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(file, first_line):
             if number == 1:
                 line = line.removeprefix(_BYTE_ORDER_MARK)
             try:
@@ -201,7 +209,7 @@ def _read_rows(source: Any, name: str, columns: tuple[str, ...]) -> Iterator[tup
                 )
             rows += 1
             yield number, fields
-    if not rows:
+    if not rows and first_line == 1:
         raise MindFileError("the file is empty; download it again", name)
 
 
