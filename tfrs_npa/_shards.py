@@ -8,17 +8,28 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-_SHARD = re.compile(r"/part_\d+(:\d+)?$")
+_SHARD = re.compile(r"/part_(\d+)(:\d+)?$")
 
 
 def whole_variables(variables: Sequence[tf.Variable]) -> list[list[tf.Variable]]:
-    """Groups variables: those that are shards of the same one are together, in order."""
-    groups: dict[str | int, list[tf.Variable]] = {}
-    for number, variable in enumerate(variables):
-        is_shard = _SHARD.search(variable.name)
-        name = _SHARD.sub("", variable.name) if is_shard else number
-        groups.setdefault(name, []).append(variable)
-    return list(groups.values())
+    """Groups variables: those that are shards of the same one are together, in order.
+
+    Args:
+        variables: Shards of one variable come in order, but others may be between them, as the two
+            moments of a table are in an optimizer.
+    """
+    groups = []
+    # Two layers may have a variable of the same name.
+    latest: dict[str | None, list[tf.Variable]] = {}
+    for variable in variables:
+        shard = _SHARD.search(variable.name)
+        name = variable.name[: shard.start()] if shard else None
+        if shard is None or shard[1] == "0":
+            groups.append([variable])
+            latest[name] = groups[-1]
+        else:
+            latest[name].append(variable)
+    return groups
 
 
 def read_whole(shards: Sequence[tf.Variable]) -> tf.Tensor:

@@ -49,16 +49,16 @@ def main(name, path):
         for metric, value in world.evaluate().items():
             results[f"{stage} {metric}"] = value
         for number, logits in enumerate(world.predict()):
-            results[f"{stage} {number}"] = logits
+            results[f"{stage} logits {number}"] = logits
         for number, weight in enumerate(whole_variables(world.model.trainable_weights)):
-            results[f"{stage} {weight[0].name}{number}"] = read_whole(weight).numpy()
+            results[f"{stage} weight {number}"] = read_whole(weight).numpy()
 
     measure("untrained")
     for metric, values in world.fit(2, validation_data=world.impression_batches()).items():
         results[f"history {metric}"] = values
     measure("trained")
     world.model.save_weights(f"{path}.weights.h5")
-    if name != "parameter-server":
+    if name in ("single", "mirrored"):
         results["steps"] = own_steps(tf, strategy, world)
         measure("own steps")
     with open(path, "wb") as file:

@@ -280,24 +280,24 @@ class NPA(DistributedModel):
 
     def _encode(self, articles, training):
         """Returns title features, and the title of each article in them."""
-        if training or self.encoded_catalog is None:
-            features, titles = self.candidate_tower.distinct_features(articles, training)
-            return (features if training else self.candidate_tower.with_terms(features)), titles
-        return tf.cond(
-            self.encoded_catalog.ready,
-            lambda: (self.encoded_catalog.features(), articles),
-            lambda: self._with_terms(*self.candidate_tower.distinct_features(articles)),
-        )
+        if training:
+            return self.candidate_tower.distinct_features(articles, training)
+
+        def of_batch():
+            features, titles = self.candidate_tower.distinct_features(articles)
+            # The branches of a condition give the same structure.
+            return self.candidate_tower.with_terms(features), titles
+
+        encoded = self.encoded_catalog
+        if encoded is None:
+            return of_batch()
+        return tf.cond(encoded.ready, lambda: (encoded.features(), articles), of_batch)
 
     def _encoded(self):
         """Returns a `with` block for which the catalogue is encoded."""
         if self.encoded_catalog is None:
             return contextlib.nullcontext()
         return self.encoded_catalog.encoded(self.encoding_memory)
-
-    def _with_terms(self, features, titles):
-        # The branches of a condition give the same structure.
-        return self.candidate_tower.with_terms(features), titles
 
     def compile(
         self,
