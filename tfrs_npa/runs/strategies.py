@@ -20,8 +20,8 @@ from tfrs_npa.settings import MIRRORED, PARAMETER_SERVER
 # A smaller table stays whole: a shard costs a request in each step.
 _SHARD_BYTES = 256 << 10
 _RESUME = (
-    "is gone. Start all processes again: the chief with --resume, and each with --strategy as it "
-    "was; training continues after the last complete epoch"
+    "is gone. Start all processes again, with --resume: training continues after the last "
+    "complete epoch"
 )
 
 # What TensorFlow raises when a connection breaks.
