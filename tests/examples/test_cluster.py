@@ -1,4 +1,4 @@
-"""The script that starts a cluster on this host, with processes that do no training.
+"""Scripts that start the processes of a cluster, with processes that do no training.
 
 `tests/runs/test_strategies.py` has those of a training.
 """
@@ -14,8 +14,9 @@ import sys
 import time
 
 import pytest
+import yaml
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "cluster.sh"
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 # Far more than anything takes: nothing fails because the machine is busy.
 TIMEOUT = 600
 # What it starts instead of Python: it prints what it was told, and ends when the test says so.
@@ -54,7 +55,7 @@ class Cluster:
     def start(self, *arguments, **variables):
         own = {"PYTHON": str(self.interpreter), "FOLDER": str(self.folder)}
         self.script = subprocess.Popen(
-            [str(SCRIPT), *map(str, arguments)],
+            [str(EXAMPLES / "cluster.sh"), *map(str, arguments)],
             env={**os.environ, **own, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -161,3 +162,112 @@ def test_help(cluster):
     cluster.start("--help")
     code, output, _ = cluster.finished()
     assert code == 0 and "WORKERS" in output and "--resume" in output
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Runs `slurm.sh` with Slurm's commands replaced; returns what each process was told."""
+    hosts = [f"node{index}" for index in range(4)]
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    executable(folder / "scontrol", f"#!/bin/sh\nprintf '%s\\n' {' '.join(hosts)}\n")
+    executable(
+        folder / "srun",
+        '#!/bin/sh\nshift\nfor id in 0 1 2 3; do SLURM_PROCID=$id "$@" || exit; done\n',
+    )
+    # A worker that has not been killed yet kills itself.
+    executable(
+        folder / "tfrs-npa",
+        '#!/bin/sh\necho "$TF_CONFIG" "$@"\n'
+        'case $TF_CONFIG in *\'"type": "worker"\'*) [ -e killed ] || '
+        "{ touch killed; kill -9 $$; } ;; esac\n",
+    )
+
+    def run(*arguments):
+        environment = {
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "SLURM_JOB_NODELIST": "node[0-3]",
+            "SLURM_JOB_ID": "100007",
+        }
+        finished = subprocess.run(
+            ["bash", str(EXAMPLES / "slurm.sh"), *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        lines = [line.partition(" train ") for line in finished.stdout.splitlines()]
+        told = [(json.loads(config), options) for config, _, options in lines]
+        return finished.returncode, told
+
+    return run
+
+
+def test_slurm_with_parameter_servers(slurm, tmp_path):
+    code, told = slurm("1", "--run", "r", "--data", "d")
+    assert code == 0
+    # The first worker was killed, and restarted.
+    assert [(config["task"]["type"], config["task"]["index"]) for config, _ in told] == [
+        *[("chief", 0), ("worker", 0), ("worker", 0), ("worker", 1), ("ps", 0)]
+    ]
+    tasks = {"chief": ["node0:20007"], "worker": ["node1:20007", "node2:20007"]}
+    assert all(config["cluster"] == tasks | {"ps": ["node3:20007"]} for config, _ in told)
+    assert {options for _, options in told} == {
+        "--strategy parameter-server --run r --data d",
+    }
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "training.yaml").touch()
+    _, told = slurm("1", "--run=r", "--data", "d")
+    assert {options for _, options in told} == {"--strategy parameter-server --run r --resume"}
+
+
+def test_slurm_with_workers_alone(slurm, tmp_path):
+    code, ((config, options),) = slurm("0", "--run", "r")
+    assert code == 137 and options == "--strategy multi-worker --run r"
+    assert config["cluster"] == {"worker": [f"node{index}:20007" for index in range(4)]}
+    (tmp_path / "killed").touch()
+    assert [config["task"]["index"] for config, _ in slurm("0", "--run", "r")[1]] == [0, 1, 2, 3]
+
+
+def test_kubernetes_has_a_pod_for_each_task():
+    text = (EXAMPLES / "kubernetes.yaml").read_text()
+    configuration, service, *jobs = yaml.safe_load_all(text)
+    tasks = json.loads(configuration["data"]["CLUSTER"])
+    pods = {}
+    for job in jobs:
+        name, spec = job["metadata"]["name"], job["spec"]
+        pod = spec["template"]["spec"]
+        assert pod["subdomain"] == service["metadata"]["name"]
+        assert service["spec"]["selector"] == spec["template"]["metadata"]["labels"]
+        ((container,), (task,)) = pod["containers"], pod["containers"][0]["env"]
+        hosts = [f"{name}-{index}.{pod['subdomain']}:2222" for index in range(spec["completions"])]
+        pods[task["value"]] = hosts
+        assert container["volumeMounts"][0]["mountPath"] == "/npa"
+    assert pods == tasks
+
+
+def test_the_script_of_kubernetes_says_which_task_it_is(tmp_path):
+    text = (EXAMPLES / "kubernetes.yaml").read_text()
+    data = next(iter(yaml.safe_load_all(text)))["data"]
+    executable(tmp_path / "tfrs-npa", '#!/bin/sh\necho "$TF_CONFIG"\n')
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CLUSTER": data["CLUSTER"],
+        "TASK": "worker",
+        "JOB_COMPLETION_INDEX": "1",
+    }
+    output = subprocess.run(
+        ["bash", "-c", data["train.sh"]], env=environment, capture_output=True, check=True
+    )
+    config = json.loads(output.stdout)
+    assert config == {
+        "cluster": json.loads(data["CLUSTER"]),
+        "task": {"type": "worker", "index": 1},
+    }
