@@ -9,12 +9,13 @@ import pathlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 
 from tfrs_npa.runs.cluster import CHIEF, PS, WORKER, Cluster
-from tfrs_npa.runs.processes import watch
+from tfrs_npa.runs.processes import ATTEMPTS, PAUSE, Address, watch
 from tfrs_npa.settings import MIRRORED, PARAMETER_SERVER
 
 # A smaller table stays whole: a shard costs a request in each step.
@@ -62,8 +63,9 @@ def joined(name: str | None) -> Iterator[tf.distribute.Strategy]:
         )
     is_coordinator = name == PARAMETER_SERVER
     others = cluster.others(CHIEF, WORKER, PS)
-    replaced = cluster.others(WORKER) if is_coordinator else ()
-    with watch(others, _RESUME, replaced), _failures_named(cluster):
+    replaced = cluster.others(WORKER) if is_coordinator else {}
+    needed = {name: others[name] for name in others.keys() - replaced.keys()}
+    with watch(others, _RESUME, replaced), _failures_named(needed):
         strategy = _parameter_servers(cluster) if is_coordinator else _workers()
         yield strategy
         if is_coordinator:
@@ -147,16 +149,27 @@ def _parameter_servers(cluster: Cluster) -> tf.distribute.Strategy:
 
 
 @contextlib.contextmanager
-def _failures_named(cluster: Cluster) -> Iterator[None]:
-    """Turns TensorFlow's errors into one that says which process is gone."""
+def _failures_named(needed: Mapping[str, Address]) -> Iterator[None]:
+    """Turns TensorFlow's errors into one that says which of the other processes is gone."""
     try:
         yield
     except tf.errors.OpError as error:
-        others = cluster.others(CHIEF, WORKER, PS)
-        gone = [f"{name} at {address}" for name, address in others.items() if not address.answers()]
-        if not gone and not isinstance(error, _LOST):
+        is_lost = isinstance(error, _LOST)
+        gone = _gone(needed)
+        for _ in range(ATTEMPTS if is_lost else 0):
+            if gone:
+                break
+            # A process that was killed may lose its connections before its port.
+            time.sleep(PAUSE)
+            gone = _gone(needed)
+        if not gone and not is_lost:
             raise
-        raise TaskGone(f"{', '.join(gone) or 'a process of the cluster'} {_RESUME}") from error
+        raise TaskGone(f"{gone or 'a process of the cluster'} {_RESUME}") from error
+
+
+def _gone(others: Mapping[str, Address]) -> str:
+    named = [f"{name} at {address}" for name, address in others.items() if not address.answers()]
+    return " and ".join(named)
 
 
 def _end(cluster: Cluster) -> None:
