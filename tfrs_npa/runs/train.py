@@ -182,7 +182,9 @@ def _resume(
         model = NPA(config, catalog, splits.users)
         _compile(model, rows.steps * settings.epochs, first_step)
     run.load_checkpoint(model, "last")
-    epoch = (int(model.optimizer.iterations) - first_step) // rows.steps
+    steps = int(model.optimizer.iterations.numpy()) - first_step
+    # The steps of a worker that was killed may count twice.
+    epoch = min(steps // rows.steps, last_epoch(run.history))
     logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
     # Without epochs whose checkpoint was not completed.
     run.history = [row for row in run.history if row["epoch"] <= epoch]
