@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa._shards import SavedWhole, assign_whole, read_whole, whole_variables
 from tfrs_npa.config import SCHEDULES
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class LazyAdam(tf.keras.optimizers.Adam):
+class LazyAdam(SavedWhole, tf.keras.optimizers.Adam):
     """Adam that, given a sparse gradient, moves only the rows that are in it.
 
     `tf.keras.optimizers.Adam` decays the moments of every row of an embedding table, and moves
@@ -201,9 +202,10 @@ def copy_variables(source, target, rows: Mapping[str, np.ndarray]) -> None:
         rows: By name of a table, such as `user_table`, the row of the old table for each row of the
             new one. The moments of a table have its name in theirs.
     """
-    for old, new in zip(source, target, strict=True):
-        table = next((name for name in _names(old) if name in rows), None)
-        new.assign(old if table is None else tf.gather(old, rows[table]))
+    for old, new in zip(whole_variables(source), whole_variables(target), strict=True):
+        table = next((name for name in _names(old[0]) if name in rows), None)
+        value = read_whole(old)
+        assign_whole(new, value if table is None else tf.gather(value, rows[table]))
 
 
 class _ScheduleWrapper(tf.keras.optimizers.schedules.LearningRateSchedule):

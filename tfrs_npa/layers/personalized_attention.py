@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrs_npa._shards import WholeWeights, whole_variables
 from tfrs_npa.layers.byte_dropout import ByteDropout
 from tfrs_npa.layers.packed import packed_rows, packed_softmax
 from tfrs_npa.layers.sparse_products import weighted_sums
@@ -13,7 +14,7 @@ MASKED_LOGIT = -1e9
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class PersonalizedAttention(tf.keras.layers.Layer):
+class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
     """Weighted sum of a sequence, with weights that a user's embedding chooses.
 
     For values `c_1..c_L` (`[F]` each) and a user embedding `e`, the result is
@@ -81,7 +82,7 @@ class PersonalizedAttention(tf.keras.layers.Layer):
 
         def weight(name, *shape, zero=False, constant=0.0):
             # One seed for all would give weights of equal shape equal values.
-            seed = None if self.seed is None else self.seed + len(self.weights)
+            seed = None if self.seed is None else self.seed + len(whole_variables(self.weights))
             initializer = tf.keras.initializers.Constant(constant)
             if len(shape) > 1 and not zero:
                 initializer = tf.keras.initializers.GlorotUniform(seed)

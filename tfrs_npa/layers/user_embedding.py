@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrs_npa._shards import WholeWeights, lookup
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class UserEmbedding(tf.keras.layers.Layer):
+class UserEmbedding(WholeWeights, tf.keras.layers.Layer):
     """One embedding per user, with row 0 for every user that is not known.
 
     While training, a share of the users is replaced by the unknown one. Without that its row would
@@ -63,7 +65,7 @@ class UserEmbedding(tf.keras.layers.Layer):
         if training and self.dropout:
             kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.dropout
             user_id = tf.where(kept, user_id, tf.zeros_like(user_id))
-        return tf.cast(tf.gather(self.table, user_id), self.compute_dtype)
+        return tf.cast(lookup(self.table, user_id), self.compute_dtype)
 
     def known(self, user_id):
         """Returns `user_id` in int32, with 0 for users who came after the table was made."""

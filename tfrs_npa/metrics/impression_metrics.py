@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.metrics.ranking import ranking_metrics
+from tfrs_npa.metrics.unsaved import Mean, Sum
 
 _NAMES = ("auc", "mrr", "ndcg_5", "ndcg_10")
 _USERS = ("", "_known_users", "_new_users")
@@ -30,8 +31,8 @@ class ImpressionMetrics:
 
     def __init__(self) -> None:
         self._means = {name + users: _Mean(name + users) for users in _USERS for name in _NAMES}
-        self._impressions = tf.keras.metrics.Sum("impressions", dtype=tf.float64)
-        self._skipped = tf.keras.metrics.Sum("skipped_impressions", dtype=tf.float64)
+        self._impressions = Sum("impressions", dtype=tf.float64)
+        self._skipped = Sum("skipped_impressions", dtype=tf.float64)
         self.metrics = [*self._means.values(), self._impressions, self._skipped]
 
     def update(
@@ -79,7 +80,7 @@ class ImpressionMetrics:
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-class _Mean(tf.keras.metrics.Mean):
+class _Mean(Mean):
     """A mean that is NaN, not 0, before it has seen anything, so that nobody takes it for a result.
 
     It sums in float64: in float32 a sum of a million values moves in steps of 0.06.

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
+from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.models.traced import Traced
 
 # Titles that are encoded at a time.
@@ -24,10 +25,15 @@ class EncodedCatalog:
 
     Args:
         encoder: The candidate tower.
+
+    Attributes:
+        is_usable: False under parameter servers, of which each step would have to fetch all of it:
+            `encoded` does nothing there, and each batch encodes its own titles.
     """
 
     def __init__(self, encoder: NewsEncoder):
         self._encoder = encoder
+        self.is_usable = not has_parameter_servers()
         filters, attention = encoder.config.num_filters, encoder.attention
         self._has_keys = attention.kind == "personalized"
         key_dim = encoder.config.attention_dim if attention.form == "recommenders" else filters
@@ -38,7 +44,8 @@ class EncodedCatalog:
         def variable(shape, dtype):
             return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
 
-        # Shapes are open: another catalogue needs no new trace.
+        # Shapes are open: another catalogue needs no new trace. A worker of a parameter server
+        # aborts where a step captures such a variable.
         self._untracked = Untracked(
             values=variable([None, filters], dtype),
             keys=variable([None, key_dim if self._own_keys else 0], dtype),
@@ -84,6 +91,9 @@ class EncodedCatalog:
     @contextlib.contextmanager
     def encoded(self, memory: int) -> Iterator[None]:
         """Encodes the catalogue for the time of a `with` block, if `memory` bytes are enough."""
+        if not self.is_usable:
+            yield
+            return
         own = self._untracked
         try:
             lengths = self._encoder.title_lengths()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa._shards import WholeWeights, lookup
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.data.users import UNKNOWN_USER
@@ -23,6 +24,7 @@ from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.models.title_layout import ROWS
 
 
@@ -46,7 +48,7 @@ class TitleFeatures(NamedTuple):
     terms: tf.Tensor | None = None
 
 
-class NewsEncoder(tf.keras.Model):
+class NewsEncoder(WholeWeights, tf.keras.Model):
     """Personalised news encoder (Wu et al., KDD 2019, section 3.1): the candidate tower.
 
     Word embeddings, a convolution over them, and an attention over its outputs whose query is
@@ -106,16 +108,23 @@ class NewsEncoder(tf.keras.Model):
         self.config = config
         self.num_terms = 2 * (config.user_interest == "density") + config.item_bias
         self.user_embedding = user_embedding
+        # Open, so that other articles need no new trace. A worker of a parameter server aborts
+        # where a step captures a variable of unknown shape.
+        articles = len(tokens) if has_parameter_servers() else None
         self._untracked = Untracked(
             tokens=tf.Variable(
-                tokens, trainable=False, dtype=tf.int32, shape=[None, None], name="tokens"
+                tokens,
+                trainable=False,
+                dtype=tf.int32,
+                shape=[articles, config.title_length],
+                name="tokens",
             ),
             vectors=None,
         )
         if vectors is not None:
             dim = vectors.shape[1]
             self._untracked.vectors = tf.Variable(
-                vectors, trainable=False, dtype=tf.float32, shape=[None, dim], name="vectors"
+                vectors, trainable=False, dtype=tf.float32, shape=[articles, dim], name="vectors"
             )
             self.vector_kernel = self.add_weight(
                 name="vector_kernel", shape=(dim, config.num_filters), initializer="zeros"
@@ -229,7 +238,7 @@ class NewsEncoder(tf.keras.Model):
         Args:
             news_id: `[articles]` indices of the catalogue.
         """
-        return tuple(tf.gather(table, news_id) for table in self.article_tables)
+        return tuple(lookup(table, news_id) for table in self.article_tables)
 
     def title_lengths(self) -> np.ndarray:
         """Returns the words of each article's title, as `TitleFeatures` counts them.
@@ -325,7 +334,7 @@ class NewsEncoder(tf.keras.Model):
             lengths = tf.repeat(tf.shape(tokens)[1], tf.shape(tokens)[0])
             words = tf.reshape(tokens, [-1])
         distinct, words = tf.unique(words)
-        x = tf.cast(tf.gather(self.word_table, distinct), self.compute_dtype)
+        x = tf.cast(lookup(self.word_table, distinct), self.compute_dtype)
         x = self._word_dropout(x, training=training)
         values = packed_convolution(
             x, words, lengths, self.convolution_kernel, self.convolution_bias

@@ -17,8 +17,11 @@ from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
+from tfrs_npa.metrics.unsaved import Mean
+from tfrs_npa.models.distributed_model import DistributedModel
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
 from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.models.replicas import sum_over_replicas
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
 from tfrs_npa.settings import EARLIER_TOKENIZER, ENCODING_MEMORY
@@ -27,7 +30,7 @@ _VECTORS_FILE = "article_vectors.npy"
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
-class NPA(tfrs.Model):
+class NPA(DistributedModel):
     """Neural News Recommendation with Personalized Attention (Wu et al., KDD 2019).
 
     The score of an article for a user is made of products of what the two towers return:
@@ -121,7 +124,7 @@ class NPA(tfrs.Model):
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
             )
         )
-        self._loss_mean = tf.keras.metrics.Mean(name="loss")
+        self._loss_mean = Mean(name="loss")
         self._ranking = ImpressionMetrics()
         if self.dtype_policy.name == "mixed_float16":
             raise ValueError(
@@ -135,6 +138,10 @@ class NPA(tfrs.Model):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """The mean loss and the ranking metrics, reset by Keras at every epoch."""
         return [self._loss_mean, *self._ranking.metrics]
+
+    def training_metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The mean loss: training shows no whole impressions, which the others are about."""
+        return [self._loss_mean]
 
     def add_articles(self, news=None) -> np.ndarray:
         """Adds articles to the catalogue so that they can be scored; no weights change.
@@ -268,8 +275,9 @@ class NPA(tfrs.Model):
 
     def _encode(self, articles, training):
         """Returns title features, and the title of each article in them."""
-        if training:
-            return self.candidate_tower.distinct_features(articles, training)
+        if training or not self.encoded_catalog.is_usable:
+            features, titles = self.candidate_tower.distinct_features(articles, training)
+            return (features if training else self.candidate_tower.with_terms(features)), titles
         return tf.cond(
             self.encoded_catalog.ready,
             lambda: (self.encoded_catalog.features(), articles),
@@ -390,7 +398,8 @@ class NPA(tfrs.Model):
 
         Returns:
             The softmax cross-entropy of the logits over `config.temperature`, a scalar: the
-            weighted mean over the rows that have a click.
+            weighted mean over the rows that have a click. Under a `tf.distribute` strategy, the
+            share of this replica in the mean over the batches of all.
 
         Raises:
             ValueError: if `sample_weight` is not `[batch]`.
@@ -421,7 +430,9 @@ class NPA(tfrs.Model):
                 known_user=self.user_embedding.known(features["user_id"]) != UNKNOWN_USER,
                 sample_weight=sample_weight,
             )
-        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        # Gradients of replicas are added up.
+        whole = sum_over_replicas(tf.reduce_sum(weights))
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), whole)
 
     def evaluate(self, *args, **kwargs):
         """Evaluates the model, as `tf.keras.Model.evaluate`; encodes each title once."""
@@ -459,7 +470,7 @@ class NPA(tfrs.Model):
     def train_step(self, features):
         """Takes one optimizer step; returns the epoch's mean loss so far."""
         super().train_step(_unpacked(features))
-        return {"loss": self._loss_mean.result()}
+        return {metric.name: metric.result() for metric in self.training_metrics()}
 
     def test_step(self, features):
         """Scores one batch; returns the means so far."""

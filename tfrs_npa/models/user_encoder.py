@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrs_npa._shards import WholeWeights
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE
 from tfrs_npa.layers.packed import packed_rows
@@ -33,7 +34,7 @@ def num_interests(config: NPAConfig) -> int:
     return 1 + config.history_length if config.user_interest == "density" else 1
 
 
-class UserEncoder(tf.keras.Model):
+class UserEncoder(WholeWeights, tf.keras.Model):
     """Personalised user encoder (Wu et al., KDD 2019, section 3.2): the query tower.
 
     Attention over the vectors r_j of the articles that the user clicked, with the user as the

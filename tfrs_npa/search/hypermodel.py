@@ -170,7 +170,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
             )
         config = self.space.config(hp)
         rows = TrainingRows(dataclasses.replace(self.train, features={}), config)
-        iterations = int(model.optimizer.iterations)
+        iterations = int(model.optimizer.iterations.numpy())
         # The checkpoint that a trial continues is that of its best epoch.
         trained = iterations // rows.steps if initial_epoch and iterations else initial_epoch
         _set_schedule(model, config, rows.steps * (epochs - initial_epoch))
@@ -196,7 +196,7 @@ def _set_schedule(model: tf.keras.Model, config: NPAConfig, steps: int) -> None:
     ):
         return
     with model.distribute_strategy.scope():
-        optimizer = default_optimizer(config, int(built.iterations) + steps)
+        optimizer = default_optimizer(config, int(built.iterations.numpy()) + steps)
         optimizer.build(model.trainable_variables)
     # Otherwise it gets into checkpoints, and TensorFlow warns when `build` has no variable for it.
     optimizer._delete_tracking("_current_learning_rate")

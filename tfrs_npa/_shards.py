@@ -1,0 +1,105 @@
+"""Variables that a `tf.distribute` strategy has cut into shards, as the whole ones they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+_SHARD = re.compile(r"/part_\d+(:\d+)?$")
+
+
+def whole_variables(variables: Sequence[tf.Variable]) -> list[list[tf.Variable]]:
+    """Groups variables: those that are shards of the same one are together, in order."""
+    groups: dict[str | int, list[tf.Variable]] = {}
+    for number, variable in enumerate(variables):
+        is_shard = _SHARD.search(variable.name)
+        name = _SHARD.sub("", variable.name) if is_shard else number
+        groups.setdefault(name, []).append(variable)
+    return list(groups.values())
+
+
+def read_whole(shards: Sequence[tf.Variable]) -> tf.Tensor:
+    """Returns the value of a variable, given its shards, of which there may be one."""
+    return shards[0].read_value() if len(shards) == 1 else tf.concat(list(shards), axis=0)
+
+
+def assign_whole(shards: Sequence[tf.Variable], value) -> None:
+    """Assigns a value to a variable, given its shards, of which there may be one."""
+    first = 0
+    for shard in shards:
+        rows = len(shards) > 1 and shard.shape[0]
+        shard.assign(value[first : first + rows] if rows else value)
+        first += rows
+
+
+def lookup(table, rows):
+    """Returns rows of a table, like `tf.gather`.
+
+    In a graph, `tf.gather` returns those of a table in shards in another order (TensorFlow 2.21),
+    and fetches the whole table.
+
+    Args:
+        table: A variable `[number, ...]`, or a `ShardedVariable`.
+        rows: `[rows]` integers.
+    """
+    return tf.nn.embedding_lookup(table, rows)
+
+
+class SavedWhole:
+    """Part of a layer or an optimizer: `.weights.h5` and `.keras` have its variables whole.
+
+    So a training with parameter servers goes on without them, and the other way round. TensorFlow's
+    own checkpoints do that anyway.
+    """
+
+    def save_own_variables(self, store):
+        """Saves the variables of this object alone, as Keras asks."""
+        groups = whole_variables(self._saved_variables())
+        if all(len(group) == 1 for group in groups):
+            super().save_own_variables(store)
+            return
+        for number, group in enumerate(groups):
+            store[str(number)] = read_whole(group).numpy()
+
+    def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved, as Keras asks."""
+        groups = whole_variables(self._saved_variables())
+        if all(len(group) == 1 for group in groups) or len(groups) != len(store.keys()):
+            super().load_own_variables(store)
+            return
+        for number, group in enumerate(groups):
+            assign_whole(group, np.asarray(store[str(number)]))
+
+    def _saved_variables(self):
+        return self.variables
+
+
+class WholeWeights(SavedWhole):
+    """Part of a layer whose weights start, and are saved, alike in shards and whole."""
+
+    def add_weight(self, *args, initializer, **kwargs):
+        """Adds a weight, as `tf.keras.layers.Layer.add_weight`."""
+        initializer = _OfShards(tf.keras.initializers.get(initializer))
+        return super().add_weight(*args, initializer=initializer, **kwargs)
+
+    def _saved_variables(self):
+        return self._trainable_weights + self._non_trainable_weights
+
+
+class _OfShards(tf.keras.initializers.Initializer):
+    """Gives a shard the rows that it would have in the whole, where Keras draws each by itself."""
+
+    def __init__(self, whole):
+        self._whole = whole
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        part = kwargs.pop("partition_shape", None)
+        offset = kwargs.pop("partition_offset", None)
+        if part is None:
+            return self._whole(shape, dtype, **kwargs)
+        if isinstance(self._whole, tf.keras.initializers.Zeros):
+            return self._whole(part, dtype)  # without the memory of the whole
+        return tf.slice(self._whole(shape, dtype), offset, part)

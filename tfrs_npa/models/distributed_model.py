@@ -1,0 +1,113 @@
+"""A `tfrs.Model` that is trained and evaluated alike under every `tf.distribute` strategy."""
+
+from __future__ import annotations
+
+import inspect
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_npa.models.replicas import has_parameter_servers
+from tfrs_npa.models.sent_batches import SentBatches, SentSteps
+
+
+class DistributedModel(tfrs.Model):
+    """A model whose `fit` and `evaluate` take the same data sets under every strategy.
+
+    What they report is what a single machine would report of the same steps. Under parameter
+    servers, the coordinator reads the data sets and sends each batch to a worker.
+
+    A subclass updates metrics in `compute_loss`, and returns the share of a replica in the loss.
+    Those of `metrics` that are no `training_metrics` are updated in evaluations only.
+    """
+
+    _evaluates = False
+    _training_data = _evaluation_data = None
+
+    # No property: Keras would save what it returns a second time.
+    def training_metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Those of `metrics` that training updates."""
+        return self.metrics
+
+    def get_metrics_result(self):
+        """Returns the metrics of the evaluation or the epoch of training that ends."""
+        metrics = self.metrics if self._evaluates else self.training_metrics()
+        return {metric.name: metric.result() for metric in metrics}
+
+    def compile(self, *args, **kwargs):
+        """Configures the model for training, as `tf.keras.Model.compile`."""
+        super().compile(*args, **kwargs)
+        # Each replica has the metrics of all. Keras would add them up.
+        self.distribute_reduction_method = "first"
+
+    def fit(self, *args, **kwargs):
+        """Trains the model, as `tf.keras.Model.fit`."""
+        if has_parameter_servers(self.distribute_strategy):
+            given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+            _send(given, "x", "steps_per_epoch")
+            _send(given, "validation_data", "validation_steps")
+            args, kwargs = (), given
+            self._training_data = given.get("x")
+        return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates the model, as `tf.keras.Model.evaluate`."""
+        if has_parameter_servers(self.distribute_strategy):
+            signature = inspect.signature(super().evaluate)
+            given = signature.bind(*args, **kwargs).arguments
+            given |= given.pop("kwargs", {})
+            _send(given, "x", "steps")
+            args, kwargs = (), given
+            self._evaluation_data = given.get("x")
+        self._evaluates = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluates = False
+
+    def predict(self, *args, **kwargs):
+        """Predicts, as `tf.keras.Model.predict`.
+
+        Where several workers train together, each of them predicts everything, as the coordinator
+        does with parameter servers: they could not exchange ragged tensors.
+        """
+        strategy = self._distribution_strategy
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            self._distribution_strategy = None
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self._distribution_strategy = strategy
+
+    def make_train_function(self, force=False):
+        """Makes the function of a training step, as `tf.keras.Model.make_train_function`."""
+        function = self._sent_steps(self.train_function, self.train_step, self._training_data)
+        if function is None:
+            return super().make_train_function(force or isinstance(self.train_function, SentSteps))
+        self.train_function = function
+        return function
+
+    def make_test_function(self, force=False):
+        """Makes the function of an evaluation step, as `tf.keras.Model.make_test_function`."""
+        function = self._sent_steps(self.test_function, self.test_step, self._evaluation_data)
+        if function is None:
+            return super().make_test_function(force or isinstance(self.test_function, SentSteps))
+        self.test_function = function
+        return function
+
+    def _sent_steps(self, function, step, data):
+        if not isinstance(data, SentBatches):
+            return None
+        if not isinstance(function, SentSteps):
+            function = SentSteps(step, self._cluster_coordinator)
+        function.send(data.batches)
+        return function
+
+
+def _send(given, data, steps):
+    """Replaces a data set among the arguments of a method by one that the coordinator sends."""
+    batches = given.get(data)
+    if isinstance(batches, tf.data.Dataset):
+        given[data] = SentBatches(batches)
+        if given.get(steps) is None:
+            given[steps] = len(batches)
