@@ -14,7 +14,6 @@ import time
 
 import pytest
 import tensorflow as tf
-import yaml
 
 import tfrs_npa
 from tfrs_npa.config import NPAConfig
@@ -29,15 +28,17 @@ ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 # Far more than anything takes: nothing fails because the machine is busy.
 TIMEOUT = 900
 EPOCHS = 3
-# Many steps of an epoch, so that it takes longer than killing a process.
-CONFIG = {
-    "word_embedding_dim": 8,
-    "user_embedding_dim": 4,
-    "num_filters": 8,
-    "attention_dim": 4,
-    "history_length": 10,
-    "batch_size": 4,
-}
+# Few ops to trace; so many steps that an epoch takes longer than killing a process.
+CONFIG = NPAConfig.preset("paper").replace(
+    word_embedding_dim=8,
+    user_embedding_dim=4,
+    num_filters=8,
+    attention_dim=4,
+    title_length=10,
+    history_length=10,
+    learning_rate=0.01,
+    batch_size=8,
+)
 CHIEF, WORKER, PS = ("chief", 0), ("worker", 0), ("ps", 0)
 
 
@@ -64,7 +65,7 @@ class Processes:
                 "TF_CONFIG": json.dumps(config),
                 "PYTHONPATH": str(ROOT),
                 "XDG_CACHE_HOME": str(self._cache),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "TF_NUM_INTRAOP_THREADS": "1",
             }
             command = ["-m", "tfrs_npa", "train", "--strategy", self._strategy]
             self.logs[job, index] = self._folder / f"{job}-{index}.log"
@@ -119,7 +120,7 @@ def processes(tmp_path, tmp_path_factory):
 def options(mind_folder, tmp_path):
     """Those of a training without validation."""
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(CONFIG))
+    file.write_text(CONFIG.to_yaml())
     return ["--data", mind_folder, "--config", file, "--epochs", EPOCHS, "--holdout", "none"]
 
 
@@ -190,7 +191,7 @@ def test_workers_in_step(processes, options, tmp_path):
 def test_all_devices_of_a_machine(mind_folder, tmp_path, eager_functions):
     """This process has one: as without a strategy."""
     settings = TrainingSettings(str(mind_folder), epochs=1, holdout="none")
-    config = NPAConfig(**CONFIG | {"batch_size": 128})
+    config = CONFIG.replace(batch_size=128)
     runs = {name: tmp_path / str(name) for name in (None, "mirrored")}
     plain, mirrored = (train(run, settings, config, strategy=name) for name, run in runs.items())
     assert mirrored["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
@@ -204,4 +205,4 @@ def test_a_server_does_not_train(monkeypatch, mind_folder, tmp_path):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     settings = TrainingSettings(str(mind_folder))
     with pytest.raises(ValueError, match="this process is ps 0 of TF_CONFIG, which serves the"):
-        train(tmp_path / "run", settings, NPAConfig(), strategy="parameter-server")
+        train(tmp_path / "run", settings, CONFIG, strategy="parameter-server")
