@@ -121,10 +121,10 @@ def _start(
         settings = dataclasses.replace(
             settings, word_vectors=had.word_vectors, word_list=had.word_list
         )
-    rows = TrainingRows(splits.train, config)
     first_step = 0 if source is None else source.first_step
     with strategy.scope():
         model = NPA(config, catalog, splits.users)
+        rows = TrainingRows(splits.train, config)
         _compile(model, rows.steps * settings.epochs, first_step)
     run = Run.create(
         folder,
@@ -176,10 +176,10 @@ def _resume(
     tf.keras.utils.set_random_seed(config.seed)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     catalog, splits = _same_splits(run, data)
-    rows = TrainingRows(splits.train, config)
     first_step = run.warm_start["first_step"] if run.warm_start else 0
     with strategy.scope():
         model = NPA(config, catalog, splits.users)
+        rows = TrainingRows(splits.train, config)
         _compile(model, rows.steps * settings.epochs, first_step)
     run.load_checkpoint(model, "last")
     steps = int(model.optimizer.iterations.numpy()) - first_step
