@@ -22,6 +22,9 @@ EARLIER_TOKENIZER = "mind"
 """What models, runs and searches that name no tokenizer were made with."""
 DTYPES = ("float32", "bfloat16")
 """Types that encoded titles can be kept in."""
+MIRRORED, MULTI_WORKER, PARAMETER_SERVER = "mirrored", "multi-worker", "parameter-server"
+STRATEGIES = (MIRRORED, MULTI_WORKER, PARAMETER_SERVER)
+"""Ways to train on more than one device, see `tfrs_npa.runs.strategies`."""
 
 ENCODING_MEMORY = 4 * 2**30
 """Bytes that the encoded titles of a catalogue may take during an evaluation."""
@@ -34,7 +37,7 @@ KEPT_VERSIONS = 3
 DEFAULT_TRIALS = 20
 """Number of trials of a tuner that would otherwise never stop."""
 CHIEF_TIMEOUT = 300.0
-"""Seconds that a worker waits for its chief to start."""
+"""Seconds that processes wait for each other to start."""
 SECONDS_PER_DAY = 86_400
 
 

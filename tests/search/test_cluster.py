@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
+from tfrs_npa.runs.processes import GONE
 from tfrs_npa.search import cluster
 from tfrs_npa.search.cluster import (
     ALONE,
     CHIEF,
-    CHIEF_GONE,
     WORKER,
     ChiefGone,
     announce_chief,
@@ -152,7 +152,7 @@ def test_a_worker_without_its_chief_ends(chief, tmp_path, port, ends):
         chief.die()
         assert ends.came.wait(LONG)
     code, message = ends[0]
-    assert code == CHIEF_GONE
+    assert code == GONE
     assert message.startswith(
         f"the chief at 127.0.0.1:{port} is gone; `tfrs-npa tune --run {tmp_path}"
     )
@@ -165,7 +165,7 @@ def test_a_worker_whose_chief_goes_while_it_is_asked(chief, tmp_path, monkeypatc
     with pytest.raises(ConnectionError, match="reset"), watch_chief(tmp_path):
         chief.die()
         raise ConnectionError("reset")
-    assert ends[0][0] == CHIEF_GONE
+    assert ends[0][0] == GONE
 
 
 def test_an_error_with_a_chief_is_an_error(chief, tmp_path, ends):

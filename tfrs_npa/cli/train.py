@@ -27,8 +27,10 @@ from tfrs_npa.cli.options import (
     tokenizer_of,
 )
 from tfrs_npa.config import PRESETS, NPAConfig
+from tfrs_npa.runs.cluster import Cluster
+from tfrs_npa.runs.processes import GONE
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import TrainingSettings
+from tfrs_npa.settings import MIRRORED, MULTI_WORKER, STRATEGIES, TrainingSettings
 
 SUMMARY = "train a model and evaluate it"
 DESCRIPTION = f"""\
@@ -57,6 +59,11 @@ examples:
   tfrs-npa train --data log.parquet --news news.parquet --run runs/own
   tfrs-npa train --run runs/mine --resume
   tfrs-npa train --from runs/yesterday --data today --epochs 1 --run runs/today
+  tfrs-npa train --strategy parameter-server --data my-data --run runs/large
+
+exit codes:
+  0 success, 2 bad input, 130 interrupted
+  of a process of a cluster also 69: another that it needs did not start, or is gone
 """
 
 
@@ -116,10 +123,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="stop after this many epochs without a better AUC (default: "
         f"{TrainingSettings.patience})",
     )
+    devices = parser.add_argument_group(
+        "many devices",
+        f"With {MIRRORED}, all GPUs of this machine. Else the same command runs in each process of "
+        "a cluster, and TF_CONFIG says which that is, as TensorFlow documents it: worker 0 (or the "
+        f"chief) writes the run with {MULTI_WORKER}; the chief trains with parameter-server, and "
+        "workers and ps serve it. See docs/distributed.md.",
+    )
+    devices.add_argument(
+        "--strategy", choices=STRATEGIES, help="strategy of tf.distribute (default: one device)"
+    )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Starts or resumes a training in a run folder, and prints the metrics."""
+def run(options: argparse.Namespace) -> int:
+    """Starts or resumes a training in a run folder, and prints the metrics; returns the exit code.
+
+    In a process of a cluster that does not write the run, it prints nothing.
+    """
+    cluster = Cluster.from_environment(options.strategy)
+    if cluster is not None and cluster.is_server:
+        import_tensorflow()
+        from tfrs_npa.runs.strategies import serve
+
+        serve(cluster)
     given = settings_given(options, TrainingSettings)
     if options.resume:
         _require_same(options, given)
@@ -132,13 +158,13 @@ def run(options: argparse.Namespace) -> None:
         require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
-    from tfrs_npa.metrics.table import evaluation_table
+    from tfrs_npa.runs.strategies import TaskGone
     from tfrs_npa.runs.train import resume, train
 
     verbose, cache = int(sys.stdout.isatty()), cache_of(options)
     try:
         if options.resume:
-            metrics = resume(options.run, verbose, cache)
+            metrics = resume(options.run, verbose, cache, options.strategy)
         else:
             metrics = train(
                 options.run,
@@ -149,18 +175,29 @@ def run(options: argparse.Namespace) -> None:
                 cache,
                 options.start_from,
                 options.drop_unseen,
+                options.strategy,
             )
+    except TaskGone as gone:
+        print(f"tfrs-npa: error: {gone}", file=sys.stderr)
+        return GONE
     except KeyboardInterrupt as interrupt:
         if not pathlib.Path(options.run, Run.settings_name).exists():
             raise
         hint = f"`tfrs-npa train --run {options.run} --resume` resumes the run"
         raise KeyboardInterrupt(hint) from interrupt
+    if cluster is None or cluster.is_chief:
+        _print(metrics, Run(options.run))
+    return 0
+
+
+def _print(metrics: Mapping[str, Any], trained: Run) -> None:
+    from tfrs_npa.metrics.table import evaluation_table
+
     print(evaluation_table(metrics))
-    trained = Run(options.run)
     if trained.warm_start is not None:
         print(_origin(trained.warm_start))
     print(_course(trained))
-    print(f"Run: {options.run}")
+    print(f"Run: {trained.path}")
 
 
 def _course(run: Run) -> str:

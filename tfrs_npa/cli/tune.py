@@ -26,7 +26,8 @@ from tfrs_npa.cli.options import (
     tokenizer_of,
 )
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.search.cluster import CHIEF_GONE, WORKER, ChiefGone, check_environment, role
+from tfrs_npa.runs.processes import GONE
+from tfrs_npa.search.cluster import WORKER, ChiefGone, check_environment, role
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.space import SearchSpace
 from tfrs_npa.search.supervisor import supervise
@@ -146,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     except ChiefGone as gone:
         print(f"tfrs-npa: error: {gone}", file=sys.stderr)
-        return CHIEF_GONE
+        return GONE
     if results is not None:
         _print(results, pathlib.Path(options.run))
     return 0

@@ -35,6 +35,7 @@ from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.last_seen import LastSeen
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.source import Source
+from tfrs_npa.runs.strategies import joined, own_folder
 from tfrs_npa.settings import TrainingSettings
 
 _PACKAGES = (
@@ -58,6 +59,7 @@ def train(
     cache: Cache | None = None,
     start_from: str | os.PathLike | None = None,
     drop_unseen: int | None = None,
+    strategy: str | None = None,
 ) -> dict[str, Any]:
     """Trains a model, keeps the best checkpoint, and evaluates it next to the baselines.
 
@@ -79,6 +81,8 @@ def train(
         start_from: Folder of the other run; `config` has to have its shapes.
         drop_unseen: Leaves out words, articles and users of the other run that none of the last
             `drop_unseen` trainings before this one saw. None: keeps all.
+        strategy: How to train on more than one device, see `strategies.joined`. All processes of a
+            cluster make the same call, and one of them writes the folder.
 
     Returns:
         The evaluation, which is also written to `metrics.json`.
@@ -86,8 +90,26 @@ def train(
     Raises:
         ValueError: if anything is wrong with the arguments, the files or the course of the
             training; says what.
+        TaskGone: if a process of the cluster is gone.
     """
     Run.check_free(folder, overwrite)
+    with joined(strategy) as joint, own_folder(folder, joint) as own:
+        return _start(
+            joint, own, settings, config, overwrite, verbose, cache, start_from, drop_unseen
+        )
+
+
+def _start(
+    strategy: tf.distribute.Strategy,
+    folder: str | os.PathLike,
+    settings: TrainingSettings,
+    config: NPAConfig,
+    overwrite: bool,
+    verbose: int,
+    cache: Cache | None,
+    start_from: str | os.PathLike | None,
+    drop_unseen: int | None,
+) -> dict[str, Any]:
     tf.keras.utils.set_random_seed(config.seed)
     source = None if start_from is None else Source(Run(start_from))
     inherited = None if source is None else source.inherited(drop_unseen)
@@ -99,10 +121,11 @@ def train(
         settings = dataclasses.replace(
             settings, word_vectors=had.word_vectors, word_list=had.word_list
         )
-    model = NPA(config, catalog, splits.users)
-    rows = TrainingRows(splits.train, config)
     first_step = 0 if source is None else source.first_step
-    _compile(model, rows.steps * settings.epochs, first_step)
+    with strategy.scope():
+        model = NPA(config, catalog, splits.users)
+        rows = TrainingRows(splits.train, config)
+        _compile(model, rows.steps * settings.epochs, first_step)
     run = Run.create(
         folder,
         model,
@@ -119,17 +142,30 @@ def train(
 
 
 def resume(
-    folder: str | os.PathLike, verbose: int = 0, cache: Cache | None = None
+    folder: str | os.PathLike,
+    verbose: int = 0,
+    cache: Cache | None = None,
+    strategy: str | None = None,
 ) -> dict[str, Any]:
     """Resumes an interrupted training as if it had not been interrupted.
+
+    The strategy may be another one than before. All processes of a cluster read the folder.
 
     Args, Returns: as `train`.
 
     Raises:
         ValueError: as `train`, and if the data has changed since the training was started; says
             what differs; or if users were removed from the run.
+        TaskGone: as `train`.
     """
-    run = Run(folder)
+    Run(folder)  # raises at once if it is none
+    with joined(strategy) as joint, own_folder(folder, joint, is_resumed=True) as own:
+        return _resume(joint, Run(own), verbose, cache)
+
+
+def _resume(
+    strategy: tf.distribute.Strategy, run: Run, verbose: int, cache: Cache | None
+) -> dict[str, Any]:
     if run.forgotten:
         raise ValueError(
             f"{run.path} cannot be resumed: {run.forgotten:,} of its users were forgotten, whose "
@@ -140,12 +176,15 @@ def resume(
     tf.keras.utils.set_random_seed(config.seed)
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     catalog, splits = _same_splits(run, data)
-    model = NPA(config, catalog, splits.users)
-    rows = TrainingRows(splits.train, config)
     first_step = run.warm_start["first_step"] if run.warm_start else 0
-    _compile(model, rows.steps * settings.epochs, first_step)
+    with strategy.scope():
+        model = NPA(config, catalog, splits.users)
+        rows = TrainingRows(splits.train, config)
+        _compile(model, rows.steps * settings.epochs, first_step)
     run.load_checkpoint(model, "last")
-    epoch = (int(model.optimizer.iterations) - first_step) // rows.steps
+    steps = int(model.optimizer.iterations.numpy()) - first_step
+    # The steps of a worker that was killed may count twice.
+    epoch = min(steps // rows.steps, last_epoch(run.history))
     logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
     # Without epochs whose checkpoint was not completed.
     run.history = [row for row in run.history if row["epoch"] <= epoch]

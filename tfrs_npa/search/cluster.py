@@ -17,25 +17,23 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from tfrs_npa._files import atomic_file
+from tfrs_npa.runs.processes import (
+    ATTEMPTS,
+    CONNECT_TIMEOUT,
+    GONE,
+    PAUSE,
+    Address,
+    end_process,
+)
 from tfrs_npa.search.supervisor import ANOTHER_CHIEF, SUPERVISOR
 from tfrs_npa.settings import CHIEF_TIMEOUT
 
 ALONE, CHIEF, WORKER = "alone", "chief", "worker"
-CHIEF_GONE = 69
-"""Exit code of a worker without a chief: `EX_UNAVAILABLE` of sysexits.h."""
-
-PAUSE = 1.0
-"""Seconds between two looks of a worker at its chief."""
-CONNECT_TIMEOUT = 2.0
-"""Seconds that the chief may take to answer."""
 
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 _RECORD = "chief_process.json"
-# A worker gives up after this many looks without an answer.
-_ATTEMPTS = 5
 _ORPHANED = "the process that supervises this worker is gone"
 
 logger = logging.getLogger(__name__)
@@ -43,24 +41,6 @@ logger = logging.getLogger(__name__)
 
 class ChiefGone(ConnectionError):
     """A worker has no chief to ask for trials."""
-
-
-class Address(NamedTuple):
-    """The address that the chief listens at."""
-
-    host: str
-    port: int
-
-    def __str__(self):
-        return f"{self.host}:{self.port}"
-
-    def answers(self) -> bool:
-        """Whether anything listens there."""
-        try:
-            socket.create_connection((self.host.strip("[]"), self.port), CONNECT_TIMEOUT).close()
-        except OSError:
-            return False
-        return True
 
 
 def role() -> str:
@@ -145,7 +125,7 @@ def announce_chief(folder: str | os.PathLike) -> Iterator[None]:
 def watch_chief(folder: str | os.PathLike, timeout: float = CHIEF_TIMEOUT) -> Iterator[bool]:
     """Waits for the chief of this worker, and ends the process when the chief is gone.
 
-    The process exits with `CHIEF_GONE`; with 0 if the search has ended; with `ANOTHER_CHIEF` if the
+    The process exits with `GONE`; with 0 if the search has ended; with `ANOTHER_CHIEF` if the
     chief was restarted, which then hands out the trial of this worker again.
 
     Args:
@@ -178,7 +158,7 @@ def watch_chief(folder: str | os.PathLike, timeout: float = CHIEF_TIMEOUT) -> It
     except Exception:
         # Raised by KerasTuner if the chief goes away during a request: the watch ends the process.
         if not chief.answers():
-            watch.join(2 * _ATTEMPTS * (PAUSE + CONNECT_TIMEOUT))
+            watch.join(2 * ATTEMPTS * (PAUSE + CONNECT_TIMEOUT))
         raise
     finally:
         left.set()
@@ -230,26 +210,14 @@ def _why_end(
     record = _read(folder)
     if record is not None and record["id"] != chief_id:
         return ANOTHER_CHIEF, f"the chief at {chief} was restarted, and so is this worker"
-    if misses < _ATTEMPTS:
+    if misses < ATTEMPTS:
         return None
     if record is not None and record["ended"]:
         return 0, f"the search in {folder} has ended"
-    return CHIEF_GONE, (
+    return GONE, (
         f"the chief at {chief} is gone; `tfrs-npa tune --run {folder} --resume` in its place "
         "resumes the search, with restarted workers; the trial of this worker then starts over"
     )
-
-
-def end_process(code: int, message: str) -> None:
-    """Ends the process from whichever thread; KerasTuner would answer an exception by waiting.
-
-    Args:
-        code: The exit code.
-        message: A line for standard error; an error unless `code` is 0.
-    """
-    # Not through sys.stderr, whose lock another thread may hold.
-    os.write(2, f"tfrs-npa: {'error: ' if code else ''}{message}\n".encode())
-    os._exit(code)
 
 
 def _orphaned() -> bool:

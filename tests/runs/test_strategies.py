@@ -1,0 +1,208 @@
+"""Trainings in the processes of a cluster, some of which are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+
+import tfrs_npa
+from tfrs_npa.config import NPAConfig
+from tfrs_npa.data.loading import load_mind
+from tfrs_npa.runs.evaluation import evaluate_model
+from tfrs_npa.runs.processes import GONE, PAUSE
+from tfrs_npa.runs.run import Run, load_run
+from tfrs_npa.runs.train import resume, train
+from tfrs_npa.settings import TrainingSettings
+
+ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
+# Far more than anything takes: nothing fails because the machine is busy.
+TIMEOUT = 900
+EPOCHS = 3
+# Few ops to trace; so many steps that an epoch takes longer than killing a process.
+CONFIG = NPAConfig.preset("paper").replace(
+    word_embedding_dim=8,
+    user_embedding_dim=4,
+    num_filters=8,
+    attention_dim=4,
+    title_length=10,
+    history_length=10,
+    learning_rate=0.01,
+    batch_size=8,
+)
+CHIEF, WORKER, PS = ("chief", 0), ("worker", 0), ("ps", 0)
+
+
+class Processes:
+    """Processes with tasks of a cluster, on this host."""
+
+    def __init__(self, folder, cache, strategy, tasks):
+        self._folder, self._cache, self._strategy, self._tasks = folder, cache, strategy, tasks
+        self._cluster, self._running, self.logs = {}, {}, {}
+        probes = []
+        for job, _ in tasks:
+            probes.append(socket.create_server(("127.0.0.1", 0)))
+            address = "{}:{}".format(*probes[-1].getsockname())
+            self._cluster.setdefault(job, []).append(address)
+        for probe in probes:
+            probe.close()
+
+    def start(self, *options, tasks=None):
+        """Starts tasks, by default all, with these options of `tfrs-npa train`."""
+        for job, index in tasks or self._tasks:
+            config = {"cluster": self._cluster, "task": {"type": job, "index": index}}
+            environment = {
+                **os.environ,
+                "TF_CONFIG": json.dumps(config),
+                "PYTHONPATH": str(ROOT),
+                "XDG_CACHE_HOME": str(self._cache),
+                "TF_NUM_INTRAOP_THREADS": "1",
+            }
+            command = ["-m", "tfrs_npa", "train", "--strategy", self._strategy]
+            self.logs[job, index] = self._folder / f"{job}-{index}.log"
+            with self.logs[job, index].open("w") as log:
+                self._running[job, index] = subprocess.Popen(
+                    [sys.executable, *command, *map(str, options)],
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def wait_for(self, task, line):
+        """Waits until a task has written a line."""
+        deadline = time.monotonic() + TIMEOUT
+        while not re.search(line, self.logs[task].read_text()):
+            running = all(process.poll() is None for process in self._running.values())
+            assert running and time.monotonic() < deadline, self.texts()
+            time.sleep(0.01)
+
+    def kill(self, task):
+        """Kills a task as the kernel does that runs out of memory."""
+        self._running[task].send_signal(signal.SIGKILL)
+        assert self.code(task) == -signal.SIGKILL
+
+    def code(self, task):
+        """Waits for the end of a task; returns its exit code."""
+        return self._running.pop(task).wait(TIMEOUT)
+
+    def texts(self):
+        return {task: log.read_text() for task, log in self.logs.items()}
+
+    def close(self):
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path, tmp_path_factory):
+    started = []
+
+    def processes(strategy, *tasks):
+        started.append(Processes(tmp_path, tmp_path_factory.mktemp("cache"), strategy, tasks))
+        return started[-1]
+
+    yield processes
+    for cluster in started:
+        cluster.close()
+
+
+@pytest.fixture
+def options(mind_folder, tmp_path):
+    """Those of a training without validation."""
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.to_yaml())
+    return ["--data", mind_folder, "--config", file, "--epochs", EPOCHS, "--holdout", "none"]
+
+
+def assert_complete(run):
+    """A run of one machine comes out, whose model is what was measured."""
+    run = Run(run)
+    assert [row["epoch"] for row in run.history] == [*range(1, EPOCHS + 1)]
+    losses = [row["loss"] for row in run.history]
+    assert losses[-1] < losses[0]
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {
+        "best.weights.h5",
+        "last.weights.h5",
+    }
+    model = load_run(run.path)
+    data = load_mind(run.settings.data)
+    test = data.impressions("test", model.catalog, model.users)
+    tf.config.run_functions_eagerly(True)
+    try:
+        evaluation = evaluate_model(model, data, "test", test, run.baselines)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert evaluation["metrics"]["npa"] == pytest.approx(run.metrics["metrics"]["npa"], abs=1e-5)
+
+
+def test_parameter_servers(processes, options, tmp_path):
+    run = tmp_path / "run"
+    cluster = processes("parameter-server", WORKER, PS, CHIEF)
+    cluster.start("--run", run, *options)
+    cluster.wait_for(CHIEF, "epoch 1 of ")
+    cluster.kill(WORKER)
+    cluster.start("--run", run, tasks=[WORKER])
+    cluster.wait_for(CHIEF, "epoch 2 of ")
+    cluster.kill(PS)
+    assert cluster.code(CHIEF) == cluster.code(WORKER) == GONE, cluster.texts()
+    assert re.search(r"error: ps 0 at \S+ is gone. .* --resume: ", cluster.texts()[CHIEF])
+    assert re.search(r"error: chief 0 at \S+ is gone", cluster.texts()[WORKER])
+
+    cluster.start("--run", run, "--resume")
+    codes = {task: cluster.code(task) for task in (CHIEF, WORKER, PS)}
+    assert set(codes.values()) == {0}, cluster.texts()
+    assert "resuming after epoch 2 of 3" in cluster.texts()[CHIEF]
+    assert_complete(run)
+
+    cluster.start("--run", run, "--resume")
+    cluster.wait_for(CHIEF, "training with 1 workers, 1 servers")
+    time.sleep(3 * PAUSE)  # until they have seen it
+    cluster.kill(CHIEF)
+    assert cluster.code(WORKER) == cluster.code(PS) == GONE
+
+
+def test_workers_in_step(processes, options, tmp_path):
+    run, others = tmp_path / "run", ("worker", 1)
+    cluster = processes("multi-worker", WORKER, others)
+    cluster.start("--run", run, *options)
+    cluster.wait_for(WORKER, "epoch 1 of ")
+    cluster.kill(others)
+    assert cluster.code(WORKER) == GONE, cluster.texts()
+    assert re.search(r"error: worker 1 at \S+ is gone. .* --resume: ", cluster.texts()[WORKER])
+
+    cluster.start("--run", run, "--resume")
+    assert cluster.code(WORKER) == cluster.code(others) == 0, cluster.texts()
+    texts = cluster.texts()
+    assert all("resuming after epoch 1 of 3" in text for text in texts.values())
+    assert "Run: " in texts[WORKER] and "Run: " not in texts[others]
+    assert_complete(run)
+
+
+def test_all_devices_of_a_machine(mind_folder, tmp_path, eager_functions):
+    """This process has one: as without a strategy."""
+    settings = TrainingSettings(str(mind_folder), epochs=1, holdout="none")
+    config = CONFIG.replace(batch_size=128)
+    runs = {name: tmp_path / str(name) for name in (None, "mirrored")}
+    plain, mirrored = (train(run, settings, config, strategy=name) for name, run in runs.items())
+    assert mirrored["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
+    again = resume(runs["mirrored"])
+    assert again["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
+
+
+def test_a_server_does_not_train(monkeypatch, mind_folder, tmp_path):
+    cluster = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2"], "ps": ["127.0.0.1:3"]}
+    task = {"type": "ps", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    settings = TrainingSettings(str(mind_folder))
+    with pytest.raises(ValueError, match="this process is ps 0 of TF_CONFIG, which serves the"):
+        train(tmp_path / "run", settings, CONFIG, strategy="parameter-server")
