@@ -174,7 +174,7 @@ class HashedUserIndex(UserIndex):
     def __init__(self, buckets: int):
         if not 1 <= buckets <= _MOST_BUCKETS:
             raise ValueError(f"buckets is {buckets:,}; it has to be from 1 to {_MOST_BUCKETS:,}")
-        self.buckets = buckets
+        self.buckets, self._table = buckets, None
         super().__init__()
 
     def __len__(self) -> int:
@@ -204,7 +204,7 @@ class HashedUserIndex(UserIndex):
     def clear(self) -> None:
         """Removes all users."""
         self.seen = np.zeros(len(self) // 8 + 1, np.uint8)
-        self._table = None
+        self._update_table()
 
     def add(self, string: str) -> int:
         """Adds a user; as `StringIndex.add`."""
