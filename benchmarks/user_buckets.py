@@ -3,14 +3,17 @@
 Steps are timed with tables of more and more buckets, alternating in one process; a step must not
 depend on the table. Dimensions are those of `preset("small")`, but for the users', batch 32, with
 `LazyAdam`, whose two moments are as large as the table. Memory is what the resident memory of the
-process grows by; the strings of more ids than were made are extrapolated, and marked with a *. Ids
-are `U0`, `U1`, ...: longer ones take more memory in a table of strings, and none in buckets. AUCs
-are those of the test split of `mind/synthetic`, one epoch of `preset("small")`, means over seeds.
+process grows by, and that of the bits is their number; the strings of more ids than were made are
+extrapolated, and marked with a *. Ids are `U0`, `U1`, ...: longer ones take more memory in a table
+of strings, and none in buckets. AUCs are those of the test split of `mind/synthetic`, one epoch of
+`preset("small")`, means over seeds; a known user is one with clicks in training, whatever is in
+their bucket.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import pathlib
 import statistics
@@ -44,14 +47,13 @@ def main() -> None:
         parser.error("at least 1 of everything but seeds")
 
     import_tensorflow()
-    tables = [index_memory(args.ids, args.buckets), sharing(args.ids)]
-    costs = []
+    steps, measurements = step_times(args)  # the first, while no freed memory is used again
+    gc.collect()
+    tables = [steps, index_memory(args.ids, args.buckets), sharing(args.ids)]
     if args.seeds:
         aucs, cost = quality(args.seeds)
         tables.append(aucs)
-        costs.append(cost)
-    steps, ratios = step_times(args)  # the last, because its tables take most of the memory
-    tables.append(steps)
+        measurements.append(cost)
     for shown in tables:
         show(shown)
     results_file.write(
@@ -59,7 +61,7 @@ def main() -> None:
         title="Users in buckets",
         about=results_file.about(__doc__),
         tables=tables,
-        measurements=[*ratios, *costs],
+        measurements=measurements,
     )
 
 
@@ -70,7 +72,7 @@ def resident() -> int:
 
 
 def index_memory(ids: int, buckets: list[int]) -> dict:
-    """Compares the memory of a table of strings with that of buckets, both with a lookup."""
+    """Compares the memory of a table of strings, lookup included, with that of a bit a bucket."""
     before = resident()
     strings = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(ids))
     strings.index(["U1"])
@@ -78,25 +80,22 @@ def index_memory(ids: int, buckets: list[int]) -> dict:
     del strings
     rows = []
     for size in sorted({ids, *buckets}):
-        before = resident()
-        hashed = tfrs_npa.UserIndex.hashed(size)
-        hashed.mark(np.arange(size, dtype=np.int32))  # memory that was never written does not count
-        hashed.index(["U1"])
-        taken = resident() - before
         mark = "" if size == ids else " *"
-        rows.append([f"{size:,}", f"{size * an_id / 1e6:,.0f}{mark}", f"{taken / 1e6:,.1f}"])
-        del hashed
+        bits = tfrs_npa.UserIndex.hashed(size).seen.nbytes
+        rows.append([f"{size:,}", f"{size * an_id / 1e6:,.0f}{mark}", f"{bits / 1e6:,.1f}"])
     return table("Memory of the index, MB", ["users, or buckets", "strings", "buckets"], rows)
 
 
 def sharing(ids: int) -> dict:
     """Counts users who share a bucket, and new users who are taken for known ones."""
+    from tfrs_npa.data.users import expected_sharing
+
     users = made_up_data.user_columns(2 * ids)["user_id"]
     rows = []
     for times in (1, 2, 10, 100):
         index = tfrs_npa.UserIndex.hashed(times * ids).adapt({"user_id": users[:ids]})
         counts = index.sharing(users[:ids]), np.mean(index.index(users[ids:]) > 0)
-        expected = tfrs_npa.data.users.expected_sharing(ids, times * ids)
+        expected = expected_sharing(ids, times * ids)
         rows.append([f"{times}", *(f"{100 * share:.2f} %" for share in (expected, *counts))])
     headers = ["buckets for each user", "expected", "users who share", "new users in a used bucket"]
     return table(f"Sharing a bucket, {ids:,} users", headers, rows)
@@ -145,26 +144,32 @@ def step_times(args: argparse.Namespace) -> tuple[dict, list[dict]]:
 def quality(seeds: int) -> tuple[dict, dict]:
     """Returns AUCs with and without buckets, and what as many buckets as users cost."""
     from tfrs_npa.data.splits import load_splits
-    from tfrs_npa.runs.repeated import train_and_evaluate
+    from tfrs_npa.metrics.impression_values import impression_values, mean_values
+    from tfrs_npa.runs.evaluation import model_logits
+    from tfrs_npa.runs.repeated import train
     from tfrs_npa.settings import DataSettings
 
     config = tfrs_npa.NPAConfig.preset("small")
     names = ("auc", "auc_known_users", "auc_new_users")
-    users, found, rows = 0, {}, []
+    users, found, rows, is_known = 0, {}, [], None
     for times in (0, 1, 2, 10):
-        settings = DataSettings(DATA, user_buckets=times * users or None)
-        catalog, splits = load_splits(settings)
-        users = users or len(splits.users) - 1
-        metrics = [
-            train_and_evaluate(config.replace(seed=seed), catalog, splits, epochs=1)
-            for seed in range(1, seeds + 1)
-        ]
+        buckets = times * users or None
+        catalog, splits = load_splits(DataSettings(DATA, user_buckets=buckets))
+        test = splits.test.take(slice(None))
+        if is_known is None:  # who they are, not whose bucket is used
+            users, is_known = len(splits.users) - 1, test.user_id > 0
+        metrics = []
+        for seed in range(1, seeds + 1):
+            model = train(config.replace(seed=seed), catalog, splits, epochs=1).model
+            logits = model_logits(model, test)
+            values = impression_values(test.clicked, logits, test.candidate_splits)
+            metrics.append(mean_values(values, is_known))
         means = [statistics.mean(metric[name] for metric in metrics) for name in names]
-        known = np.mean(splits.test.user_id > 0)
         found[times] = means[0]
-        label = f"{settings.user_buckets:,}" if times else f"none: {users:,} users"
-        rows.append([label, *(f"{mean:.4f}" for mean in means), f"{100 * known:.0f} %"])
-    headers = ["buckets", "AUC", "known users", "new users", "test impressions of known users"]
+        taken = np.mean(test.user_id[~is_known] > 0)
+        label = f"none: {users:,} users" if buckets is None else f"{buckets:,}"
+        rows.append([label, *(f"{mean:.4f}" for mean in means), f"{100 * taken:.0f} %"])
+    headers = ["buckets", "AUC", "known users", "new users", "new users in a used bucket"]
     cost = measurement(f"AUC on {DATA}, as many buckets as users minus none", found[1] - found[0])
     return table(f"AUC on {DATA}, mean of {seeds} seeds", headers, rows), cost
 

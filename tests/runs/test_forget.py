@@ -130,8 +130,8 @@ def test_a_bucket_is_emptied_for_all_who_share_it(trained, tmp_path):
     run = Run.create(tmp_path / "run", model, TrainingSettings("my-log"), baselines, last_seen=seen)
     with pytest.raises(ValueError, match="does not know ''; its users are in users.npz"):
         tfrs_npa.forget_users(run.path, [""])
-    remains = tfrs_npa.forget_users(run.path, [shared[0]])
-    assert len(shared) > 1 and others and "share a bucket" in remains[0]
+    assert len(shared) > 1 and others
+    tfrs_npa.forget_users(run.path, [shared[0]])
     after = run.load_model()
     assert not after.users.index(shared).any() and after.users.index(others).all()
     np.testing.assert_array_equal(

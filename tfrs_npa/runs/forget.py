@@ -61,11 +61,7 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
         after.users.save(temporary / users.file_name)
         seen, kept = run.last_seen(before), after.users.indices_in(before.users)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
-    shared = (
-        "nothing knows who share a bucket with them: those are unknown users too, until a training "
-        "with their clicks"
-    )
-    return [*([] if users.buckets is None else [shared]), *_remains(run)]
+    return _remains(run)
 
 
 def without_users(model: NPA, user_ids: Collection[str]) -> NPA:
