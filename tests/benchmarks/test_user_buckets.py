@@ -12,17 +12,14 @@ def user_buckets(benchmark):
     return benchmark("user_buckets")
 
 
-def test_json(
-    user_buckets, mind_folder, run_here, tmp_path, monkeypatch, tiny_preset, eager_functions
-):
+def test_json(user_buckets, run_here, tmp_path, monkeypatch, tiny_preset, eager_functions):
     monkeypatch.setattr(user_buckets.scaling, "ARTICLES", 100)
-    monkeypatch.setattr(user_buckets, "DATA", str(mind_folder))
     file = tmp_path / "buckets.json"
-    small = ("--buckets", 50, 5000, "--steps", 2, "--ids", 4000, "--seeds", 1)
+    small = ("--buckets", 50, 5000, "--steps", 2, "--ids", 4000, "--seeds", 0)
     output, _ = run_here(user_buckets, *small, "--json", file)
     result = json.loads(file.read_text())
-    steps, memory, sharing, aucs = (table["rows"] for table in result["tables"])
-    ratio, cost = result["measurements"]
+    steps, memory, sharing = (table["rows"] for table in result["tables"])
+    (ratio,) = result["measurements"]
     assert [row[0] for row in steps] == ["50", "5,000"] and ratio["at_most"] == 1.2
     assert ratio["value"] == pytest.approx(float(steps[1][-1]) / float(steps[0][-1]), rel=0.2)
     assert [row[0] for row in memory] == ["50", "4,000", "5,000"]
@@ -30,10 +27,14 @@ def test_json(
     for _, *shares in sharing:
         expected, *found = (float(share.removesuffix(" %")) for share in shares)
         assert found == pytest.approx([expected] * 2, abs=3)
-    assert len(aucs) == 4 and cost["value"] == pytest.approx(
-        float(aucs[1][1]) - float(aucs[0][1]), abs=2e-4
-    )
     assert "5,000" in output
+
+
+def test_quality(user_buckets, mind_folder, tiny_preset, eager_functions):
+    aucs, cost = user_buckets.quality(str(mind_folder), 1, [1])
+    none, as_many = aucs["rows"]
+    assert cost["value"] == pytest.approx(float(as_many[1]) - float(none[1]), abs=2e-4)
+    assert none[-1] == "0 %" and 30 < float(as_many[-1].removesuffix(" %")) < 100
 
 
 def test_bad_options(user_buckets, run_here, capsys):

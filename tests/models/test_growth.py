@@ -142,8 +142,14 @@ def test_new_users_in_buckets_start_as_the_unknown_user():
         model.add_users()
 
 
-@pytest.mark.parametrize("buckets", [None, 97])
-@pytest.mark.parametrize("make_index", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
+@pytest.mark.parametrize(
+    ("make_index", "buckets"),
+    [
+        (tfrs_npa.PersonalizedTopK, None),
+        (tfrs_npa.TwoStageTopK, None),
+        (tfrs_npa.PersonalizedTopK, 97),
+    ],
+)
 def test_an_index_follows(make_index, buckets):
     model = trained(buckets=buckets)
     index = make_index(model, k=3).index()
