@@ -73,7 +73,7 @@ def test_scripts_exist(path):
 
 
 def test_the_snippets_of_data(mind_folder):
-    load_mind, from_pandas, own_words = re.findall(
+    load_mind, from_pandas, hashed, own_words = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
     )
     names = {}
@@ -93,6 +93,9 @@ def test_the_snippets_of_data(mind_folder):
     names["config"] = names["tfrs_npa"].NPAConfig.preset("small")
     exec(compile(from_pandas, "docs/data.md", "exec"), names)
     assert next(iter(names["batches"]))["candidates"].shape[0] == 2
+
+    exec(compile(hashed, "docs/data.md", "exec"), names)
+    assert (names["users"].index(["U1", "U2", "U9"]) > 0).tolist() == [True, True, False]
 
     exec(compile(own_words, "docs/data.md", "exec"), names)
     assert names["catalog"].vocabulary.words[2:] == ["新桥", "今日", "开通"]

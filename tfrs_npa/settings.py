@@ -121,10 +121,13 @@ class DataSettings:
         news: Parquet file of the articles, if `data` is a log in Parquet.
         article_vectors: An `.npy` file of vectors of articles, see `tfrs_npa.ArticleVectors`.
         article_ids: Text file of their ids, one a line.
+        user_buckets: Number of buckets that users are hashed to, see `UserIndex.hashed`; None: each
+            user has an index of their own.
 
     Raises:
         ValueError: if the holdout or the tokenizer is unknown, a word list is given without `.npy`
-            vectors, or one of the two files of article vectors without the other.
+            vectors, or one of the two files of article vectors without the other, or there is no
+            bucket.
     """
 
     data: str
@@ -137,6 +140,7 @@ class DataSettings:
     tokenizer: str = DEFAULT_TOKENIZER
     article_vectors: str | None = None
     article_ids: str | None = None
+    user_buckets: int | None = None
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
@@ -150,6 +154,8 @@ class DataSettings:
             )
         if (self.article_vectors is None) != (self.article_ids is None):
             raise ValueError("vectors of articles need their ids, and ids need vectors")
+        if self.user_buckets is not None:
+            self._require_at_least("user_buckets", 1)
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]):
@@ -181,7 +187,7 @@ class TrainingSettings(DataSettings):
 
     Attributes:
         data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
-            article_ids: See `DataSettings`.
+            article_ids, user_buckets: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -206,7 +212,7 @@ class SearchSettings(DataSettings):
 
     Attributes:
         data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
-            article_ids: See `DataSettings`.
+            article_ids, user_buckets: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

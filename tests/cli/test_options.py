@@ -15,7 +15,7 @@ def test_paths_of_settings_are_absolute(tmp_path, monkeypatch):
     options = argparse.Namespace(
         data="my-data", data_dir="~x", manual_dir=None, word_vectors="v.txt", word_list=None,
         holdout="auto", tokenizer=None, epochs=3, news="news.parquet",
-        article_vectors=None, article_ids=None,
+        article_vectors=None, article_ids=None, user_buckets=None,
     )  # fmt: skip
     assert settings_given(options, DataSettings) == {
         "data": str(tmp_path / "my-data"),

@@ -396,6 +396,8 @@ def test_from_another_run(run, mind_folder, in_process, eager_functions, tmp_pat
         (["--from", "RUN", "--drop-unseen", 0], "--drop-unseen is 0"),
         (["--from", "RUN", "--word-vectors", "vectors.txt"], "--word-vectors has no effect"),
         (["--from", "RUN", "--tokenizer", "whitespace"], "--tokenizer cannot change"),
+        (["--from", "RUN", "--user-buckets", 9], "has a row for each user"),
+        (["--user-buckets", 0], "user_buckets is 0; it has to be at least 1"),
         (["--from", "RUN", "--preset", "small"], "not allowed with"),
         (["--from", "nowhere"], "nowhere does not exist"),
         (["--from", "NEW"], "NEW does not exist"),

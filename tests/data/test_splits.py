@@ -11,6 +11,7 @@ from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.splits import Inherited, hold_out_last_day, load_splits, split_impressions
+from tfrs_npa.data.users import UserIndex
 from tfrs_npa.runs.folder import differences
 from tfrs_npa.settings import DataSettings
 
@@ -225,7 +226,7 @@ def test_vectors_of_articles_on_top_of_those_of_a_run(mind_folder, tmp_path):
     def catalog_of(vectors):
         catalog = NewsCatalog(vocabulary=plain.vocabulary, article_vectors=vectors)
         catalog.extend({"news_id": [first, second], "title": plain.titles[2:4]})
-        return catalog, load_splits(settings, cache, Inherited(catalog, []))[0]
+        return catalog, load_splits(settings, cache, Inherited(catalog, UserIndex()))[0]
 
     inherited, found = catalog_of(ArticleVectors([first, second], [[5, 6], [7, 8]]))
     assert found.vectors()[found.index([first, second, third])].tolist() == [[5, 6], [1, 2], [3, 4]]

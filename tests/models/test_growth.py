@@ -14,7 +14,7 @@ NEWS = {
 }
 
 
-def make_model(users=("A", "B"), news=NEWS, optimizer=tfrs_npa.LazyAdam, **changes):
+def make_model(users="AB", news=NEWS, optimizer=tfrs_npa.LazyAdam, buckets=None, **changes):
     fields = {
         "title_length": 4,
         "history_length": 3,
@@ -31,8 +31,9 @@ def make_model(users=("A", "B"), news=NEWS, optimizer=tfrs_npa.LazyAdam, **chang
         "negatives_per_positive": 1,
     }
     catalog = tfrs_npa.NewsCatalog().adapt(news)
-    users = tfrs_npa.UserIndex().adapt({"user_id": list(users)})
-    model = tfrs_npa.NPA(tfrs_npa.NPAConfig(**fields | changes), catalog, users)
+    index = tfrs_npa.UserIndex() if buckets is None else tfrs_npa.UserIndex.hashed(buckets)
+    index.adapt({"user_id": list(users)})
+    model = tfrs_npa.NPA(tfrs_npa.NPAConfig(**fields | changes), catalog, index)
     model.compile(optimizer(1e-2), run_eagerly=True)
     return model
 
@@ -122,9 +123,35 @@ def test_graphs_of_keras_follow():
     np.testing.assert_allclose(graph, eager, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make_index", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
-def test_an_index_follows(make_index):
-    model = trained()
+def test_new_users_in_buckets_start_as_the_unknown_user():
+    model = trained(buckets=97)
+    before, moments_before = model.user_embedding.table.numpy(), moments(model, "user_table")
+    scores = model.predict(batches_of(model), verbose=0)
+    table, old_users = model.user_embedding.table, model.users.known
+    model.add_users({"user_id": ["C", "B", "", "D"]})
+    assert model.user_embedding.table is table and model.optimizer.iterations == 2
+    rows = np.where(model.users.known & ~old_users, 0, np.arange(98))
+    assert np.flatnonzero(rows == 0).tolist() == [0, *sorted(model.users.index(["C", "D"]))]
+    np.testing.assert_array_equal(table, before[rows])
+    for old, new in zip(moments_before, moments(model, "user_table"), strict=True):
+        assert old[0].any()
+        np.testing.assert_array_equal(new, old[rows])
+    again = model.predict(batches_of(model), verbose=0)
+    np.testing.assert_allclose(again.flat_values, scores.flat_values, rtol=1e-6)
+    with pytest.raises(ValueError, match="users in buckets have to be given to add_users"):
+        model.add_users()
+
+
+@pytest.mark.parametrize(
+    ("make_index", "buckets"),
+    [
+        (tfrs_npa.PersonalizedTopK, None),
+        (tfrs_npa.TwoStageTopK, None),
+        (tfrs_npa.PersonalizedTopK, 97),
+    ],
+)
+def test_an_index_follows(make_index, buckets):
+    model = trained(buckets=buckets)
     index = make_index(model, k=3).index()
     queries = {"user_id": ["C", "A"], "history": [["N1", "N2"], ["N4"]]}
     before = index(queries)[0].numpy()
@@ -137,8 +164,9 @@ def test_an_index_follows(make_index):
     assert np.abs(index(queries)[0] - before).max() > 1e-3
 
 
-def test_a_saved_model_has_the_users(tmp_path):
-    model = trained()
+@pytest.mark.parametrize("buckets", [None, 97])
+def test_a_saved_model_has_the_users(tmp_path, buckets):
+    model = trained(buckets=buckets)
     model.add_users({"user_id": ["C"]})
     model.save(tmp_path / "npa.keras")
     loaded = tf.keras.models.load_model(tmp_path / "npa.keras")
@@ -167,6 +195,19 @@ def test_words_and_users_are_matched_by_their_strings():
     for table, chosen in (("word_table", rows), ("user_table", [0, 0, 2])):
         for old, new in zip(moments(source, table), moments(target, table), strict=True):
             np.testing.assert_array_equal(new, old[chosen])
+
+
+def test_users_are_matched_by_their_bucket():
+    source, target = trained(buckets=97), make_model(["D", "B"], LATER, buckets=97)
+    tfrs_npa.warm_start(source, target, follow_titles=False)
+    rows = np.zeros(98, int)
+    rows[target.users.index("B")] = source.users.index("B")
+    table = source.user_embedding.table.numpy()
+    np.testing.assert_array_equal(target.user_embedding.table, table[rows])
+    with pytest.raises(ValueError, match="in 96 buckets cannot be found in 97 others"):
+        tfrs_npa.warm_start(source, make_model(buckets=96))
+    with pytest.raises(ValueError, match="in 97 buckets have no ids to find elsewhere"):
+        tfrs_npa.warm_start(make_model(), target)
 
 
 def test_the_same_words_and_users_give_the_same_model():

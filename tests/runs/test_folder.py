@@ -44,6 +44,13 @@ def test_settings_of_an_earlier_version_name_no_tokenizer(tmp_path):
     assert made.settings == dataclasses.replace(SETTINGS, tokenizer="mind")
 
 
+def test_settings_of_an_earlier_version_have_no_buckets_of_users(tmp_path):
+    made = Letters.create(tmp_path / "folder", "dear")
+    text = (made.path / "settings.yaml").read_text()
+    (made.path / "settings.yaml").write_text(text.replace("user_buckets: null\n", ""))
+    assert "user_buckets: null" in text and made.settings == SETTINGS
+
+
 def test_only_a_folder_of_its_kind_is_replaced(tmp_path):
     (tmp_path / "empty").mkdir()
     path = Letters.create(tmp_path / "empty", "dear").path

@@ -118,6 +118,28 @@ def test_everything_else_stays(run):
     assert run.forgotten == 3
 
 
+def test_a_bucket_is_emptied_for_all_who_share_it(trained, tmp_path):
+    users = tfrs_npa.UserIndex.hashed(2).adapt({"user_id": USERS})
+    shared, others = ([user for user in USERS if users.index(user) == bucket] for bucket in (1, 2))
+    model = tfrs_npa.NPA(CONFIG, trained.load_model().catalog, users)
+    model.compile(tfrs_npa.default_optimizer(CONFIG))
+    generator = np.random.default_rng(3)
+    model.set_weights([generator.normal(0, 0.4, w.shape) for w in model.get_weights()])
+    seen = LastSeen(np.ones(9, int), np.ones(5, int), np.array([0, 1, 2]))
+    baselines = Baselines({"N1": (1, 3)})
+    run = Run.create(tmp_path / "run", model, TrainingSettings("my-log"), baselines, last_seen=seen)
+    with pytest.raises(ValueError, match="does not know ''; its users are in users.npz"):
+        tfrs_npa.forget_users(run.path, [""])
+    assert len(shared) > 1 and others
+    tfrs_npa.forget_users(run.path, [shared[0]])
+    after = run.load_model()
+    assert not after.users.index(shared).any() and after.users.index(others).all()
+    np.testing.assert_array_equal(
+        after.user_embedding.table, model.user_embedding.table.numpy()[[0, 0, 2]]
+    )
+    assert run.last_seen(after).users.tolist() == [0, 0, 2]
+
+
 def test_it_says_what_remains(run):
     left = run.path.parent / ".1f.tmp.run"
     left.mkdir()

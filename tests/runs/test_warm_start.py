@@ -96,6 +96,28 @@ def test_the_model_before_the_first_step_is_that_of_yesterday(days, chain, tmp_p
     assert not np.array_equal(before.get_weights()[0], after.get_weights()[0])
 
 
+def test_users_in_buckets(days, tmp_path):
+    """A chain like the one above, in which nearly every user has a bucket alone."""
+    buckets = 4000
+    first, second, third = (tmp_path / name for name in "012")
+    train(first, settings_of(days / "0", user_buckets=buckets), CONFIG)
+    with pytest.raises(ValueError, match="user_buckets is None, but 4000 in the run to start from"):
+        train(second, settings_of(days / "1"), CONFIG, start_from=first)
+    train(second, settings_of(days / "1", user_buckets=buckets), CONFIG, start_from=first)
+    resume(second)
+    one, two = Run(first), Run(second)
+    assert (first / "users.npz").exists() and not (first / "users.txt").exists()
+    added, dropped = two.warm_start["added"]["users"], two.warm_start["dropped"]["users"]
+    counts = [np.count_nonzero(run.users.known) for run in (one, two)]
+    assert counts[0] > 0 and added == counts[1] - counts[0] > 0 and dropped == 0
+    assert len(two.load_model().users) == buckets + 1
+    later = settings_of(days / "2", user_buckets=buckets)
+    train(third, later, CONFIG, start_from=second, drop_unseen=1)
+    gone = two.users.known & ~Run(third).users.known
+    assert np.count_nonzero(gone) == Run(third).warm_start["dropped"]["users"] > 0
+    assert not (gone & ~one.users.known).any()  # the second day saw those who are new there
+
+
 def test_an_interrupted_training_resumes(days, chain, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

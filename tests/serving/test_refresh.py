@@ -43,8 +43,8 @@ def vectors_of(ids):
     return tfrs_npa.ArticleVectors(ids, VECTORS[: len(ids)])
 
 
-def make_model(vectors=False, **changes):
-    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1", "U2"]})
+def make_model(vectors=False, users=None, **changes):
+    users = (users or tfrs_npa.UserIndex()).adapt({"user_id": ["U1", "U2"]})
     vocabulary = tfrs_npa.Vocabulary.from_words(WORDS[:-1])
     vectors = vectors_of(IDS) if vectors else None
     catalog = tfrs_npa.NewsCatalog(vocabulary=vocabulary, article_vectors=vectors)
@@ -106,6 +106,33 @@ def assert_same(found, expected):
             np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
         else:
             np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_users_in_buckets(tmp_path):
+    """The export finds the row of a user, and whether there is one, as the model does."""
+    model = make_model(users=tfrs_npa.UserIndex.hashed(50))
+    new = make_news(["A1"], seed=1)
+    tfrs_npa.export(model, tmp_path / "npa")
+    version = tfrs_npa.refresh_export(tmp_path / "npa", new)
+    model.add_articles(new)
+    rows = model.users.index(["U1", "nobody"])
+    assert rows[0] > 0 and rows[1] == 0
+    score = tf.saved_model.load(str(version)).signatures["score"]
+    history, candidates = ["N1", "N2", "N3", "N4"], ["N5", "A1", "N9"]
+    found = score(
+        user_id=tf.constant(["U1", "nobody"]),
+        history=tf.constant([history] * 2),
+        candidates=tf.constant([candidates] * 2),
+    )["scores"]
+    expected = model(
+        {
+            "user_id": rows,
+            "history": model.catalog.index([history] * 2),
+            "candidates": model.catalog.index([candidates] * 2),
+        }
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ def test_file(tmp_path):
     assert found["recommend"]["k"].dtype == np.int32 and found["recommend"]["k"] == 3
 
 
+def test_users_in_buckets_have_no_ids_to_ask_for(model):
+    users = tfrs_npa.UserIndex.hashed(9).adapt({"user_id": ["U1"]})
+    requests = example_requests(tfrs_npa.NPA(model.config, model.catalog, users))
+    assert requests["score"]["user_id"] == [""]
+
+
 def test_requests_name_what_there_is(model):
     requests = example_requests(model)
     assert requests["score"] == {

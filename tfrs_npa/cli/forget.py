@@ -10,7 +10,8 @@ from tfrs_npa.runs.run import Run
 SUMMARY = "remove users from a run"
 DESCRIPTION = """\
 Removes users from a run: their ids, and their rows of the user table in all checkpoints. The model
-then knows them no better than any unknown user; nothing changes for the others. An export of the
+then knows them no better than any unknown user; nothing changes for the others, unless users are in
+buckets (--user-buckets): whoever shares a bucket with them is an unknown user too. An export of the
 run is written again, and its earlier versions are removed. Prints what may still hold something of
 the users. The run must not be training, and cannot be resumed afterwards.
 """

@@ -107,6 +107,17 @@ def add_article_vectors(parser) -> None:
     parser.add_argument("--article-ids", metavar="FILE", help="ids of their rows, one a line")
 
 
+def add_user_buckets(parser) -> None:
+    """Adds the number of buckets that users share."""
+    parser.add_argument(
+        "--user-buckets",
+        type=int,
+        metavar="N",
+        help="hash users to N buckets, which have a row of the user table each, and keep no ids; "
+        "for tens of millions of users (default: a row for each user)",
+    )
+
+
 def add_tokenizer(parser) -> None:
     """Adds how titles are split into words."""
     parser.add_argument(

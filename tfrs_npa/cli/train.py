@@ -19,6 +19,7 @@ from tfrs_npa.cli.options import (
     add_data,
     add_result_folder,
     add_tokenizer,
+    add_user_buckets,
     add_word_vectors,
     cache_of,
     require_same,
@@ -109,6 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_word_vectors(model)
     add_article_vectors(model)
     add_tokenizer(model)
+    add_user_buckets(model)
     course = parser.add_argument_group("course")
     course.add_argument(
         "--epochs",
@@ -154,7 +156,8 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("--data is missing: give the data to train on")
         _require_start(options)
         config = _config(options)
-        settings = TrainingSettings(**{"tokenizer": _tokenizer(options), **given})
+        inherited = {"tokenizer": _tokenizer(options)} | _buckets(options)
+        settings = TrainingSettings(**inherited | given)
         require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
     import_tensorflow()
@@ -252,6 +255,12 @@ def _require_start(options: argparse.Namespace) -> None:
         raise ValueError("--word-vectors has no effect with --from: words keep their vectors")
     if options.tokenizer not in (None, Run(options.start_from).settings.tokenizer):
         raise ValueError("--tokenizer cannot change with --from: words keep their vectors")
+    had = Run(options.start_from).settings.user_buckets
+    if options.user_buckets not in (None, had):
+        raise ValueError(
+            f"--user-buckets cannot change with --from: {options.start_from} has "
+            f"{'a row for each user' if had is None else f'{had:,} buckets'}"
+        )
     if os.path.realpath(options.start_from) == os.path.realpath(options.run):
         raise ValueError(f"--run and --from are both {options.run}; give another folder to --run")
 
@@ -262,6 +271,13 @@ def _tokenizer(options: argparse.Namespace) -> str:
         # Not of the changes: `--set` on a published preset is not to change the words too.
         return tokenizer_of(_base(options))
     return Run(options.start_from).settings.tokenizer
+
+
+def _buckets(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the setting `user_buckets` of the run to start from, if there is one."""
+    if options.start_from is None:
+        return {}
+    return {"user_buckets": Run(options.start_from).settings.user_buckets}
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:

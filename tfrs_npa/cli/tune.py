@@ -18,6 +18,7 @@ from tfrs_npa.cli.options import (
     add_data,
     add_result_folder,
     add_tokenizer,
+    add_user_buckets,
     add_word_vectors,
     cache_of,
     require_same,
@@ -78,6 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_word_vectors(data)
     add_article_vectors(data)
     add_tokenizer(data)
+    add_user_buckets(data)
     trials = parser.add_argument_group("trials")
     trials.add_argument(
         "--space",

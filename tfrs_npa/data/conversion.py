@@ -17,6 +17,7 @@ from tfrs_npa.data.catalog import PADDING, NewsCatalog
 from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.pipelines import without_autotuning
+from tfrs_npa.data.users import hashed_indices
 
 FEATURE = "features/"
 """Prefix of the columns of other features."""
@@ -34,6 +35,7 @@ def convert(
     behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
+    user_buckets: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Converts impressions.
 
@@ -42,6 +44,7 @@ def convert(
             `checked_table` of Arrow, or a log in a Parquet file.
         catalog: The articles and their indices.
         features: Names of other features to keep.
+        user_buckets: Number of buckets of users, see `UserIndex.hashed`; None: no buckets.
 
     Yields:
         Pieces of columns, to be joined along their first axis: `impression_id` and `user_id`
@@ -49,19 +52,26 @@ def convert(
         `[impressions]`, `candidate_values` and `clicked` `[candidates]`, `candidate_lengths`
         `[impressions]`, `features/NAME` `[impressions, ...]`, and `candidate_features/NAME`
         `[candidates, ...]`. Users count from 0 in order of appearance; the last piece holds their
-        ids as `user_ids`, see `user_ids_of`.
+        ids as `user_ids`, see `user_ids_of`. With buckets, they are `hashed_indices`, and nothing
+        holds their ids.
 
     Raises:
         ValueError: if a label is wrong, there are more or fewer labels or values of a feature than
             candidates, or there are no impressions.
     """
     user_codes: dict[str, int] = {}
+
+    def users_of(ids: list[str]) -> np.ndarray:
+        if user_buckets is not None:
+            return hashed_indices(ids, user_buckets)
+        return np.array([user_codes.setdefault(user, len(user_codes)) for user in ids], np.int32)
+
+    has_rows = False
     for chunk in chunks(behaviors, features):
+        has_rows = True
         piece: dict[str, np.ndarray] = {
             "impression_id": np.asarray(chunk.impression_id, np.int64),
-            "user_id": np.array(
-                [user_codes.setdefault(user, len(user_codes)) for user in chunk.user_id], np.int32
-            ),
+            "user_id": users_of(chunk.user_id),
             "history_values": _indices(catalog, chunk.history),
             "history_lengths": chunk.history_lengths,
             "candidate_values": _indices(catalog, chunk.candidates),
@@ -77,9 +87,10 @@ def convert(
         _drop_padding(piece, "candidate", ["candidate_values", "clicked", *of_candidates])
         piece["clicked"] = piece["clicked"].astype(np.int8)
         yield piece | {FEATURE + name: array for name, array in chunk.features.items()}
-    if not user_codes:
+    if not has_rows:
         raise ValueError("behaviors holds no impressions")
-    yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
+    if user_buckets is None:
+        yield {USER_IDS: np.frombuffer(json.dumps(list(user_codes)).encode(), np.uint8)}
 
 
 def num_rows(behaviors: Behaviors) -> int:

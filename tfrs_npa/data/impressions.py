@@ -225,7 +225,7 @@ class Impressions:
             )
         check_spec(behaviors.element_spec, features)
         impressions, own_users = read_impressions(
-            behaviors, catalog, features, cache=cache, files=files, part=part
+            behaviors, catalog, features, users.buckets, cache=cache, files=files, part=part
         )
         return with_users(impressions, own_users, users)
 
@@ -262,7 +262,7 @@ class Impressions:
                 candidates.
         """
         table = checked_table(table, features)
-        impressions, own_users = read_impressions(table, catalog, features)
+        impressions, own_users = read_impressions(table, catalog, features, users.buckets)
         return with_users(impressions, own_users, users)
 
     @classmethod
@@ -287,7 +287,8 @@ class Impressions:
 
         Args, Raises: as `from_arrow`; OSError if the file cannot be read.
         """
-        impressions, own_users = read_impressions(ParquetLog(path), catalog, features)
+        log = ParquetLog(path)
+        impressions, own_users = read_impressions(log, catalog, features, users.buckets)
         return with_users(impressions, own_users, users)
 
     @classmethod
@@ -338,6 +339,7 @@ def read_impressions(
     behaviors: Behaviors,
     catalog: NewsCatalog,
     features: Sequence[str] = (),
+    user_buckets: int | None = None,
     *,
     cache: Cache | None = None,
     files: Sequence[str | os.PathLike] = (),
@@ -349,31 +351,43 @@ def read_impressions(
         behaviors: As `tfrs_npa.data.conversion.convert` takes them.
         catalog: Indices of the articles.
         features: Names of other features to keep.
+        user_buckets: Number of buckets of users, see `UserIndex.hashed`; None: no buckets.
         cache: Keeps the arrays.
         files: With a cache, all files that `behaviors` is read from.
         part: With a cache, what tells `behaviors` from other data sets of the same files.
 
     Returns:
-        The impressions, and the index of the users in them, in order of appearance.
+        The impressions, and the index of the users in them, in order of appearance or in buckets.
 
     Raises:
         OSError, TypeError, ValueError: As `Impressions.from_dataset`.
     """
-    make = functools.partial(convert, behaviors, catalog, features)
+    make = functools.partial(convert, behaviors, catalog, features, user_buckets)
     if cache is None:
         columns = joined(make())
     else:
         if not files:
             raise ValueError("files is empty: name those that behaviors is read from")
         content = [_fingerprint(catalog.ids), list(features), part, num_rows(behaviors)]
+        if user_buckets is not None:
+            content.append({"user_buckets": user_buckets})
         columns = cache.arrays(["impressions", state_of(files), *content], make)
-    user_ids = user_ids_of(columns)
-    users = UserIndex().adapt({"user_id": user_ids})
-    indices = users.index(user_ids)
-    columns = {name: array for name, array in columns.items() if name != USER_IDS}
-    impressions = Impressions.from_columns(columns | {"user_id": indices[columns["user_id"]]})
+    columns, users = _own_users(columns, user_buckets)
+    impressions = Impressions.from_columns(columns)
     _warn_of_unknown_articles(impressions)
     return impressions, users
+
+
+def _own_users(
+    columns: dict[str, np.ndarray], user_buckets: int | None
+) -> tuple[dict[str, np.ndarray], UserIndex]:
+    """Returns converted columns with the indices of the users in them, and those users."""
+    if user_buckets is not None:
+        return columns, UserIndex.hashed(user_buckets).mark(columns["user_id"])
+    user_ids = user_ids_of(columns)
+    users = UserIndex().adapt({"user_id": user_ids})
+    others = {name: array for name, array in columns.items() if name != USER_IDS}
+    return others | {"user_id": users.index(user_ids)[columns["user_id"]]}, users
 
 
 def with_users(impressions: Impressions, users: UserIndex, others: UserIndex) -> Impressions:
@@ -383,11 +397,14 @@ def with_users(impressions: Impressions, users: UserIndex, others: UserIndex) ->
         impressions: The impressions.
         users: The index that they were converted with.
         others: The index that they get; users who are not in it become the unknown user.
+
+    Raises:
+        ValueError: as `UserIndex.indices_in`.
     """
     if users == others:
         return impressions
-    indices = others.index(users.ids)
-    return dataclasses.replace(impressions, user_id=indices[impressions.user_id])
+    user_id = users.indices_in(others, impressions.user_id)
+    return dataclasses.replace(impressions, user_id=user_id)
 
 
 def _fingerprint(strings: list[str]) -> str:

@@ -127,21 +127,30 @@ class MindData:
         return catalog
 
     def impressions_and_users(
-        self, split: str, catalog: NewsCatalog, features: Sequence[str] = ()
+        self,
+        split: str,
+        catalog: NewsCatalog,
+        features: Sequence[str] = (),
+        user_buckets: int | None = None,
     ) -> tuple[Impressions, UserIndex]:
-        """Returns the impressions of a split as integers, and the index of the users in them."""
+        """Returns the impressions of a split as integers, and the index of the users in them.
+
+        With `user_buckets`, that index is a hashed one, see `UserIndex.hashed`.
+        """
         self.require_split(split)
         table = self.tables["behaviors"][split]
         if not isinstance(table, ParquetLog):
             check_spec(table.element_spec, features)
         files = self.files["behaviors"][split] if self.cache else ()
-        return read_impressions(table, catalog, features, cache=self.cache, files=files, part=split)
+        return read_impressions(
+            table, catalog, features, user_buckets, cache=self.cache, files=files, part=split
+        )
 
     def impressions(
         self, split: str, catalog: NewsCatalog, users: UserIndex, features: Sequence[str] = ()
     ) -> Impressions:
         """Returns the impressions of a split as integers, with the indices of given users."""
-        impressions, own_users = self.impressions_and_users(split, catalog, features)
+        impressions, own_users = self.impressions_and_users(split, catalog, features, users.buckets)
         return with_users(impressions, own_users, users)
 
     def latest_history(self, user_id: str) -> list[str] | None:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.data.impressions import Impressions, with_users
 from tfrs_npa.data.loading import MindData, load_mind
-from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
+from tfrs_npa.data.users import HashedUserIndex, UserIndex
 from tfrs_npa.data.word_vectors import WordVectors
 from tfrs_npa.settings import SECONDS_PER_DAY, DataSettings
 
@@ -68,8 +67,8 @@ class Splits:
                 "titles": _hash(json.dumps(catalog.titles).encode()),
             },
             "users": {
-                "count": len(self.users) - len(UserIndex.specials),
-                "ids": _hash(json.dumps(self.users.ids).encode()),
+                "count": int(np.count_nonzero(self.users.known)),
+                "ids": _hash(_content(self.users)),
             },
         }
         if (vectors := catalog.vectors()) is not None:
@@ -100,6 +99,12 @@ def _fingerprint(impressions: Impressions) -> dict[str, Any]:
     return {"count": len(impressions)} | {name: hash_.hexdigest() for name, hash_ in hashes.items()}
 
 
+def _content(users: UserIndex) -> bytes:
+    if isinstance(users, HashedUserIndex):
+        return users.seen.tobytes()
+    return json.dumps(users.ids).encode()
+
+
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -110,11 +115,11 @@ class Inherited:
 
     Attributes:
         catalog: Its words and articles.
-        user_ids: Its users.
+        users: Its users.
     """
 
     catalog: NewsCatalog
-    user_ids: Sequence[str]
+    users: UserIndex
 
 
 def load_splits(
@@ -132,9 +137,15 @@ def load_splits(
         and the impressions.
 
     Raises:
-        ValueError: if anything is wrong with the files or the settings, or the vectors of articles
-            are not as long as the inherited ones.
+        ValueError: if anything is wrong with the files or the settings, the vectors of articles
+            are not as long as the inherited ones, or the inherited users are in other buckets.
     """
+    if inherited is not None and inherited.users.buckets != settings.user_buckets:
+        raise ValueError(
+            f"user_buckets is {settings.user_buckets}, but {inherited.users.buckets} in the run to "
+            "start from: users of one cannot be found in the other. Give the same, or train from "
+            "scratch"
+        )
     vectors = WordVectors.read(settings.word_vectors, settings.word_list)
     article_vectors = None
     if settings.article_vectors is not None and settings.article_ids is not None:
@@ -156,8 +167,16 @@ def load_splits(
             raise ValueError(f"{settings.article_ids} holds no id of an article of {data.name}")
         articles = len(catalog) - FIRST_ARTICLE
         logger.info("%s of %s articles have a vector", f"{found:,}", f"{articles:,}")
-    user_ids = [] if inherited is None else inherited.user_ids
-    return catalog, split_impressions(data, catalog, settings.holdout, user_ids)
+    users = None if inherited is None else inherited.users
+    splits = split_impressions(data, catalog, settings.holdout, users, settings.user_buckets)
+    if settings.user_buckets is not None:
+        share = np.count_nonzero(splits.users.known) / settings.user_buckets
+        logger.info(
+            "%.1f%% of %s buckets have users: as many of the new users share one with them",
+            100 * share,
+            f"{settings.user_buckets:,}",
+        )
+    return catalog, splits
 
 
 def _require_dim(given: ArticleVectors, inherited: ArticleVectors | None) -> None:
@@ -170,7 +189,11 @@ def _require_dim(given: ArticleVectors, inherited: ArticleVectors | None) -> Non
 
 
 def split_impressions(
-    data: MindData, catalog: NewsCatalog, holdout: str, user_ids: Sequence[str] = ()
+    data: MindData,
+    catalog: NewsCatalog,
+    holdout: str,
+    inherited: UserIndex | None = None,
+    user_buckets: int | None = None,
 ) -> Splits:
     """Reads the impressions and decides what to train, validate and test on.
 
@@ -178,7 +201,8 @@ def split_impressions(
         data: The data set.
         catalog: The articles of all splits.
         holdout: See `DataSettings`.
-        user_ids: Users who are known whether they are in the training impressions or not.
+        inherited: Users who are known whether they are in the training impressions or not.
+        user_buckets: Number of buckets of users, see `UserIndex.hashed`; None: no buckets.
 
     Raises:
         ValueError: if the last day is to be held out and there is only one day; if there is no
@@ -190,13 +214,13 @@ def split_impressions(
         holdout = "validation" if test_split == "test" else "last-day"
     names = {"train": "train", "stopping": None, "report": test_split}
     features = ["time"] if holdout == "last-day" else []
-    train, users = data.impressions_and_users("train", catalog, features)
+    train, users = data.impressions_and_users("train", catalog, features, user_buckets)
     validation = None
     if holdout == "last-day":
-        train, validation, users = hold_out_last_day(train, users, user_ids)
+        train, validation, users = hold_out_last_day(train, users, inherited)
         names |= {"train": "train without its last day", "stopping": "last day of train"}
-    elif user_ids:
-        known = UserIndex().adapt({"user_id": [*user_ids, *users.ids]})
+    elif inherited is not None:
+        known = users.empty().extend_from(inherited).extend_from(users)
         train, users = with_users(train, users, known), known
     if holdout == "validation":
         validation = data.impressions("validation", catalog, users)
@@ -210,7 +234,7 @@ def split_impressions(
 
 
 def hold_out_last_day(
-    impressions: Impressions, users: UserIndex, user_ids: Sequence[str] = ()
+    impressions: Impressions, users: UserIndex, inherited: UserIndex | None = None
 ) -> tuple[Impressions, Impressions, UserIndex]:
     """Separates the impressions of the last day from the earlier ones.
 
@@ -221,7 +245,7 @@ def hold_out_last_day(
         impressions: Impressions with the feature `time`, in seconds since the epoch. The last day
             is the UTC day of the latest one.
         users: The index that `impressions` were converted with.
-        user_ids: Users who are known whether they are seen on the earlier days or not.
+        inherited: Users who are known whether they are seen on the earlier days or not.
 
     Returns:
         Views of the impressions of the earlier days and of the last day, both with the indices of
@@ -238,7 +262,9 @@ def hold_out_last_day(
             "--holdout none trains for a fixed number of epochs"
         )
     earlier = impressions.view(~is_last)
-    ids = np.array(users.ids, object)[earlier.user_id[earlier.user_id != UNKNOWN_USER]]
-    kept = UserIndex().adapt({"user_id": [*user_ids, *ids.tolist()]})
+    kept = users.empty()
+    if inherited is not None:
+        kept.extend_from(inherited)
+    kept.extend_from(users, earlier.user_id)
     last = impressions.view(is_last)
     return with_users(earlier, users, kept), with_users(last, users, kept), kept

@@ -43,7 +43,7 @@ class StringIndex:
         """Removes all strings but the special ones."""
         self.strings = list(self.specials)
         self._indices = {string: index for index, string in enumerate(self.strings)}
-        self._table = None
+        self._table: tf.lookup.StaticHashTable | None = None
 
     def add(self, string: str) -> int:
         """Adds `string` if it is new.

@@ -13,7 +13,7 @@ import tensorflow_recommenders as tfrs
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsCatalog
-from tfrs_npa.data.users import UNKNOWN_USER, UserIndex
+from tfrs_npa.data.users import UNKNOWN_USER, HashedUserIndex, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
@@ -199,7 +199,7 @@ class NPA(DistributedModel):
 
         Raises:
             ValueError: as `UserIndex.extend`, or if the optimizer is a legacy one, or the table is
-                in shards, which cannot grow.
+                in shards, which cannot grow; or if `behaviors` is None and users are in buckets.
         """
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not isinstance(optimizer, tf.keras.optimizers.Optimizer):
@@ -211,6 +211,9 @@ class NPA(DistributedModel):
             raise ValueError(
                 "users cannot be added to a user table in shards: train `--from` the run"
             )
+        if isinstance(self.users, HashedUserIndex):
+            self._fill_buckets(behaviors)
+            return
         if behaviors is not None:
             self.users.extend(behaviors)
         rows = np.arange(len(self.users), dtype=np.int32)
@@ -225,6 +228,21 @@ class NPA(DistributedModel):
                 copy_variables(optimizer.variables, self.optimizer.variables, {"user_table": rows})
         # Keras makes them again.
         self.train_function = self.test_function = self.predict_function = None
+
+    def _fill_buckets(self, behaviors) -> None:
+        """Adds users in buckets: those in empty ones start as the unknown user does."""
+        if behaviors is None:
+            raise ValueError(
+                "users in buckets have to be given to add_users: an index that was extended "
+                "directly does not say which buckets were empty before"
+            )
+        before = self.users.known
+        self.users.extend(behaviors)
+        rows = np.arange(len(before), dtype=np.int32)
+        rows[self.users.known & ~before] = UNKNOWN_USER
+        optimizer = getattr(self, "optimizer", None)
+        for variables in (self.user_embedding.weights, optimizer.variables if optimizer else []):
+            copy_variables(variables, variables, {"user_table": rows})
 
     def title_tokens(self, titles):
         """Returns the words of titles, also of those that are in no catalogue, also in a graph.
@@ -497,6 +515,8 @@ class NPA(DistributedModel):
         """Writes the vectors of the articles into a `.keras` file, as Keras asks."""
         if (vectors := self.catalog.vectors()) is not None:
             np.save(os.path.join(dir_path, _VECTORS_FILE), vectors[FIRST_ARTICLE:])
+        if isinstance(self.users, HashedUserIndex):
+            self.users.save(os.path.join(dir_path, self.users.file_name))
 
     def load_assets(self, dir_path):
         """Reads what `save_assets` wrote, as Keras asks."""
@@ -505,10 +525,12 @@ class NPA(DistributedModel):
             ids = self.catalog.ids[FIRST_ARTICLE:]
             self.catalog.set_article_vectors(ArticleVectors(ids, vectors))
             self.set_catalog(self.catalog)
+        if isinstance(self.users, HashedUserIndex):
+            self.users = UserIndex.load(os.path.join(dir_path, self.users.file_name))
 
     def get_config(self):
         """Returns hyper-parameters, articles, words, tokenizer and users, in types of JSON."""
-        vectors = self.catalog.article_vectors
+        vectors, users = self.catalog.article_vectors, self.users
         return {
             "name": self.name,
             "config": self.config.to_dict(),
@@ -518,8 +540,10 @@ class NPA(DistributedModel):
             "titles": self.catalog.titles[FIRST_ARTICLE:],
             # The vectors themselves are an asset.
             "vector_dim": None if vectors is None else vectors.dim,
-            # Those who came later have no row.
-            "users": self.users.ids[len(UserIndex.specials) : self.user_embedding.num_users],
+            # Those who came later have no row. Which buckets have users is an asset.
+            "users": users.ids[len(UserIndex.specials) : self.user_embedding.num_users]
+            if users.buckets is None
+            else {"buckets": users.buckets},
         }
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
@@ -544,7 +568,9 @@ class NPA(DistributedModel):
         if config["news_ids"]:
             catalog.extend({"news_id": config["news_ids"], "title": config["titles"]})
         users = UserIndex()
-        if config["users"]:
+        if isinstance(config["users"], dict):
+            users = UserIndex.hashed(**config["users"])
+        elif config["users"]:
             users.extend({"user_id": config["users"]})
         return cls(NPAConfig.from_saved(config["config"]), catalog, users, name=config["name"])
 

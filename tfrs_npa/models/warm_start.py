@@ -12,9 +12,10 @@ from tfrs_npa.optimizers import copy_variables
 def warm_start(source: NPA, target: NPA, follow_titles: bool = True) -> None:
     """Gives a model the weights of another one, which has other words and users.
 
-    Words and users are matched by their strings. One that `source` does not have starts as its
-    unknown word or user. If both models are compiled, the state of the optimizer is copied too: the
-    number of steps, and the moments, which for new rows are those of the unknown one.
+    Words and users are matched by their strings, or users by their bucket if both models have as
+    many. One that `source` does not have starts as its unknown word or user. If both models are
+    compiled, the state of the optimizer is copied too: the number of steps, and the moments, which
+    for new rows are those of the unknown one.
 
     With `config.word_initializer="titles"`, the words do not stay where they were: more titles say
     more about a word, so each word vector moves by as much as the vector that titles alone make of
@@ -33,13 +34,13 @@ def warm_start(source: NPA, target: NPA, follow_titles: bool = True) -> None:
             vectors.
 
     Raises:
-        ValueError: if the models differ in the shape of a layer, the tokenizer, or the class of the
-            optimizer. Nothing changes then.
+        ValueError: if the models differ in the shape of a layer, the tokenizer, the class of the
+            optimizer, or the buckets of users. Nothing changes then.
     """
-    words, users = target.catalog.require_vocabulary().words, target.users.ids
+    words = target.catalog.require_vocabulary().words
     rows = {
         "word_table": source.catalog.require_vocabulary().index(words),
-        "user_table": source.user_embedding.known(source.users.index(users)).numpy(),
+        "user_table": source.user_embedding.known(target.users.indices_in(source.users)).numpy(),
     }
     tokenizers = [model.catalog.require_vocabulary().tokenizer for model in (source, target)]
     if tokenizers[0] != tokenizers[1]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from tfrs_npa._files import atomic_folder, is_temporary
-from tfrs_npa.data.users import UserIndex
+from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.warm_start import warm_start
 from tfrs_npa.optimizers import default_optimizer
@@ -21,7 +21,9 @@ from tfrs_npa.runs.run import Run
 def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str]:
     """Removes the ids of users from a run, and their rows of the user table and its moments.
 
-    They are the unknown user from then on; the scores of all others stay the same bit for bit. The
+    They are the unknown user from then on; the scores of all others stay the same bit for bit. Of
+    users in buckets (`UserIndex.hashed`), the bucket is emptied, since its row cannot be divided:
+    whoever shares it is the unknown user too. The
     folder is replaced as a whole, so it must not be training. It cannot be resumed any more: its
     training has seen the users.
 
@@ -39,13 +41,13 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
             Nothing has changed then.
     """
     run, gone = Run(folder), dict.fromkeys(user_ids)
-    users = UserIndex.load(run.path / "users.txt")
-    unknown = [user_id for user_id in gone if user_id not in users or user_id in users.specials]
+    users = run.users
+    unknown = [user_id for user_id in gone if users.index(user_id) == UNKNOWN_USER]
     if unknown:
         raise ValueError(
-            f"{run.path} does not know {', '.join(map(repr, unknown))}; its users are in users.txt"
+            f"{run.path} does not know {', '.join(map(repr, unknown))}; its users are in "
+            f"{users.file_name}"
         )
-    kept = np.flatnonzero([user_id not in gone for user_id in users.ids])
     with atomic_folder(run.path, replace=True) as temporary:
         shutil.copytree(run.path, temporary, True, _left_behind, dirs_exist_ok=True)
         copy = Run(temporary)
@@ -56,8 +58,8 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
             before = run.load_model(name, with_optimizer=True)
             after = without_users(before, gone)
             copy.save_checkpoint(after, name)
-        after.users.save(temporary / "users.txt")
-        seen = run.last_seen(before)
+        after.users.save(temporary / users.file_name)
+        seen, kept = run.last_seen(before), after.users.indices_in(before.users)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
     return _remains(run)
 
@@ -67,10 +69,12 @@ def without_users(model: NPA, user_ids: Collection[str]) -> NPA:
 
     Args:
         model: The model of a run, compiled.
-        user_ids: The users.
+        user_ids: The users. A bucket goes with all who share it.
     """
-    others = [user_id for user_id in model.users.ids if user_id not in user_ids]
-    after = NPA(model.config, model.catalog, UserIndex().adapt({"user_id": others}))
+    stays = np.ones(len(model.users), bool)
+    stays[model.users.index(list(user_ids))] = False
+    users = model.users.empty().extend_from(model.users, np.flatnonzero(stays))
+    after = NPA(model.config, model.catalog, users)
     after.compile(default_optimizer(model.config.replace(schedule="constant")))
     # The words stay where they are: nothing else is to change.
     warm_start(model, after, follow_titles=False)

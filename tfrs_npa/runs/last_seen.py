@@ -54,7 +54,7 @@ class LastSeen:
             seen = cls(
                 _carried(last.words, words, UNKNOWN_WORD),
                 _carried(last.articles, model.catalog.index(catalog.ids), UNKNOWN_ARTICLE),
-                _carried(last.users, model.users.index(users.ids), UNKNOWN_USER),
+                _carried(last.users, users.indices_in(model.users), UNKNOWN_USER),
             )
         news = [catalog.index(splits.data.titles(split)["news_id"]) for split in splits.data.splits]
         is_of_news = np.zeros(len(catalog), bool)

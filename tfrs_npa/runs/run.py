@@ -19,6 +19,7 @@ from tfrs_npa.settings import TrainingSettings
 
 # The folder can be looked at without TensorFlow.
 if TYPE_CHECKING:
+    from tfrs_npa.data.users import UserIndex
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.runs.baselines import Baselines
     from tfrs_npa.runs.last_seen import LastSeen
@@ -28,8 +29,9 @@ class Run(ResultFolder):
     """The folder of a training.
 
     It holds `config.yaml` (hyper-parameters), `training.yaml` (data and course of the training),
-    `data.json` (a fingerprint of the data), `catalog/` and `users.txt`, `popularity.csv` (clicks
-    and views of the training articles), `word_vectors.npy` (those of the baselines),
+    `data.json` (a fingerprint of the data), `catalog/` and `users.txt`, or `users.npz` if users are
+    in buckets, `popularity.csv` (clicks and views of the training articles), `word_vectors.npy`
+    (those of the baselines),
     `last_seen.npz` (which words, articles and users the data has), `warm_start.json` if it started
     from another run, `forgotten.json` if users were removed from it,
     `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
@@ -55,6 +57,7 @@ class Run(ResultFolder):
         "catalog/articles.jsonl",
         "catalog/article_vectors.npy",
         "users.txt",
+        "users.npz",
         "popularity.csv",
         "word_vectors.npy",
         "last_seen.npz",
@@ -103,7 +106,7 @@ class Run(ResultFolder):
             (temporary / "checkpoints").mkdir()
             (temporary / "config.yaml").write_text(model.config.to_yaml(), encoding="utf-8")
             model.catalog.save(temporary / "catalog")
-            model.users.save(temporary / "users.txt")
+            model.users.save(temporary / model.users.file_name)
             with (temporary / "popularity.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(["news_id", "clicked", "shown"])
@@ -123,6 +126,18 @@ class Run(ResultFolder):
     def config(self) -> NPAConfig:
         """The hyper-parameters; those that an earlier version did not have are off."""
         return NPAConfig.from_yaml(self.path / "config.yaml", NPAConfig.from_saved({}))
+
+    @property
+    def users(self) -> UserIndex:
+        """The users of the model.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        from tfrs_npa.data.users import HashedUserIndex, UserIndex
+
+        hashed = self.path / HashedUserIndex.file_name
+        return UserIndex.load(hashed if hashed.exists() else self.path / UserIndex.file_name)
 
     @property
     def baselines(self) -> Baselines:
@@ -253,7 +268,7 @@ class Run(ResultFolder):
             model.load_weights(path)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(
-                f"{path} does not fit the config.yaml, catalog/ and users.txt of its run, or is "
+                f"{path} does not fit the config.yaml, catalog/ and users of its run, or is "
                 f"damaged: {error}"
             ) from error
 
@@ -267,13 +282,12 @@ class Run(ResultFolder):
             with_optimizer: Whether to load the optimizer's state; else it is the initial one.
         """
         from tfrs_npa.data.catalog import NewsCatalog
-        from tfrs_npa.data.users import UserIndex
         from tfrs_npa.models.npa import NPA
         from tfrs_npa.optimizers import default_optimizer
 
         config = self.config
         catalog = NewsCatalog.load(self.path / "catalog")
-        model = NPA(config, catalog, UserIndex.load(self.path / "users.txt"))
+        model = NPA(config, catalog, self.users)
         if checkpoint is None:
             checkpoint = "best" if self.has_checkpoint("best") else "last"
         if not with_optimizer:

@@ -54,25 +54,27 @@ class Source:
         if len(articles):
             columns = {"news_id": catalog.ids, "title": catalog.titles}
             own.extend({name: [all_[row] for row in articles] for name, all_ in columns.items()})
-        user_ids = self.model.users.ids
-        return Inherited(own, [user_ids[index] for index in kept["users"] if index != UNKNOWN_USER])
+        users = self.model.users.empty().extend_from(self.model.users, kept["users"])
+        return Inherited(own, users)
 
     def give_to(self, model: NPA) -> dict[str, Any]:
         """Gives a model its weights, and returns what `Run.warm_start` is to say."""
         follow_titles = self.settings.word_vectors is None
         warm_start(self.model, model, follow_titles)
-        old, new = _strings(self.model), _strings(model)
         return {
             "from": str(self._path.absolute()),
             "first_step": self.first_step,
-            "added": {name: len(new[name] - old[name]) for name in new},
-            "dropped": {name: len(old[name] - new[name]) for name in new},
+            "added": _missing(model, self.model),
+            "dropped": _missing(self.model, model),
         }
 
 
-def _strings(model: NPA) -> dict[str, set[str]]:
+def _missing(model: NPA, other: NPA) -> dict[str, int]:
+    """Counts the words, articles and users of a model that another one does not have."""
+    words, others = (set(each.catalog.require_vocabulary().words) for each in (model, other))
+    unknown = model.users.indices_in(other.users) == UNKNOWN_USER
     return {
-        "words": set(model.catalog.require_vocabulary().words),
-        "articles": set(model.catalog.ids),
-        "users": set(model.users.ids),
+        "words": len(words - others),
+        "articles": len(set(model.catalog.ids) - set(other.catalog.ids)),
+        "users": int(np.count_nonzero(model.users.known & unknown)),
     }

@@ -20,7 +20,6 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.loading import MindData, load_mind
 from tfrs_npa.data.sampling import TrainingRows
 from tfrs_npa.data.splits import Splits, load_splits, split_impressions
-from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.optimizers import default_optimizer
 from tfrs_npa.runs.baselines import Baselines, popularity_counts
@@ -196,16 +195,19 @@ def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
     saved = NewsCatalog.load(run.path / "catalog")
     if run.warm_start is None:
         catalog = NewsCatalog(vocabulary=saved.vocabulary, article_vectors=saved.article_vectors)
-        users: list[str] = []
+        users = None
     else:  # it has articles and users of other days too
         catalog = NewsCatalog.load(run.path / "catalog")
-        users = UserIndex.load(run.path / "users.txt").ids
-    splits = split_impressions(data, data.add_articles(catalog), run.settings.holdout, users)
+        users = run.users
+    settings = run.settings
+    splits = split_impressions(
+        data, data.add_articles(catalog), settings.holdout, users, settings.user_buckets
+    )
     others = []
     if run.data_fingerprint is None:  # a run of an older version
         checks = {
             "other articles or titles": catalog == saved,
-            "other users": splits.users == UserIndex.load(run.path / "users.txt"),
+            "other users": splits.users == run.users,
             "other train impressions": popularity_counts(splits.train, catalog)
             == run.baselines.popularity,
         }

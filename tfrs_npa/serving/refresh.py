@@ -178,7 +178,10 @@ def _read(version, description):
     """Returns the articles of a version, as they are served and as a catalogue."""
     config = NPAConfig.from_saved(description["config"])
     words = NewsCatalog.load(version / WORDS)
-    user_embedding = UserEmbedding(description["users"], config.user_embedding_dim)
+    # Zeros take no second copy while they are made; the table is read over them.
+    user_embedding = UserEmbedding(
+        description["users"], config.user_embedding_dim, initializer="zeros"
+    )
     user_embedding.build((None,))
     dim, tokens = description["vector_dim"], words.tokens(config.title_length)
     # Earlier versions of tfrs_npa wrote int32.

@@ -30,7 +30,8 @@ def example_requests(model: NPA) -> dict[str, dict[str, Any]]:
     """
     articles = slice(FIRST_ARTICLE, FIRST_ARTICLE + _CANDIDATES)
     news_ids, titles = model.catalog.ids[articles], model.catalog.titles[articles]
-    user = {"user_id": model.users.ids[len(UserIndex.specials) :][:1] or [""]}
+    known = [] if model.users.buckets else model.users.ids[len(UserIndex.specials) :]
+    user = {"user_id": known[:1] or [""]}
     history = news_ids[: model.config.history_length]
     query = {**user, "history": [history]}
     candidates = {"candidates": [news_ids]}
