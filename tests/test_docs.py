@@ -6,7 +6,9 @@ import shlex
 
 import pandas as pd
 import pytest
+import tensorflow as tf
 
+import tfrs_npa
 from tfrs_npa.cli import parser
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -99,6 +101,34 @@ def test_the_snippets_of_data(mind_folder):
 
     exec(compile(own_words, "docs/data.md", "exec"), names)
     assert names["catalog"].vocabulary.words[2:] == ["新桥", "今日", "开通"]
+
+
+def test_the_snippets_of_distributed(mind_folder):
+    training, own_loop = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/distributed.md").read_text("utf-8"), re.DOTALL
+    )
+    names = {"tf": tf, "tfrs_npa": tfrs_npa, "config": tfrs_npa.NPAConfig.preset("small")}
+    news = {"news_id": ["N1", "N2", "N3"], "title": ["Rain", "Team wins", "Vote"]}
+    log = {
+        "user_id": ["U1", "U2"],
+        "history": [["N1"], []],
+        "candidates": [["N2", "N1"], ["N3", "N1"]],
+        "clicked": [[1, 0]] * 2,
+    }
+    names["catalog"] = tfrs_npa.NewsCatalog().adapt(news)
+    names["users"] = tfrs_npa.UserIndex().adapt(log)
+    made_of = names["catalog"], names["users"], names["config"]
+    log = tfrs_npa.Impressions.from_pandas(pd.DataFrame(log), *made_of[:2])
+    names["batches"] = tfrs_npa.training_batches(log, *made_of)
+    names["validation"] = tfrs_npa.impression_batches(log, *made_of)
+    tf.config.run_functions_eagerly(True)  # tracing takes longer than all the steps
+    try:
+        for snippet in (training, own_loop):
+            exec(compile(snippet, "docs/distributed.md", "exec"), names)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert float(names["loss"]) > 0
+    assert names["model"].optimizer.iterations.numpy() == 2
 
 
 def test_the_performance_tables_agree():
