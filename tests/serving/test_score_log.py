@@ -22,6 +22,8 @@ from tfrs_npa.submission import ranks_of
 SIZES = {"word_embedding_dim": 8, "num_filters": 8, "attention_dim": 4, "user_embedding_dim": 4}
 Predictions = collections.namedtuple("Predictions", ["lines", "summary"])
 PROCESSES = ["direct_running_mode=multi_processing", "direct_num_workers=2"]
+# Otherwise it first looks for another runner on the network.
+DIRECT = ["runner=DirectRunner", "update_compatibility_version=2.77.0"]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def test_lines_are_those_of_predict(log, request, export, predictions, tmp_path)
 
 @pytest.mark.usefixtures("in_small_parts")
 def test_several_processes(export, tsv, predictions, tmp_path):
-    score_log(export, tsv, tmp_path / "prediction.txt", PROCESSES)
+    score_log(export, tsv, tmp_path / "prediction.txt", [*DIRECT, *PROCESSES])
     assert (tmp_path / "prediction.txt").read_bytes() == predictions.lines
 
 
