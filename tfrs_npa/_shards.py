@@ -49,14 +49,15 @@ def assign_whole(shards: Sequence[tf.Variable], value) -> None:
 def lookup(table, rows):
     """Returns rows of a table, like `tf.gather`.
 
-    In a graph, `tf.gather` returns those of a table in shards in another order (TensorFlow 2.21),
-    and fetches the whole table.
+    Given a table in shards, `tf.gather` in a graph, and `tf.nn.embedding_lookup` outside of one,
+    fetch all of it; and `tf.gather` returns the rows in another order (TensorFlow 2.21).
 
     Args:
         table: A variable `[number, ...]`, or a `ShardedVariable`.
         rows: `[rows]` integers.
     """
-    return tf.nn.embedding_lookup(table, rows)
+    shards = table if isinstance(table, tf.Variable) else table.variables
+    return tf.nn.embedding_lookup(shards, rows)
 
 
 class SavedWhole:
