@@ -35,7 +35,13 @@ class DistributedModel(tfrs.Model):
         return {metric.name: metric.result() for metric in metrics}
 
     def compile(self, *args, **kwargs):
-        """Configures the model for training, as `tf.keras.Model.compile`."""
+        """Configures the model for training, as `tf.keras.Model.compile`.
+
+        Raises:
+            ValueError: for `steps_per_execution` with parameter servers, which would skip batches.
+        """
+        if has_parameter_servers() and kwargs.get("steps_per_execution") not in (None, 1):
+            raise ValueError("steps_per_execution has to be 1 with parameter servers")
         super().compile(*args, **kwargs)
         # Each replica has the metrics of all. Keras would add them up.
         self.distribute_reduction_method = "first"
@@ -108,6 +114,9 @@ def _send(given, data, steps):
     """Replaces a data set among the arguments of a method by one that the coordinator sends."""
     batches = given.get(data)
     if isinstance(batches, tf.data.Dataset):
-        given[data] = SentBatches(batches)
         if given.get(steps) is None:
-            given[steps] = len(batches)
+            number = batches.cardinality().numpy()
+            if number < 0:
+                raise ValueError(f"the data set of {data} does not know its length: give {steps}")
+            given[steps] = number
+        given[data] = SentBatches(batches)

@@ -16,7 +16,7 @@ class SentBatches(tf.keras.utils.experimental.DatasetCreator):
 
     The functions of our data sets run in the process that made them, so no worker can read them.
     This way a worker needs no data, and a step that is lost with its worker is repeated with the
-    same batch: each batch counts once.
+    same batch: no batch is left out.
 
     Args:
         batches: A data set of known cardinality.
