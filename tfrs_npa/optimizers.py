@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Mapping
 
@@ -113,6 +114,22 @@ class LazyAdam(SavedWhole, tf.keras.optimizers.Adam):
             return self.learning_rate
         # A ratio, because callbacks and schedules know of one learning rate only.
         return self.learning_rate * (rate / self._base_learning_rate)
+
+    def add_variable_from_reference(
+        self, model_variable, variable_name, shape=None, initial_value=None
+    ):
+        """Adds a variable of zeros like one of the model, as Adam's method.
+
+        With parameter servers, Adam's makes the zeros in the coordinator, which keeps them, and
+        sends them to the server. Here each server makes its own.
+        """
+        if shape is None and initial_value is None and model_variable.shape.is_fully_defined():
+            # A policy of mixed precision reports another type than the variable has.
+            dtype = getattr(model_variable, "true_dtype", model_variable.dtype)
+            initial_value = functools.partial(tf.zeros, model_variable.shape, dtype)
+        return super().add_variable_from_reference(
+            model_variable, variable_name, shape, initial_value
+        )
 
     def update_step(self, gradient, variable):
         """Updates `variable`: all of it for a dense gradient, else the rows in `gradient`.
