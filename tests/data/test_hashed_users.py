@@ -114,6 +114,14 @@ def test_another_kind_or_number_is_not_equal(users):
     assert users == users.empty().extend_from(users) and users != users.empty()
 
 
+def test_each_class_loads_either_kind(users, tmp_path):
+    strings = UserIndex().adapt({"user_id": ["U1"]})
+    for number, index in enumerate((users, strings)):
+        index.save(tmp_path / str(number))
+        for kind in (type(users), type(strings)):
+            assert kind.load(tmp_path / str(number)) == index
+
+
 def test_damaged_files(users, tmp_path):
     users.save(tmp_path / "users.npz")
     content = (tmp_path / "users.npz").read_bytes()

@@ -93,25 +93,28 @@ WEIGHTED = in_graph(weighted, [(None,), MATRIX, "places", "places", "number", MA
 PLAIN = in_graph(plain, [MATRIX, "places", "places", "number", MATRIX])
 
 many = settings(max_examples=60, deadline=None)
-few = settings(max_examples=20, deadline=None)
 
 
-@few
-@given(pairs(), DTYPES)
-def test_as_on_a_gpu(pairs, dtype):
+FORMS = st.sampled_from(["eager", "graph", "as on a GPU"])
+
+
+def called(form, eager, graph, *args):
+    """What a function returns in a form of it: eager, in a graph, or with what a GPU computes."""
+    if form == "graph":
+        return graph(*args)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_products, "_on_gpu", lambda: True)
-        for test in (test_inner_products, test_weighted_sums, test_sums_without_weights):
-            test.hypothesis.inner_test(pairs, dtype, graph=False)
+        if form == "as on a GPU":
+            patch.setattr(sparse_products, "_on_gpu", lambda: True)
+        return eager(*args)
 
 
 @many
-@given(pairs(), DTYPES, st.booleans())
-def test_inner_products(pairs, dtype, graph):
+@given(pairs(), DTYPES, FORMS)
+def test_inner_products(pairs, dtype, form):
     rows, columns, features, i, j = pairs
     left, right = random(1, dtype, rows, features), random(2, dtype, columns, features)
     upstream = random(3, dtype, len(i))
-    ours = (INNER[dtype] if graph else inner)(left, right, i, j, upstream)
+    ours = called(form, inner, INNER[dtype], left, right, i, j, upstream)
     a, b, up = exact(left), exact(right), exact(upstream)[:, None]
     expected = (
         np.sum(a[i] * b[j], axis=1),
@@ -122,12 +125,12 @@ def test_inner_products(pairs, dtype, graph):
 
 
 @many
-@given(pairs(), DTYPES, st.booleans())
-def test_weighted_sums(pairs, dtype, graph):
+@given(pairs(), DTYPES, FORMS)
+def test_weighted_sums(pairs, dtype, form):
     rows, columns, features, i, j = pairs
     weights, values = random(1, dtype, len(i)), random(2, dtype, columns, features)
     upstream = random(3, dtype, rows, features)
-    ours = (WEIGHTED[dtype] if graph else weighted)(weights, values, i, j, rows, upstream)
+    ours = called(form, weighted, WEIGHTED[dtype], weights, values, i, j, rows, upstream)
     w, b, up = exact(weights)[:, None], exact(values), exact(upstream)
     expected = (
         sums_of_rows(rows, i, w * b[j]),
@@ -138,11 +141,11 @@ def test_weighted_sums(pairs, dtype, graph):
 
 
 @many
-@given(pairs(), DTYPES, st.booleans())
-def test_sums_without_weights(pairs, dtype, graph):
+@given(pairs(), DTYPES, FORMS)
+def test_sums_without_weights(pairs, dtype, form):
     rows, columns, features, i, j = pairs
     values, upstream = random(2, dtype, columns, features), random(3, dtype, rows, features)
-    ours = (PLAIN[dtype] if graph else plain)(values, i, j, rows, upstream)
+    ours = called(form, plain, PLAIN[dtype], values, i, j, rows, upstream)
     expected = (
         sums_of_rows(rows, i, exact(values)[j]),
         sums_of_rows(columns, j, exact(upstream)[i]),

@@ -1,12 +1,14 @@
 """Trains and measures a small model under a strategy, as each process of a cluster does.
 
-    train_in_cluster.py STRATEGY FILE
+    train_in_cluster.py STRATEGY FILE SINGLE
 
 TF_CONFIG says which cluster and which process of it. The results are kept in FILE.
+SINGLE is the FILE of a training without a strategy, which is loaded into parameter servers.
 """
 
 from __future__ import annotations
 
+import pathlib
 import sys
 
 import numpy as np
@@ -34,7 +36,7 @@ def make_strategy(name):
     return tf.distribute.get_strategy()
 
 
-def main(name, path):
+def main(name, path, single):
     strategy = make_strategy(name)
     import tensorflow as tf
     from conftest import World
@@ -58,11 +60,47 @@ def main(name, path):
         results[f"history {metric}"] = values
     measure("trained")
     world.model.save_weights(f"{path}.weights.h5")
+    world.model.save(f"{path}.keras")
+    world.model.save_weights(f"{path}.checkpoint")
+    if name == "parameter-server":
+        results["refused"] = refused(world.model, path)
+        results["users"] = users_in_scope(strategy)
+        for file in (f"{single}.weights.h5", f"{single}.checkpoint"):
+            world.model.load_weights(file)
+            measure(f"loaded {pathlib.Path(file).suffix}")
     if name in ("single", "mirrored"):
         results["steps"] = own_steps(tf, strategy, world)
         measure("own steps")
     with open(path, "wb") as file:
         np.savez(file, **results)
+
+
+def refused(model, folder):
+    """Tries what is not done with tables on parameter servers; returns why."""
+    news = {"news_id": ["new"], "title": ["rain"]}
+    attempts = {
+        "add_articles": lambda: model.add_articles(news),
+        "export": lambda: tfrs_npa.export(model, folder),
+        "top K": lambda: tfrs_npa.PersonalizedTopK(model),
+        "steps": lambda: model.compile("sgd", steps_per_execution=2),
+    }
+    reasons = []
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except ValueError as error:
+            reasons.append(f"{name}: {error}")
+    return reasons
+
+
+def users_in_scope(strategy):
+    """Looks users up in buckets whose table is made in the scope of a strategy."""
+    ids = [f"U{i}" for i in range(40)]
+    users = tfrs_npa.UserIndex.hashed(100).adapt({"user_id": ids[:20]})
+    outside = tfrs_npa.UserIndex.hashed(100).adapt({"user_id": ids[:20]}).index(ids)
+    with strategy.scope():
+        inside = users.index(ids[::-1])[::-1]
+    return np.stack([outside, inside])
 
 
 def own_steps(tf, strategy, world):

@@ -31,6 +31,11 @@ def test_one_process_needs_no_cluster(monkeypatch, strategy):
     assert Cluster.from_environment(strategy) is None
 
 
+def test_an_unknown_strategy():
+    with pytest.raises(ValueError, match="no strategy 'multi_worker': mirrored, multi-worker, "):
+        Cluster.from_environment("multi_worker")
+
+
 def test_a_coordinator_and_its_servers(cluster_of):
     chief = cluster_of(PARAMETER_SERVER, SERVERS, "chief", 0)
     assert chief.is_chief and not chief.is_server

@@ -53,6 +53,18 @@ def test_each_line_once_and_in_order(bytes_, tsv, sized):
     ]
 
 
+def test_files_without_ids_are_numbered_on(tmp_path, sized):
+    sized(_ROWS=2)
+    lists = {"history": [[]] * 3, "candidates": [["N"]] * 3, "clicked": [[1]] * 3}
+    for day in "abc":
+        table = pa.table({"user_id": [f"{day}{row}" for row in range(3)], **lists})
+        pq.write_table(table, tmp_path / f"{day}.parquet")
+    found = impressions(tmp_path / "*.parquet")
+    assert [row[:2] for row in found] == list(
+        enumerate(f"{day}{row}" for day in "abc" for row in range(3))
+    )
+
+
 def test_a_larger_log_has_larger_parts(tsv, sized):
     sized(_BYTES=1, _PARTS=5)
     parts = log_parts.parts_of(str(tsv))

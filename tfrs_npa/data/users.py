@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
+from tfrs_npa._shards import lookup
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.string_index import StringIndex
 
@@ -137,7 +138,7 @@ class UserIndex(StringIndex):
         """
         with open(path, "rb") as file:
             is_hashed = file.read(len(_ZIP)) == _ZIP
-        return HashedUserIndex._read(path) if is_hashed else super().load(path)
+        return HashedUserIndex._read(path) if is_hashed else super(UserIndex, UserIndex).load(path)
 
 
 class HashedUserIndex(UserIndex):
@@ -337,13 +338,14 @@ class HashedTable(tf.Module):
     def __init__(self, buckets: int, seen: np.ndarray):
         super().__init__(name="users")
         self._buckets = buckets
+        # In shards if it is made in the scope of a strategy with parameter servers.
         with tf.device("CPU:0"):  # with the strings, which no GPU has
             self.seen = tf.Variable(seen, trainable=False, name="seen")
 
     def lookup(self, user_id) -> tf.Tensor:
         """Returns `int32` indices of string ids, in their shape; 0 for unknown users."""
         indices = _hashed(user_id, self._buckets)
-        bits = tf.cast(tf.gather(self.seen, indices // 8), tf.int32)
+        bits = tf.cast(lookup(self.seen, indices // 8), tf.int32)
         is_seen = tf.bitwise.right_shift(bits, indices % 8) % 2
         return indices * is_seen
 

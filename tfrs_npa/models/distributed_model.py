@@ -40,7 +40,8 @@ class DistributedModel(tfrs.Model):
         Raises:
             ValueError: for `steps_per_execution` with parameter servers, which would skip batches.
         """
-        if has_parameter_servers() and kwargs.get("steps_per_execution") not in (None, 1):
+        servers = has_parameter_servers(self.distribute_strategy)
+        if servers and kwargs.get("steps_per_execution") not in (None, 1):
             raise ValueError("steps_per_execution has to be 1 with parameter servers")
         super().compile(*args, **kwargs)
         # Each replica has the metrics of all. Keras would add them up.

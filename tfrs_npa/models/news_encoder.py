@@ -225,7 +225,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
                 f"the articles have vectors of {vectors.shape[1]} numbers, but the model was made "
                 + ("without" if dim is None else f"for {dim}")
             )
-        own.tokens.assign(tokens)
+        own.tokens.assign(tf.cast(tokens, own.tokens.dtype))
         if vectors is not None:
             own.vectors.assign(vectors)
 

@@ -159,8 +159,10 @@ class NPA(DistributedModel):
             `int32 [articles]`, the indices of `news` in the catalogue.
 
         Raises:
-            ValueError: as `NewsCatalog.extend`.
+            ValueError: as `NewsCatalog.extend`, or if the model is on parameter servers, where the
+                number of articles is fixed.
         """
+        _require_no_servers(self, "add_articles")
         indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
         if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
             self.set_catalog(self.catalog)
@@ -591,18 +593,31 @@ class _SkipRestored(tf.keras.callbacks.Callback):
 
 
 def check_is_npa(model, name: str) -> None:
-    """Raises a TypeError that says what to give instead if `model` is not an `NPA`.
+    """Raises an error that says what to give instead if `model` is not an `NPA` of this process.
 
     Args:
         model: What was given.
         name: Who needs it.
+
+    Raises:
+        TypeError: if it is no `NPA`.
+        ValueError: if its tables are on parameter servers.
     """
     if isinstance(model, NPA):
+        _require_no_servers(model, name)
         return
     inside = getattr(model, "__dict__", {})
     parts = [part for part, value in inside.items() if isinstance(value, NPA)]
     hint = f": give its part, model.{parts[0]}" if parts else ""
     raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
+
+
+def _require_no_servers(model, name):
+    if has_parameter_servers(model.distribute_strategy):
+        raise ValueError(
+            f"{name} needs the tables in this process, and those of this model are on parameter "
+            "servers: save the model, and load it without a strategy"
+        )
 
 
 def _refuse(class_weight):

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from tfrs_npa.runs.processes import Address
-from tfrs_npa.settings import MULTI_WORKER, PARAMETER_SERVER
+from tfrs_npa.settings import MULTI_WORKER, PARAMETER_SERVER, STRATEGIES
 
 CHIEF, WORKER, PS = "chief", "worker", "ps"
 _VARIABLE = "TF_CONFIG"
@@ -49,6 +49,8 @@ class Cluster:
             ValueError: if the variable is missing or malformed, or lacks what the strategy needs;
                 says which key, and gives an example.
         """
+        if strategy not in (None, *STRATEGIES):
+            raise ValueError(f"there is no strategy {strategy!r}: {', '.join(STRATEGIES)}")
         if strategy not in _JOBS:
             return None
         try:

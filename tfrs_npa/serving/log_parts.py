@@ -80,11 +80,13 @@ class ParquetPart:
         path: The file.
         start: The first row.
         stop: The first row after them.
+        first_id: Where the log has no ids, that of the first row of the file.
     """
 
     path: str
     start: int
     stop: int
+    first_id: int
 
     def chunks(self) -> Iterator[Chunk]:
         """Yields the impressions, `CHUNK` at a time.
@@ -94,9 +96,16 @@ class ParquetPart:
         """
         try:
             for first, batch in self._batches():
+                has_ids = "impression_id" in batch.schema.names
                 for begin in range(0, len(batch), CHUNK):
                     table = checked_table(pa.Table.from_batches([batch.slice(begin, CHUNK)]))
-                    yield from table_chunks(table, (), first + begin + np.arange(len(table)))
+                    rows = first + begin + np.arange(len(table))
+                    for chunk in table_chunks(table, (), rows):
+                        yield (
+                            chunk
+                            if has_ids
+                            else chunk._replace(impression_id=self.first_id + chunk.impression_id)
+                        )
         except ValueError as error:
             raise MindFileError(str(error), self.path) from error
 
@@ -109,6 +118,8 @@ class ParquetPart:
             columns = columns_to_read(file.schema_arrow.names, ())
             first = int((ends - lengths)[groups[0]])
             for batch in file.iter_batches(_ROWS, groups.tolist(), columns):
+                if first >= self.stop:
+                    return
                 begin, end = (min(max(row - first, 0), len(batch)) for row in self.range)
                 if begin < end:
                     yield first + begin, batch.slice(begin, end - begin)
@@ -137,15 +148,24 @@ def parts_of(log: str) -> list[TsvPart | ParquetPart]:
         raise FileNotFoundError(f"{log}: no such file")
     sizes = sorted((file.path, file.size_in_bytes) for file in files)
     size_of_part = -(-sum(size for _, size in sizes) // _PARTS)
-    return [part for path, size in sizes for part in _parts_of_file(path, size, size_of_part)]
+    parts: list[TsvPart | ParquetPart] = []
+    for path, size in sizes:
+        last = parts[-1] if parts else None
+        first_id = last.first_id + last.stop if isinstance(last, ParquetPart) else 0
+        parts += _parts_of_file(path, size, size_of_part, first_id)
+    return parts
 
 
-def _parts_of_file(path: str, size: int, size_of_part: int) -> list[TsvPart | ParquetPart]:
+def _parts_of_file(
+    path: str, size: int, size_of_part: int, first_id: int
+) -> list[TsvPart | ParquetPart]:
     with open_log(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             rows = _rows_of(path, file)
             step = max(_ROWS, -(-rows * size_of_part // size))
-            return [ParquetPart(path, i, min(i + step, rows)) for i in range(0, rows, step)]
+            return [
+                ParquetPart(path, i, min(i + step, rows), first_id) for i in range(0, rows, step)
+            ]
         labelled = is_labelled(lines_between(file, 0, size), path)
     step = max(_BYTES, size_of_part)
     return [TsvPart(path, i, min(i + step, size), labelled) for i in range(0, size, step)]

@@ -72,6 +72,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = published.MANUAL_DOWNLOAD_INSTRUCTIONS
 
+    # Set when the data set is generated.
+    _on_beam = False
+
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=_news() if self.builder_config.table == "news" else _behaviors(),
