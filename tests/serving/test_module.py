@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.models.explain import explain
+from tfrs_npa.models.explanation import explain
 from tfrs_npa.serving.module import ServingModule
 
 TITLES = {

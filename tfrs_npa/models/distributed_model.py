@@ -121,3 +121,37 @@ def _send(given, data, steps):
                 raise ValueError(f"the data set of {data} does not know its length: give {steps}")
             given[steps] = number
         given[data] = SentBatches(batches)
+
+
+def check_is_npa(model, name: str) -> None:
+    """Raises an error that says what to give instead if `model` is not an `NPA` of this process.
+
+    Args:
+        model: What was given.
+        name: Who needs it.
+
+    Raises:
+        TypeError: if it is no `NPA`.
+        ValueError: if its tables are on parameter servers.
+    """
+    if isinstance(model, DistributedModel):
+        require_no_servers(model, name)
+        return
+    inside = getattr(model, "__dict__", {})
+    parts = [part for part, value in inside.items() if isinstance(value, DistributedModel)]
+    hint = f": give its part, model.{parts[0]}" if parts else ""
+    raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
+
+
+def require_no_servers(model: DistributedModel, name: str) -> None:
+    """Raises a ValueError if the tables of a model are on parameter servers.
+
+    Args:
+        model: The model.
+        name: Who needs them in this process.
+    """
+    if has_parameter_servers(model.distribute_strategy):
+        raise ValueError(
+            f"{name} needs the tables in this process, and those of this model are on parameter "
+            "servers: save the model, and load it without a strategy"
+        )

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.explain import explain, placed
+from tfrs_npa.models.explanation import explain, placed
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.top_k import best, without_gradients
 from tfrs_npa.serving.served_articles import ServedArticles
