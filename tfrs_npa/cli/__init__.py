@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from tfrs_npa import __version__
-from tfrs_npa.cli import evaluate, export, forget, predict, recommend, train, tune
+from tfrs_npa.cli import evaluate, explain, export, forget, predict, recommend, train, tune
 from tfrs_npa.cli.messages import error_message, plain_messages
 from tfrs_npa.cli.options import require_inputs
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "recommend": recommend,
+    "explain": explain,
     "tune": tune,
     "export": export,
     "forget": forget,

@@ -65,11 +65,12 @@ def add_result_folder(parser, kind: str) -> None:
     )
 
 
-def add_data(parser, help: str) -> None:  # noqa: A002
-    """Adds `--data`, and where data is read from and kept."""
+def add_data(parser, help: str, news: str = "--news") -> None:  # noqa: A002
+    """Adds `--data`, and where data is read from and kept; `news` names the option for articles."""
     parser.add_argument("--data", metavar="NAME|DIR|FILE", help=help)
     parser.add_argument(
-        "--news",
+        news,
+        dest="news",
         metavar="FILE",
         help="articles: those of a log in Parquet, a Parquet file with news_id and title",
     )
@@ -181,13 +182,13 @@ def cache_of(options: argparse.Namespace) -> Cache | None:
     return None if options.no_cache else Cache(options.cache_dir or default_cache_dir())
 
 
-def data_of(options: argparse.Namespace, run: Run, cache: Cache | None) -> MindData:
-    """Returns the data that `--data` names, or that the run was trained on."""
+def data_of(options: argparse.Namespace, run: Run | None, cache: Cache | None) -> MindData:
+    """Returns the data that `--data` names, or that the run was trained on, if there is one."""
     from tfrs_npa.data.loading import load_mind
 
     name, data_dir, manual_dir = options.data, options.data_dir, options.manual_dir
     news = options.news
-    if name is None:
+    if name is None and run is not None:
         settings = run.settings
         name = settings.data
         data_dir = data_dir or settings.data_dir

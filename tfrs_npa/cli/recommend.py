@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     if data is None or options.history is not None:
         source, history = "--history", _ids(options.history)
     else:
-        found = data.latest_history(user)
+        found = data.latest_histories([user]).get(user)
         source = data.name if found is not None else f"{data.name}, where {user} has no impression"
         history = found or []
     indices = model.catalog.index(history)
