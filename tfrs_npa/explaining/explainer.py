@@ -17,6 +17,7 @@ from tfrs_npa.retrieval.requests import string_matrix
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.versions import versions_of
 
+_SIGNATURES = ("recommend", "explain", "score_titles")
 # Rows that are scored against all articles at once.
 _ROWS = 64
 
@@ -24,11 +25,11 @@ _ROWS = 64
 class Explainer:
     """Scores articles and explains the scores.
 
-    `Explainer.of_model` and `Explainer.of_export` make one; both ask the signatures `recommend`
-    and `explain` of `tfrs_npa.serving.ServingModule`.
+    `Explainer.of_model` and `Explainer.of_export` make one; both ask the signatures `recommend`,
+    `explain` and `score_titles` of `tfrs_npa.serving.ServingModule`.
 
     Args:
-        signatures: The two by name: they take and return dicts of tensors.
+        signatures: The three by name; they take and return tensors by name.
         ids: Ids of the articles that may be recommended.
 
     Attributes:
@@ -37,7 +38,9 @@ class Explainer:
 
     def __init__(self, signatures: Mapping[str, Callable[..., Any]], ids: Sequence[str]):
         self.ids = list(ids)
-        self._recommend, self._explain = signatures["recommend"], signatures["explain"]
+        self._recommend, self._explain, self._score_titles = (
+            signatures[name] for name in _SIGNATURES
+        )
         self._positions = {news_id: position for position, news_id in enumerate(self.ids)}
 
     @classmethod
@@ -55,10 +58,7 @@ class Explainer:
             raise ValueError("the model's catalogue holds no articles: there is nothing to explain")
         module = ServingModule(model)
         module.articles.start(model.catalog, articles)
-        signatures: dict[str, Callable[..., Any]] = {
-            "recommend": module.recommend,
-            "explain": module.explain,
-        }
+        signatures = {name: getattr(module, name) for name in _SIGNATURES}
         return cls(signatures, model.catalog.ids[FIRST_ARTICLE:])
 
     @classmethod
@@ -87,10 +87,7 @@ class Explainer:
                 "contributes to a score: export the run again"
             )
         # The variables of a module live as long as it does: each signature holds on to it.
-        asked = {
-            name: functools.partial(_ask, module, signatures[name])
-            for name in ("recommend", "explain")
-        }
+        asked = {name: functools.partial(_ask, module, signatures[name]) for name in _SIGNATURES}
         return cls(asked, [news_id.decode() for news_id in module.articles.indexed.ids.numpy()])
 
     def scores(self, user_id: str, histories: Sequence[Sequence[str]]) -> np.ndarray:
@@ -138,6 +135,26 @@ class Explainer:
             candidates=_padded([candidates] * len(histories)),
         )
         return {name: _array(value) for name, value in found.items()}
+
+    def score_titles(
+        self, user_id: str, history: Sequence[str], titles: Sequence[str]
+    ) -> np.ndarray:
+        """Scores arbitrary titles.
+
+        Args:
+            user_id: The id of a user.
+            history: Their history, ids of clicked articles, oldest first.
+            titles: The titles.
+
+        Returns:
+            float32 `[titles]`.
+        """
+        # An empty title is padding to the signature, and a blank is a title without words.
+        given = [title or " " for title in titles]
+        found = self._score_titles(
+            user_id=tf.constant([user_id]), history=_padded([history]), titles=_padded([given])
+        )
+        return found["scores"].numpy()[0]
 
 
 def _ask(module, signature, **inputs):

@@ -8,10 +8,12 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tfrs_npa.explaining.report import Candidate, Reader, Report, Title, WithoutClick
+from tfrs_npa.explaining.report import Candidate, Reader, Report, Title, WithoutClick, Word
 
 # Contributions that are shown with their titles.
 _LARGEST = 3
+# Effects of words, by the greatest of a title, from which on they are shown.
+_LEAST_LINE = 0.3
 
 
 class Piece(NamedTuple):
@@ -19,13 +21,16 @@ class Piece(NamedTuple):
 
     Attributes:
         text: The part.
-        weight: Its attention weight in percent; None: it is not read.
-        shade: How dark it is, from 0 to 1.
+        word: The word that it is; None: it is not read.
+        shade: How dark it is, from 0 to 1: its attention weight, by the greatest of the title.
+        line: How strong the line under it is, from 0 to 1: its effect, by the greatest of the
+            title; 0 where that is small.
     """
 
     text: str
-    weight: str | None
-    shade: float
+    word: Word | None
+    shade: float = 0.0
+    line: float = 0.0
 
 
 class Share(NamedTuple):
@@ -82,24 +87,27 @@ def _source(environment, name):
 def pieces(article: Title) -> Iterator[Piece]:
     """Yields the parts of a title in order: words that are read, and what is between them."""
     words = article.words
-    most = max((word.weight for word in words), default=1) or 1
+    most = max((word.weight for word in words), default=0) or 1
+    effects = [word.effect or 0.0 for word in words]
+    strongest = max(map(abs, effects), default=0) or 1
     end = 0
-    for word in words:
+    for word, effect in zip(words, effects):
         start, stop = word.start, word.end
         if start is None or stop is None:
             start, stop, text = end, end, word.text + " "
         else:
             text = article.title[start:stop]
         if start > end:
-            yield Piece(article.title[end:start], None, 0)
+            yield Piece(article.title[end:start], None)
         # Squared: weights that differ by a third should look different.
         shade = round((word.weight / most) ** 2, 3)
-        yield Piece(text, f"{100 * word.weight:.0f}", shade)
+        line = abs(effect) / strongest
+        yield Piece(text, word, shade, round(line, 3) if line >= _LEAST_LINE else 0.0)
         end = stop
     if end and end < len(article.title):
-        yield Piece(article.title[end:], None, 0)
+        yield Piece(article.title[end:], None)
     if not words and article.title:
-        yield Piece(article.title, None, 0)
+        yield Piece(article.title, None)
 
 
 def heaviest(reader: Reader) -> float:

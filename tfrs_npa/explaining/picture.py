@@ -50,7 +50,7 @@ def _draw_title(axes, renderer, candidate: Candidate, y: float) -> None:
     to_data = axes.transData.inverted()
     for piece in pieces(candidate.article):
         box = None
-        if piece.weight is not None:
+        if piece.word is not None:
             box = {"boxstyle": "square,pad=0.1", "lw": 0, "fc": (*_SHADE, 0.75 * piece.shade)}
         text = axes.text(x, y, piece.text, size=10, parse_math=False, bbox=box)
         extent = text.get_window_extent(renderer)

@@ -20,12 +20,15 @@ class Word:
     Attributes:
         text: The word as the vocabulary has it.
         weight: Its attention weight for the reader.
+        effect: What the score of the article lacks without the word: the score of the title less
+            that of the title without it, computed again; None: the article is a click.
         start, end: Where it is in the title, in characters; None: the title is written in another
             way, such as with an accent of its own.
     """
 
     text: str
     weight: float
+    effect: float | None
     start: int | None
     end: int | None
 
@@ -208,20 +211,24 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
     read = [column for column, weight in enumerate(found["history_weights"]) if weight > 0]
     without = _without(explainer, user, clicks, read, shown)
 
-    def title(news_id, side, column):
+    words = [[word for word in row if word] for row in found["candidate_words"]]
+    effects = _effects(explainer, user, clicks, words)
+
+    def title(news_id, side, column, effects=None):
         text = found[f"{side}_titles"][column]
         words = [word for word in found[f"{side}_words"][column] if word]
-        weights = found[f"{side}_word_weights"][column].tolist()
-        words = [
-            Word(word, weight, *span)
-            for word, weight, span in zip(words, weights, spans(text, words))
-        ]
-        return Title(news_id, text, categories.get(news_id, ""), tuple(words))
+        columns = (
+            words,
+            found[f"{side}_word_weights"][column].tolist(),
+            effects or [None] * len(words),
+            *zip(*spans(text, words)),
+        )
+        return Title(news_id, text, categories.get(news_id, ""), tuple(map(Word, *columns)))
 
     ranks = _ranks(explainer, explainer.scores(user, [clicks])[0], clicks, shown)
     candidates = {
         news_id: Candidate(
-            title(news_id, "candidate", column),
+            title(news_id, "candidate", column, effects[column]),
             float(found["scores"][column]),
             ranks[column],
             float(found["base_scores"][column]),
@@ -241,6 +248,15 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
         tuple(candidates[news_id] for news_id in best),
         tuple(candidates[news_id] for news_id in compared),
     )
+
+
+def _effects(explainer, user, clicks, titles) -> list[list[float]]:
+    """Returns what the scores of titles, lists of words, lack without each of their words."""
+    variants = [words[:i] + words[i + 1 :] for words in titles for i in range(len(words))]
+    every = [" ".join(words) for words in [*titles, *variants]]
+    scores = iter(explainer.score_titles(user, clicks, every).tolist())
+    whole = [next(scores) for _ in titles]
+    return [[score - next(scores) for _ in words] for score, words in zip(whole, titles)]
 
 
 def _without(explainer, user, clicks, read, shown) -> list[list[WithoutClick]]:

@@ -106,9 +106,10 @@ class SyntheticWorld:
         self._abstracts = self._articles.abstracts(self._language, self._rng(_ABSTRACTS))
         self._affinity = Affinity(knobs, self._language, self._articles.contents)
         self._articles.appeal -= self._affinity.crowding(self._language)
+        self._users = Users.draw(knobs, self._language, self._articles, users, self._rng(_USERS))
         self._log = Log(
             self._articles,
-            Users.draw(knobs, self._language, self._articles, users, self._rng(_USERS)),
+            self._users,
             self._affinity,
             impressions,
             self._rng(_HISTORIES),
@@ -172,6 +173,27 @@ class SyntheticWorld:
         return synthetic_optima.reference_auc(
             self._affinity, self._language, self._articles, self._log
         )
+
+    def preferred_words(self, user_id: str) -> set[str]:
+        """Returns the words of the subjects and of the names that a user likes, in lower case.
+
+        Of the words of a title, these are the ones that tell whether it is for this user. The words
+        that all subjects of a category share are not among them, nor are single words that the user
+        likes.
+
+        Args:
+            user_id: The id of a user of this world.
+
+        Raises:
+            KeyError: if there is no such user.
+        """
+        tastes = self._users.tastes[self._user_rows[user_id]]
+        liked = np.flatnonzero(tastes.subjects), np.flatnonzero(tastes.names)
+        return {word.lower() for word in self._language.words_of(*liked)}
+
+    @functools.cached_property
+    def _user_rows(self) -> dict[str, int]:
+        return {user_id: row for row, user_id in enumerate(self._user_ids)}
 
     def word_vectors(self, dim: int) -> tuple[list[str], np.ndarray]:
         """Returns word vectors, made from a separate corpus of the same language.
