@@ -12,11 +12,12 @@ INSTALLED := $(VENV)/.installed
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test lint format bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test test-browser lint format bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
+	$(BIN)/tfrs-npa explain --run runs/demo --to runs/demo/report.html
 
 tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
 	$(BIN)/tfrs-npa tune --data mind/synthetic --space tuning/spaces/demo.yaml --epochs 4 \
@@ -25,6 +26,14 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+
+# Chromium is installed where this may be done: by root, on Debian and what derives from it.
+test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
+	@command -v chromedriver >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y chromium chromium-driver; } || \
+	  { echo 'chromedriver is missing (Debian, Ubuntu: apt-get install chromium chromium-driver)' >&2; exit 1; }
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,browser]'
+	$(BIN)/python -m pytest tests/explaining/browser
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
@@ -77,7 +86,7 @@ clean: ## remove the environments, the runs of the demos, caches and build produ
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

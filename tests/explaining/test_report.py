@@ -173,7 +173,9 @@ def test_no_export(folder, tmp_path):
         Explainer.of_export(tmp_path / folder)
 
 
-@given(st.lists(st.sampled_from(["Rain", "ＡＩ", "Straße", "Café", "ﬁnal", "ok!", "東京"]), max_size=6))
+@given(
+    st.lists(st.sampled_from(["Rain", "ＡＩ", "Straße", "Café", "ﬁnal", "ok!", "東京"]), max_size=6)
+)
 def test_spans_cover_the_words(parts):
     title = " — ".join(parts)
     words = [word.decode() for word in tokenize([title]).to_list()[0]]

@@ -33,7 +33,7 @@ EPILOG = """\
 examples:
   tfrs-npa explain --run runs/demo --user U13 --user U42 --to report.html
   tfrs-npa explain --run runs/demo --user U13 --news N7 N42 --to report.png
-  tfrs-npa explain --export exports/npa --history N7,N42 --history N9 --to report.json
+  tfrs-npa explain --export exports/npa --user U13 --history N7,N42 --to report.json
 """
 FORMATS = ("html", "json", "png")
 # Readers that are shown if none are named: so many, with so many clicks.
@@ -59,8 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--history",
         action="append",
         metavar="ID,ID,...",
-        help="ids of the articles clicked so far, oldest first: once for each --user, or without "
-        "--user, once for each anonymous reader",
+        help="ids of the articles clicked so far, oldest first: once for each --user, or once "
+        "without any, for an anonymous reader",
     )
     parser.add_argument(
         "--news",
@@ -98,6 +98,8 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError("--export needs readers: give --user, --history or both")
         if options.data is None:
             raise ValueError("--export needs --data, or a --history for each --user")
+    if options.history is not None and not options.user and len(options.history) > 1:
+        raise ValueError("several --history need a --user each")
     if len(set(options.user)) < len(options.user):
         raise ValueError("a --user is given twice")
     require_replaceable(options.to)
@@ -155,8 +157,6 @@ def _histories(
         given = [
             [part.strip() for part in text.split(",") if part.strip()] for text in options.history
         ]
-        if not users and len(given) > 1:
-            raise ValueError("several --history need a --user each")
         return dict(zip(users or [""], given))
     assert data is not None
     found = data.latest_histories(users)
