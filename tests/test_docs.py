@@ -131,6 +131,29 @@ def test_the_snippets_of_distributed(mind_folder):
     assert names["model"].optimizer.iterations.numpy() == 2
 
 
+def test_the_snippets_of_explaining():
+    tensors, report = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/explaining.md").read_text("utf-8"), re.DOTALL
+    )
+    config = tfrs_npa.NPAConfig.preset("small").replace(num_filters=8, attention_dim=4)
+    news = {"news_id": ["N1", "N2", "N3"], "title": ["Rain", "Team wins", "Vote"]}
+    log = {
+        "user_id": ["U1", "U2"],
+        "history": [["N1"], []],
+        "candidates": [["N2", "N1"], ["N3", "N1"]],
+        "clicked": [[1, 0]] * 2,
+    }
+    catalog, users = tfrs_npa.NewsCatalog().adapt(news), tfrs_npa.UserIndex().adapt(log)
+    names = {"tfrs_npa": tfrs_npa, "config": config, "catalog": catalog, "users": users}
+    names["valid"] = tfrs_npa.Impressions.from_pandas(pd.DataFrame(log), catalog, users)
+    names["model"] = tfrs_npa.NPA(config, catalog, users)
+    for snippet in (tensors, report):
+        exec(compile(snippet, "docs/explaining.md", "exec"), names)
+    assert names["found"].contributions.shape == (2, 2, 1)
+    assert names["words"].keys() <= {"rain", "team", "wins", "vote"}
+    assert names["html"].startswith("<!doctype html>")
+
+
 def test_the_performance_tables_agree():
     readme, page = (
         {

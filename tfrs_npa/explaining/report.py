@@ -212,7 +212,7 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
     without = _without(explainer, user, clicks, read, shown)
 
     words = [[word for word in row if word] for row in found["candidate_words"]]
-    effects = _effects(explainer, user, clicks, words)
+    effects = word_effects(explainer, user, clicks, words)
 
     def title(news_id, side, column, effects=None):
         text = found[f"{side}_titles"][column]
@@ -250,11 +250,24 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
     )
 
 
-def _effects(explainer, user, clicks, titles) -> list[list[float]]:
-    """Returns what the scores of titles, lists of words, lack without each of their words."""
+def word_effects(
+    explainer: Explainer, user_id: str, history: Sequence[str], titles: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Returns what the scores of titles lack without each of their words, computed again.
+
+    Args:
+        explainer: Scores titles.
+        user_id: The id of a reader.
+        history: Ids of the articles that they clicked, oldest first.
+        titles: Titles as lists of words.
+
+    Returns:
+        For each title the score less that of the title without a word, for each of its words.
+    """
+    titles = [list(words) for words in titles]
     variants = [words[:i] + words[i + 1 :] for words in titles for i in range(len(words))]
     every = [" ".join(words) for words in [*titles, *variants]]
-    scores = iter(explainer.score_titles(user, clicks, every).tolist())
+    scores = iter(explainer.score_titles(user_id, history, every).tolist())
     whole = [next(scores) for _ in titles]
     return [[score - next(scores) for _ in words] for score, words in zip(whole, titles)]
 

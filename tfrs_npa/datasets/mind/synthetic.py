@@ -174,12 +174,15 @@ class SyntheticWorld:
             self._affinity, self._language, self._articles, self._log
         )
 
+    def topic_words(self) -> set[str]:
+        """Returns the words that belong to one subject or one name group, in lower case."""
+        subjects, names = map(len, (self._language.category, self._language.name_category))
+        return self._lower_words(np.arange(subjects), np.arange(names))
+
     def preferred_words(self, user_id: str) -> set[str]:
         """Returns the words of the subjects and of the names that a user likes, in lower case.
 
-        Of the words of a title, these are the ones that tell whether it is for this user. The words
-        that all subjects of a category share are not among them, nor are single words that the user
-        likes.
+        Of the `topic_words` of a title, these are the ones that make it one for this user.
 
         Args:
             user_id: The id of a user of this world.
@@ -188,8 +191,10 @@ class SyntheticWorld:
             KeyError: if there is no such user.
         """
         tastes = self._users.tastes[self._user_rows[user_id]]
-        liked = np.flatnonzero(tastes.subjects), np.flatnonzero(tastes.names)
-        return {word.lower() for word in self._language.words_of(*liked)}
+        return self._lower_words(np.flatnonzero(tastes.subjects), np.flatnonzero(tastes.names))
+
+    def _lower_words(self, subjects, names):
+        return {word.lower() for word in self._language.words_of(subjects, names)}
 
     @functools.cached_property
     def _user_rows(self) -> dict[str, int]:
