@@ -264,8 +264,7 @@ def word_effects(
     Returns:
         For each title the score less that of the title without a word, for each of its words.
     """
-    titles = [list(words) for words in titles]
-    variants = [words[:i] + words[i + 1 :] for words in titles for i in range(len(words))]
+    variants = [[*words[:i], *words[i + 1 :]] for words in titles for i in range(len(words))]
     every = [" ".join(words) for words in [*titles, *variants]]
     scores = iter(explainer.score_titles(user_id, history, every).tolist())
     whole = [next(scores) for _ in titles]

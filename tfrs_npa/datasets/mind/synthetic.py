@@ -190,8 +190,9 @@ class SyntheticWorld:
         Raises:
             KeyError: if there is no such user.
         """
-        tastes = self._users.tastes[self._user_rows[user_id]]
-        return self._lower_words(np.flatnonzero(tastes.subjects), np.flatnonzero(tastes.names))
+        tastes, row = self._users.tastes, self._user_rows[user_id]
+        subjects, names = tastes.subjects[row], tastes.names[row]
+        return self._lower_words(np.flatnonzero(subjects), np.flatnonzero(names))
 
     def _lower_words(self, subjects, names):
         return {word.lower() for word in self._language.words_of(subjects, names)}
