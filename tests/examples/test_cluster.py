@@ -152,7 +152,10 @@ def test_nothing_is_left_behind(cluster):
             os.kill(process, 0)
 
 
-@pytest.mark.parametrize("arguments", [(), (1,), ("one", 1), (0, 1, "--run", "r"), (1, 1, "--run"), (1, 1, "--data", "d")])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (1,), ("one", 1), (0, 1, "--run", "r"), (1, 1, "--run"), (1, 1, "--data", "d")],
+)
 def test_refused(cluster, arguments):
     cluster.start(*arguments)
     code, output, messages = cluster.finished()

@@ -7,6 +7,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -18,8 +19,7 @@ LONG = 600
 _ENDS = """
 from tfrs_npa.runs.processes import end_process, temporary_folder
 with temporary_folder() as folder:
-    folder.joinpath("weights").mkdir()
-    folder.joinpath("weights", "last").touch()
+    folder.joinpath("weights").touch()
     print(folder, flush=True)
     end_process(69, "ps 0 is gone")
 """
@@ -88,7 +88,7 @@ def test_who_is_restarted_at_once_is_gone(start, ends):
 
 
 def test_an_old_connection_that_is_closed_is_no_end(start, ends, monkeypatch):
-    """gRPC closes one that says nothing."""
+    """As gRPC does with one that says nothing."""
     monkeypatch.setattr(processes, "_TRUSTED", 0.0)
     other = start()
     with watch({"ps 0": other.address}, "Do something"):
@@ -154,10 +154,17 @@ def test_who_is_replaced_is_waited_for(start, ends, caplog):
     assert line == f"worker 0 at {other.address} is gone: start it again"
 
 
-def test_a_temporary_folder_is_removed():
-    with temporary_folder() as folder:
-        (folder / "file").touch()
-    assert not folder.exists()
-    ended = subprocess.run([sys.executable, "-c", _ENDS], capture_output=True, text=True)
-    assert ended.returncode == GONE and ended.stderr == "tfrs-npa: error: ps 0 is gone\n"
-    assert os.path.isabs(ended.stdout) and not pathlib.Path(ended.stdout.strip()).exists()
+def test_a_temporary_folder_is_removed_if_its_process_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with temporary_folder() as own:
+        ended = subprocess.run(
+            [sys.executable, "-c", _ENDS], env=environment, capture_output=True, text=True
+        )
+        assert ended.returncode == GONE and ended.stderr == "tfrs-npa: error: ps 0 is gone\n"
+        left = pathlib.Path(ended.stdout.strip())
+        assert {*tmp_path.iterdir()} == {own, left}
+        with temporary_folder() as another:
+            assert {*tmp_path.iterdir()} == {own, another}
+        assert own.exists()
+    assert not [*tmp_path.iterdir()]

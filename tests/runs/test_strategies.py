@@ -18,9 +18,11 @@ import tensorflow as tf
 import tfrs_npa
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.loading import load_mind
+from tfrs_npa.runs import strategies
 from tfrs_npa.runs.evaluation import evaluate_model
-from tfrs_npa.runs.processes import GONE
+from tfrs_npa.runs.processes import ATTEMPTS, CONNECT_TIMEOUT, GONE, PAUSE
 from tfrs_npa.runs.run import Run, load_run
+from tfrs_npa.runs.strategies import TaskGone
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
@@ -93,21 +95,26 @@ class Processes:
         self._running[task].send_signal(signal.SIGKILL)
         assert self.code(task) == -signal.SIGKILL
 
+    def end(self, task):
+        """Ends a task that waits for others, or has ended because it saw them end."""
+        process = self._running.pop(task)
+        process.kill()
+        process.wait()
+
     def code(self, task):
         """Waits for the end of a task; returns its exit code."""
         return self._running.pop(task).wait(TIMEOUT)
 
     def temporary_folders(self):
         """Those that the processes have now."""
-        return [*self._temporary.glob("tfrs-npa-*")]
+        return [*self._temporary.glob("tfrs-npa-run-*")]
 
     def texts(self):
         return {task: log.read_text() for task, log in self.logs.items()}
 
     def close(self):
-        for process in self._running.values():
-            process.kill()
-            process.wait()
+        for task in [*self._running]:
+            self.end(task)
 
 
 @pytest.fixture
@@ -169,7 +176,8 @@ def test_parameter_servers(processes, options, tmp_path):
     assert re.search(lost, cluster.texts()[CHIEF])
     assert re.search(r"error: chief 0 at \S+ is gone. Start this ", cluster.texts()[others])
 
-    cluster.start("--run", run, "--resume", tasks=[CHIEF, WORKER, others])
+    cluster.end(PS)
+    cluster.start("--run", run, "--resume")
     cluster.wait_for(CHIEF, "epoch 4 of ")
     assert "resuming after epoch 3 of 5" in cluster.texts()[CHIEF]
     cluster.kill(CHIEF)
@@ -201,13 +209,14 @@ def test_workers_in_step(processes, options, tmp_path):
     assert cluster.code(others) == GONE, cluster.texts()
     lost = r"error: worker 0 at \S+ (is gone|was restarted). .* --resume: "
     assert re.search(lost, cluster.texts()[others])
-    assert not cluster.temporary_folders()
 
-    cluster.start("--run", run, "--resume", tasks=[others])
+    cluster.end(WORKER)
+    cluster.start("--run", run, "--resume")
     assert cluster.code(WORKER) == cluster.code(others) == 0, cluster.texts()
     texts = cluster.texts()
     assert all("resuming after epoch 2 of 5" in text for text in texts.values())
     assert "Run: " in texts[WORKER] and "Run: " not in texts[others]
+    assert not cluster.temporary_folders()  # those of the killed were removed too
     assert_complete(run)
 
 
@@ -220,6 +229,23 @@ def test_all_devices_of_a_machine(mind_folder, tmp_path, eager_functions):
     assert mirrored["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
     again = resume(runs["mirrored"])
     assert again["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (tf.errors.UnavailableError, TaskGone),
+        (tf.errors.NotFoundError, tf.errors.NotFoundError),
+        (tf.errors.InvalidArgumentError, tf.errors.InvalidArgumentError),
+    ],
+)
+def test_an_error_of_tensorflow_leaves_the_watch_its_time(monkeypatch, error, raised):
+    """Which ends the process, if another is gone: the error may be what a restarted one says."""
+    slept = []
+    monkeypatch.setattr(strategies.time, "sleep", slept.append)
+    with pytest.raises(raised), strategies._errors_explained():
+        raise error(None, None, "why")
+    assert len(slept) == 1 and slept[0] > ATTEMPTS * PAUSE + CONNECT_TIMEOUT
 
 
 def test_a_server_does_not_train(monkeypatch, mind_folder, tmp_path):

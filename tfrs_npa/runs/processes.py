@@ -31,7 +31,7 @@ ATTEMPTS = 5
 # gRPC closes a connection that says nothing after two minutes: after one, that proves nothing.
 _TRUSTED = 60.0
 
-_temporary_folders: set[str] = set()
+_PREFIX, _LOCK = "tfrs-npa-run-", ".lock"
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,25 @@ class Address(NamedTuple):
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[pathlib.Path]:
-    """Yields a temporary folder, which is removed at the end, also by `end_process`."""
-    with tempfile.TemporaryDirectory(prefix="tfrs-npa-") as folder:
-        _temporary_folders.add(folder)
-        try:
-            yield pathlib.Path(folder)
-        finally:
-            _temporary_folders.remove(folder)
+    """Yields a temporary folder, which is removed at the end.
+
+    A process that is killed, or ends by `end_process`, leaves its folder: the next call on this
+    machine removes that too.
+    """
+    import fcntl  # not everywhere
+
+    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        # Fails for what another user has, and for the folder of a process that is alive.
+        with contextlib.suppress(OSError), (left / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as folder,
+        pathlib.Path(folder, f"{_LOCK}.new").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.replace(lock.name, pathlib.Path(folder, _LOCK))
+        yield pathlib.Path(folder)
 
 
 def end_process(code: int, message: str) -> None:
@@ -78,8 +90,6 @@ def end_process(code: int, message: str) -> None:
     """
     # Not through sys.stderr, whose lock another thread may hold.
     os.write(2, f"tfrs-npa: {'error: ' if code else ''}{message}\n".encode())
-    for folder in [*_temporary_folders]:
-        shutil.rmtree(folder, ignore_errors=True)
     os._exit(code)
 
 
