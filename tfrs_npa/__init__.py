@@ -122,6 +122,7 @@ _MODULES = (
     "config",
     "data",
     "datasets",
+    "explaining",
     "layers",
     "metrics",
     "models",

@@ -34,6 +34,7 @@ class Explainer:
 
     Attributes:
         ids: As given.
+        positions: The position of each in `ids`.
     """
 
     def __init__(self, signatures: Mapping[str, Callable[..., Any]], ids: Sequence[str]):
@@ -41,7 +42,7 @@ class Explainer:
         self._recommend, self._explain, self._score_titles = (
             signatures[name] for name in _SIGNATURES
         )
-        self._positions = {news_id: position for position, news_id in enumerate(self.ids)}
+        self.positions = {news_id: position for position, news_id in enumerate(self.ids)}
 
     @classmethod
     def of_model(cls, model: NPA) -> Explainer:
@@ -112,7 +113,7 @@ class Explainer:
                 candidates=nothing,
             )
             for row, (ids, values) in enumerate(zip(found["news_id"].numpy(), found["scores"])):
-                columns = [self._positions[news_id.decode()] for news_id in ids]
+                columns = [self.positions[news_id.decode()] for news_id in ids]
                 scores[start + row, columns] = values
         return scores
 

@@ -296,7 +296,7 @@ def _ranks(explainer, scores, clicks, shown) -> list[int | None]:
         clicks: Ids of the clicked articles, which do not count.
         shown: Ids of articles.
     """
-    positions = {news_id: position for position, news_id in enumerate(explainer.ids)}
+    positions = explainer.positions
     counts = np.ones(len(scores), bool)
     counts[[positions[news_id] for news_id in set(clicks) if news_id in positions]] = False
     others = np.sort(scores[counts])
