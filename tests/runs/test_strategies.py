@@ -148,7 +148,7 @@ def assert_complete(run):
 def test_parameter_servers(processes, options, tmp_path):
     run = tmp_path / "run"
     cluster = processes("parameter-server", WORKER, PS, CHIEF)
-    cluster.start("--run", run, *options)
+    cluster.start("--run", run, *options, "--user-buckets", 100)
     cluster.wait_for(CHIEF, "epoch 1 of ")
     cluster.kill(WORKER)
     cluster.start("--run", run, tasks=[WORKER])
@@ -163,6 +163,7 @@ def test_parameter_servers(processes, options, tmp_path):
     assert set(codes.values()) == {0}, cluster.texts()
     assert "resuming after epoch 2 of 3" in cluster.texts()[CHIEF]
     assert_complete(run)
+    assert load_run(run).users.buckets == 100
 
     cluster.start("--run", run, "--resume")
     cluster.wait_for(CHIEF, "training with 1 workers, 1 servers")
