@@ -82,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     of_export.add_argument(
         "--beam-pipeline-options",
         metavar="NAME=VALUE,...",
-        help="as `tfds build` takes them, such as runner=FlinkRunner (default: in this process)",
+        help="as `tfds build` takes them, such as runner=FlinkRunner (default: one process here)",
     )
 
 
