@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.settings import (
     CACHE_BYTES,
     DATA_SETS,
@@ -217,13 +216,7 @@ def settings_given(options: argparse.Namespace, type_: type[DataSettings]) -> di
 
 
 def require_inputs(options: argparse.Namespace) -> None:
-    """Raises a ValueError if `--data`, `--manual-dir` or `--news` names nothing that exists.
-
-    A process that serves the chief of a cluster reads none of them.
-    """
-    cluster = Cluster.from_environment(getattr(options, "strategy", None))
-    if cluster is not None and cluster.is_server:
-        return
+    """Raises a ValueError if `--data`, `--manual-dir` or `--news` names nothing that exists."""
     if getattr(options, "data", None) is not None:
         require_data(options.data, options.manual_dir, options.news)
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
+from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, require_inputs
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DEFAULT_K
 
@@ -59,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the best articles for a user."""
+    require_inputs(options)
     if not options.user and options.history is None:
         raise ValueError("--user is missing: give a user, a --history or both")
     if options.k < 1:
