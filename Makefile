@@ -62,6 +62,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/user_buckets.py --json $(RESULTS)/user_buckets.json
 	$(BIN)/python benchmarks/parameter_servers.py --json $(RESULTS)/parameter_servers.json
+	$(BIN)/python benchmarks/strategies.py --json $(RESULTS)/strategies.json
 	$(BIN)/python benchmarks/report.py
 
 # These resume after an interruption. To train from scratch, remove the CSV, or runs/untuned-worlds.

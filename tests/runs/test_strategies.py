@@ -162,7 +162,7 @@ def assert_complete(run):
 def test_parameter_servers(processes, options, tmp_path):
     run, others = tmp_path / "run", ("worker", 1)
     cluster = processes("parameter-server", WORKER, others, PS, CHIEF)
-    cluster.start("--run", run, *options)
+    cluster.start("--run", run, *options, "--user-buckets", 100)
     cluster.wait_for(CHIEF, "epoch 1 of ")
     cluster.kill(others)
     cluster.wait_for(CHIEF, "epoch 2 of ")  # by the worker that is left
@@ -191,6 +191,7 @@ def test_parameter_servers(processes, options, tmp_path):
     codes = [cluster.code(task) for task in (CHIEF, WORKER, PS)]
     assert codes == [0, 0, 0], cluster.texts()
     assert_complete(run)
+    assert load_run(run).users.buckets == 100
 
 
 def test_workers_in_step(processes, options, tmp_path):
