@@ -27,17 +27,17 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def fields() -> list[str]:
-    """Each field: its type, its value in `NPAConfig()`, and what it means."""
+    """Each field: its value in `NPAConfig()`, its type, and what it means."""
     texts = descriptions()
     rows = [
-        [f"`{field.name}`", f"`{field.type}`", f"`{field.default!r}`", texts.pop(field.name)]
+        [f"`{field.name}`", f"`{field.default!r}` ({field.type})", texts.pop(field.name)]
         for field in dataclasses.fields(tfrs_npa.NPAConfig)
     ]
     if texts:
         raise ValueError(
             f"NPAConfig has no field {', '.join(texts)}, which its docstring describes"
         )
-    return table(["field", "type", "default", "meaning"], rows)
+    return table(["field", "default (type)", "meaning"], rows)
 
 
 def presets() -> list[str]:
