@@ -6,6 +6,7 @@ import re
 
 import sphinx.addnodes
 from docutils import nodes
+from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon import GoogleDocstring
 
 
@@ -67,6 +68,9 @@ def attribute(self):
 def setup(app):
     GoogleDocstring._consume_returns_section = returns
     GoogleDocstring._parse_attribute_docstring = attribute
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.add_role("code_of_docstring", code)
     app.config.default_role = "code_of_docstring"
     app.connect("autodoc-process-docstring", mark_code, priority=400)  # before napoleon
