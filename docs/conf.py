@@ -50,8 +50,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections\.abc|os|pathlib|typing|datetime)\..*"),
     (r"py:.*", r"(tf|tensorflow|keras|tf_keras|tfrs|keras_tuner|np|numpy|pd|pa|pyarrow)\..*"),
-    # Classes that are no part of the public interface.
-    (r"py:.*", r"(.*\.)?(Baselines|Clicks|LastSeen|TaskGone)"),
+    # Types in signatures that are no part of the public interface, and one exception.
+    (r"py:class", r"tfrs_npa(\.\w+){3,}|Baselines|LastSeen"),
+    (r"py:exc", r"TaskGone"),
 ]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
