@@ -126,9 +126,9 @@ def _articles(
         for rank, (score, news_id, title) in enumerate(zip(scores[0], ids, titles), start=1)
     ]
     if data is not None:
-        categories = data.categories(ids)
+        topics = data.topics()
         for article in articles:
-            article["category"] = categories.get(article["news_id"], "")
+            article["category"], _ = topics.get(article["news_id"], ("", ""))
     return articles
 
 

@@ -55,16 +55,20 @@ def mean_interval(
     sums = np.empty((len(columns), resamples))
     batch = max(1, _COUNTS // rows)
     for first in range(0, resamples, batch):
-        counts = np.stack(
-            [
-                np.bincount(generator.integers(rows, size=rows, dtype=np.uint32), minlength=rows)
-                for _ in range(min(batch, resamples - first))
-            ]
-        ).astype(np.float64)
+        draws = generator.integers(
+            rows, size=(min(batch, resamples - first), rows), dtype=np.uint32
+        )
+        counts = _counts_by_row(draws, rows).astype(np.float64)
         sums[:, first : first + len(counts)] = deviations @ counts.T
     tail = (1 - confidence) / 2
     bounds = means + np.quantile(sums / rows, [tail, 1 - tail], axis=1).T
     return bounds[0] if np.ndim(values) == 1 else bounds
+
+
+def _counts_by_row(draws: np.ndarray, values: int) -> np.ndarray:
+    """Returns how often each row `[rows, draws]` has each of the `values`, `[rows, values]`."""
+    cells = draws + np.arange(0, len(draws) * values, values)[:, np.newaxis]
+    return np.bincount(cells.ravel(), minlength=len(draws) * values).reshape(-1, values)
 
 
 def intervals_of(values: Mapping[Any, np.ndarray]) -> dict[Any, list[float] | None]:
