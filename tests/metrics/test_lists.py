@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrs_npa.metrics import lists as module
@@ -49,6 +49,7 @@ def agree(found, expected):
     np.testing.assert_allclose(np.asarray(found, float), expected, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=40)
 @given(worlds())
 def test_lists_one_by_one(world):
     """The definitions, written as loops."""
@@ -90,6 +91,7 @@ def test_lists_one_by_one(world):
     agree(module.miscalibration(lists, category, history, splits), expected)
 
 
+@settings(deadline=None, max_examples=40)
 @given(worlds())
 def test_all_lists_together(world):
     lists, *_, users = world
@@ -115,6 +117,7 @@ def test_all_lists_together(world):
     assert found == (pytest.approx(1 - average(overlaps)) if overlaps else None)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_the_best_candidates(data):
     impressions = data.draw(st.lists(st.lists(st.sampled_from([0.0, -1.0, 2.0, 0.5]), max_size=5)))

@@ -2,10 +2,10 @@
 
 Vrijenhoek, Bénédict, Gutierrez Granada, Odijk & de Rijke, RADio: Rank-aware divergence metrics to
 measure normative diversity in news recommendations, RecSys 2022 (arXiv:2209.13520). Each measure is
-the distance of two distributions: P of a context, such as the reader's history or the articles that
-could have been shown, and Q of the list. In a distribution of something ranked, place r weighs
-`1 / r`, the discount of the reciprocal rank. 0: the same; near 1: nothing in common. Which of the two
-is better is a question of values, not of accuracy.
+the distance of two distributions: P of a context, such as the reader's history or the articles
+that could have been shown, and Q of the list. In a distribution of something ranked, place r
+weighs `1 / r`, the discount of the reciprocal rank. 0: the same; near 1: nothing in common. Which
+of the two is better is a question of values, not of accuracy.
 
 Lists are as in `tfrs_npa.metrics.lists`.
 """

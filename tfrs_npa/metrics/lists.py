@@ -70,8 +70,9 @@ def coverage(counts: np.ndarray) -> float | None:
 def gini(counts: np.ndarray) -> float | None:
     """Returns the Gini coefficient of exposure: 0 if all articles are shown equally often.
 
-    Near 1 if a single one is shown. Half the mean absolute difference of two articles' exposure, divided by the mean exposure
-    (Fleder & Hosanagar, Blockbuster culture's next rise or fall, Management Science 2009).
+    Near 1 if a single one is shown. Half the mean absolute difference of two articles' exposure,
+    divided by the mean exposure (Fleder & Hosanagar, Blockbuster culture's next rise or fall,
+    Management Science 2009).
 
     Args:
         counts: In how many lists each article is, of those that could be in one, `[articles]`.
