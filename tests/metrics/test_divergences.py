@@ -95,7 +95,7 @@ def test_one_by_one(world):
         )
 
     agree(
-        module.representation(lists, *packed(voices), pool, pool_splits),
+        module.representation(lists, packed(voices), pool, pool_splits),
         [
             smoothed_distance(
                 distribution(candidates, of_voices, False), distribution(row, of_voices, True)
@@ -174,9 +174,7 @@ def test_as_informfully():
     found = {
         "calibration": module.calibration(lists, category, history, history_splits),
         "activation": module.activation(lists, np.array(ORACLE["score"]), pool, pool_splits),
-        "representation": module.representation(
-            lists, *packed(ORACLE["voices"]), pool, pool_splits
-        ),
+        "representation": module.representation(lists, packed(ORACLE["voices"]), pool, pool_splits),
         "alternative_voices": module.alternative_voices(
             lists, np.array(ORACLE["minority"]), pool, pool_splits
         ),

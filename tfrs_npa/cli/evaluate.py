@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
@@ -29,19 +30,31 @@ Or evaluates a file of predictions, by this or any other model, as the MIND lead
 
 Metrics have 95 % confidence intervals, by the bootstrap over impressions. With --against, the
 difference to another run, or another file of predictions, has one too, of the same impressions in
-pairs; a difference whose interval holds 0 is called within noise.
+pairs; a difference whose interval holds 0 is called within noise. A second table has the metrics by
+length of the history, number of candidates, category, known and new users, old and fresh articles.
 """
 EPILOG = """\
 examples:
   tfrs-npa evaluate --run runs/demo
   tfrs-npa evaluate --run runs/demo --data my-data --split validation --json metrics.json
   tfrs-npa evaluate --run runs/new --against runs/demo
+  tfrs-npa evaluate --run runs/demo --lists --article-values values.csv
   tfrs-npa evaluate --predictions prediction.txt --truth my-data/dev/behaviors.tsv
   tfrs-npa evaluate --predictions a.txt --against b.txt --truth my-data/dev/behaviors.tsv
 """
 
 _STANDARD_OUTPUT = "-"
-_OF_A_RUN = ("data", "news", "data_dir", "manual_dir", "cache_dir", "split", "encoding_memory")
+_OF_A_RUN = (
+    "data",
+    "news",
+    "data_dir",
+    "manual_dir",
+    "cache_dir",
+    "split",
+    "encoding_memory",
+    "lists",
+    "article_values",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +85,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split", choices=SPLITS, help="default: test if it is labelled, else validation"
     )
     add_encoding_memory(run)
+    run.add_argument(
+        "--lists",
+        action="store_true",
+        help="also measure the lists that would be shown, the best 5 and 10 of each impression: "
+        "coverage, novelty, diversity, calibration and more, next to those of the baselines",
+    )
+    run.add_argument(
+        "--article-values",
+        metavar="FILE",
+        help="with --lists: a CSV or Parquet file with news_id and any of alternative_voices, "
+        "activation, representation, story",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -80,6 +105,10 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--truth needs --predictions; a run is evaluated on --data and --split")
     if options.predictions is not None:
         _check_predictions(options)
+    if options.article_values is not None:
+        if not options.lists:
+            raise ValueError("--article-values needs --lists")
+        os.stat(options.article_values)
     if options.json not in (None, _STANDARD_OUTPUT):
         require_replaceable(options.json)
     if options.predictions is None:
@@ -103,9 +132,12 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     if other is not None:
         _require_same_data(options, trained, other)
     import_tensorflow()
-    from tfrs_npa.metrics.table import evaluation_table
+    from tfrs_npa.data.article_values import ArticleValues
+    from tfrs_npa.metrics.table import evaluation_table, lists_table, slices_table
     from tfrs_npa.runs.evaluation import evaluate_model, model_values
 
+    file = options.article_values
+    article_values = None if file is None else ArticleValues.load(file)
     data = data_of(options, trained, cache_of(options))
     split = options.split or data.report_split
     data.require_labels(split)
@@ -118,8 +150,12 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     # First, so that only one model is in memory.
     against = None if other is None else model_values(*load(other))
     model, impressions = load(trained)
-    metrics = evaluate_model(model, data, split, impressions, trained.baselines, against)
-    table = evaluation_table(metrics)
+    metrics = evaluate_model(
+        model, data, split, impressions, trained.baselines, against, options.lists, article_values
+    )
+    table = evaluation_table(metrics) + "\n\n" + slices_table(metrics)
+    if options.lists:
+        table += "\n\n" + lists_table(metrics["lists"])
     if other is not None:
         table += "\n\n" + _comparison(options, metrics["metrics"]["npa"], metrics["against"])
         metrics["against"] = {"run": options.against} | metrics["against"]
@@ -143,7 +179,7 @@ def _comparison(options, metrics, against) -> str:
 
 
 def _check_predictions(options) -> None:
-    given = [name for name in _OF_A_RUN if getattr(options, name) is not None]
+    given = [name for name in _OF_A_RUN if getattr(options, name) not in (None, False)]
     if given:
         names = " and ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"{names} can only be used with --run, not with --predictions")

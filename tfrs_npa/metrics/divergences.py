@@ -174,8 +174,7 @@ def fragmentation(
 
 def representation(
     lists: np.ndarray,
-    values: np.ndarray,
-    value_splits: np.ndarray,
+    voices: tuple[np.ndarray, np.ndarray],
     candidates: np.ndarray,
     splits: np.ndarray,
 ) -> np.ndarray:
@@ -183,14 +182,14 @@ def representation(
 
     Args:
         lists: `[lists, k]`.
-        values: int `[values]` of all articles: parties, voices or subjects. Several of one article
-            share its weight; articles without any are left out.
-        value_splits: int `[articles + 1]`.
+        voices: Parties, people or subjects: int `[values]` and int `[articles + 1]`, article `i`
+            has `values[splits[i] : splits[i + 1]]`. Several of one article share its weight;
+            articles without any are left out.
         candidates: int `[candidates]`, the pools of all lists, which have no ranks.
         splits: int `[lists + 1]`.
     """
-    pool = split_among(packed(candidates, splits), values, value_splits)
-    return distance(pool, split_among(ranked(lists), values, value_splits), len(lists))
+    pool = split_among(packed(candidates, splits), *voices)
+    return distance(pool, split_among(ranked(lists), *voices), len(lists))
 
 
 def alternative_voices(
@@ -205,19 +204,18 @@ def alternative_voices(
         candidates: int `[candidates]`, the pools of all lists, which have no ranks.
         splits: int `[lists + 1]`.
     """
-    sides = []
-    for articles in (packed(candidates, splits), ranked(lists)):
+
+    def voices(articles: Weighted) -> Weighted:
         share = minority[articles.keys]
         known = ~np.isnan(share)
         rows, weights, share = articles.rows[known], articles.weights[known], share[known]
-        sides.append(
-            Weighted(
-                np.concatenate([rows, rows]),
-                np.repeat([0, 1], len(rows)),
-                np.concatenate([weights * share, weights * (1 - share)]),
-            )
+        return Weighted(
+            np.concatenate([rows, rows]),
+            np.repeat([0, 1], len(rows)),
+            np.concatenate([weights * share, weights * (1 - share)]),
         )
-    return distance(*sides, len(lists))
+
+    return distance(voices(packed(candidates, splits)), voices(ranked(lists)), len(lists))
 
 
 def activation(

@@ -71,18 +71,21 @@ def _counts_by_row(draws: np.ndarray, values: int) -> np.ndarray:
     return np.bincount(cells.ravel(), minlength=len(draws) * values).reshape(-1, values)
 
 
-def intervals_of(values: Mapping[Any, np.ndarray]) -> dict[Any, list[float] | None]:
+def intervals_of(
+    values: Mapping[Any, np.ndarray], resamples: int = RESAMPLES
+) -> dict[Any, list[float] | None]:
     """Returns the confidence intervals of several means, in types that JSON has.
 
     Args:
         values: By a key, float `[impressions]`, all of the same impressions.
+        resamples: How often impressions are drawn.
 
     Returns:
         The lower and the upper bound by key; None where there is nothing to measure.
     """
     if not values:
         return {}
-    bounds = mean_interval(np.stack([*values.values()], axis=1)).tolist()
+    bounds = mean_interval(np.stack([*values.values()], axis=1), resamples).tolist()
     return {
         name: None if np.isnan(pair).any() else pair
         for name, pair in zip(values, bounds, strict=True)
