@@ -119,7 +119,7 @@ def other_run(run, mind_folder, tmp_path_factory):
 
 def auc_row(lines, title):
     """The cells of a row of a table, the title left out."""
-    (row,) = (line for line in lines if line.startswith(f"{title}  "))
+    row = next(line for line in lines if line.startswith(f"{title}  "))
     return row.removeprefix(title).split()
 
 
@@ -221,6 +221,33 @@ def test_a_run_of_an_earlier_version(new_fields, other_run, tmp_path, in_process
         assert auc_row(old, title) == auc_row(now, title)
     assert not any(line.startswith(("cosine", "density ratio")) for line in old)
     assert "Without word vectors in the run: no cosine and no density ratio of titles" in old
+
+
+def test_slices_and_lists(run, mind_folder, tmp_path, in_process, capsys):
+    """With values of articles in a file; a second table has the slices."""
+    lines = (mind_folder / "test" / "news.tsv").read_text().splitlines()
+    values, file = tmp_path / "values.csv", tmp_path / "metrics.json"
+    rows = [f"{line.split(chr(9))[0]},{number % 2}" for number, line in enumerate(lines)]
+    values.write_text("\n".join(["news_id,alternative_voices", *rows]))
+    options = ["evaluate", "--run", run, "--json", file]
+    assert in_process(*options, "--lists", "--article-values", values) == 0
+    output = capsys.readouterr().out.splitlines()
+    found = json.loads(file.read_text())
+    new = found["slices"]["users"]["new"]
+    assert new["metrics"]["auc"] == found["metrics"]["npa"]["auc_new_users"]
+    count, auc = auc_row(output, "users: new")[:2]
+    assert (int(count), auc) == (new["impressions"], f"{new['metrics']['auc']:.4f}")
+    measured = found["lists"]["measures"]["10"]
+    assert set(measured) == {*found["metrics"]}
+    assert auc_row(output, "RADio alternative voices")[-1] == (
+        f"{found['lists']['measures']['5']['npa']['radio_alternative_voices']:.4f}"
+    )
+    assert measured["npa"]["title_diversity"] is not None
+    assert "radio_activation" not in measured["npa"]
+
+    values.write_text("news_id,colour\nN1,red\n")
+    assert in_process(*options, "--lists", "--article-values", values) == 2
+    assert f"{values}: the columns are news_id, colour; there must be" in capsys.readouterr().err
 
 
 def identity(path):

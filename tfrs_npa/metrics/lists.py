@@ -176,26 +176,23 @@ def miscalibration(
     wanted = category_shares(clicks, category[history], shape)
     places = np.repeat(np.arange(len(lists)), lists.shape[1])
     shown = category_shares(places, category[lists].ravel(), shape)
-    return kl_to_history(wanted, shown)
+    there = wanted.any(axis=1) & shown.any(axis=1)
+    return np.where(there, kl_divergence(wanted, shown), np.nan)
 
 
-def kl_to_history(wanted: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def kl_divergence(wanted: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Returns the divergence of `miscalibration` from shares of categories.
 
     Args:
         wanted: float `[..., categories]`, among the clicks of a reader.
-        shown: float `[..., categories]`, in a list.
+        shown: float `[..., categories]`, in a list, of the same shape or one that broadcasts.
 
     Returns:
-        `[...]`; NaN where all shares of either are 0.
+        `[...]`: 0 where nothing is wanted.
     """
     mixed = (1 - CALIBRATION_ALPHA) * shown + CALIBRATION_ALPHA * wanted
-    ratios = np.divide(
-        wanted, mixed, out=np.ones(np.broadcast_shapes(wanted.shape, mixed.shape)), where=wanted > 0
-    )
-    divergence = np.sum(wanted * np.log(ratios), axis=-1)
-    there = wanted.any(axis=-1) & shown.any(axis=-1)
-    return np.where(there, divergence, np.nan)
+    ratios = np.divide(wanted, mixed, out=np.ones(mixed.shape), where=wanted > 0)
+    return np.sum(wanted * np.log(ratios), axis=-1)
 
 
 def personalisation(lists: np.ndarray, users: np.ndarray) -> float | None:

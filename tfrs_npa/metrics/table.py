@@ -58,6 +58,7 @@ MEASURES = {
 """Measures of lists, with their titles."""
 
 _INTERVAL = "± 95 %"
+_MOST_SLICES = 8
 _MISSING = "-"
 
 
@@ -167,7 +168,7 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
 
 
 def slices_table(result: Mapping[str, Any]) -> str:
-    """Formats the slices of an evaluation.
+    """Formats the slices of an evaluation; of many categories, those with most impressions.
 
     Args:
         result: The result of `tfrs_npa.runs.evaluation.evaluate_model`.
@@ -178,7 +179,7 @@ def slices_table(result: Mapping[str, Any]) -> str:
         headers.append(f"AUC {ROWS[best['name']]}")
     lines = []
     for way, title in SLICES.items():
-        for name, found in result["slices"][way].items():
+        for name, found in [*result["slices"][way].items()][:_MOST_SLICES]:
             metrics = found["metrics"]
             line = [f"{title}: {name}", f"{found['impressions']:,}", _number(metrics["auc"])]
             line.append(_number(_half_width(found["intervals"]["auc"])))
