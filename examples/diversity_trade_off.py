@@ -107,23 +107,21 @@ def plot(path: str, curves: dict[str, list[dict[str, float | None]]]) -> None:
     """Draws metrics against what each method aims at, as PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     aims = {"mmr": "title diversity", "calibrated": "miscalibration"}
-    for axes, (method, rows) in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items()
-    ):
+    panels = figure.subplots(2, len(curves), sharex="col", squeeze=False)
+    for column, (method, rows) in zip(panels.T, curves.items()):
         aim = aims[method]
-        for metric in ("AUC", "nDCG@10"):
-            values = [row[metric] for row in rows]
-            axes.plot([row[aim] for row in rows], values, "o-", label=metric)
+        for axes, metric in zip(column, ("AUC", "nDCG@10")):
+            axes.plot([row[aim] for row in rows], [row[metric] for row in rows], "o-")
             for row in rows:
                 label = f"{row['trade-off']:g}"
                 axes.annotate(label, (row[aim], row[metric]), fontsize=7, va="bottom")
+            axes.set_ylabel(metric)
         if method == "calibrated":
             axes.invert_xaxis()  # the better, the further to the right
-        axes.set_title(method)
+        column[0].set_title(method)
         axes.set_xlabel(f"{aim} of the top {K}")
-        axes.legend()
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 

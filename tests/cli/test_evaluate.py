@@ -250,6 +250,51 @@ def test_slices_and_lists(run, mind_folder, tmp_path, in_process, capsys):
     assert f"{values}: the columns are news_id, colour; there must be" in capsys.readouterr().err
 
 
+def test_off_policy(run, data_copy, tmp_path, in_process, capsys):
+    """Estimated where the first candidates are clicked most, with given propensities elsewhere."""
+    file, given = tmp_path / "metrics.json", tmp_path / "propensities.txt"
+    options = ["evaluate", "--run", run, "--data", data_copy, "--json", file, "--off-policy"]
+    assert in_process(*options) == 2
+    assert "clicks do not depend on the position of a candidate" in capsys.readouterr().err
+    given.write_text("1\n0.5\n0.25\n")
+    assert in_process(*options, given) == 0
+    output = capsys.readouterr().out
+    found = json.loads(file.read_text())["off_policy"]
+    assert found["propensities"] == [1, 0.5, 0.25] and not found["estimated"]
+    assert found["values"].keys() == {"logged", *json.loads(file.read_text())["metrics"]}
+    worth = found["values"]["npa"]["clicks"]["ips"]
+    assert auc_row(output[output.index("inverse propensity") :].splitlines(), "NPA")[0] == (
+        f"{worth:.4f}"
+    )
+    assert "Warning: support is thin" in output
+
+    log = data_copy / "test" / "behaviors.tsv"
+    lines = []
+    for line in log.read_text().splitlines():
+        *fields, candidates = line.split("\t")
+        names = sorted(candidates.split(), key=lambda name: not name.endswith("-1"))
+        lines.append("\t".join([*fields, " ".join(names)]))
+    log.write_text("\n".join(lines) + "\n")
+    assert in_process(*options) == 0
+    found = json.loads(file.read_text())["off_policy"]
+    assert found["estimated"] and found["propensities"][0] == 1
+    logged = found["values"]["logged"]["clicks"]["ips"]
+    assert logged == pytest.approx(found["clicks"] / 40)
+    assert "Propensities of the first positions, estimated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "1\n0\n", "1\nmuch\n"])
+def test_propensities_that_are_wrong(run, content, tmp_path, in_process, capsys):
+    (tmp_path / "p.txt").write_text(content)
+    assert in_process("evaluate", "--run", run, "--off-policy", tmp_path / "p.txt") == 2
+    assert f"{tmp_path / 'p.txt'}" in capsys.readouterr().err
+
+
+def test_a_shuffled_log_has_no_ranking(run, in_process, capsys):
+    assert in_process("evaluate", "--run", run, "--data", "mind/small", "--off-policy") == 2
+    assert "the candidates of mind/small are shuffled: no ranking was" in capsys.readouterr().err
+
+
 def identity(path):
     status = os.lstat(path)
     return status.st_dev, status.st_ino, status.st_mode

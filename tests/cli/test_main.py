@@ -32,6 +32,7 @@ ERRORS = {
     "recommend --run A --user U --rerank mmr --trade-off 2": "has to be from 0 to 1",
     "evaluate --run A --article-values B": "--article-values needs --lists",
     "evaluate --run A --lists --article-values no-such.csv": "no-such.csv: No such file",
+    "evaluate --run A --off-policy no-such.txt": "no-such.txt: No such file",
     "evaluate --predictions A --truth B --lists": "--lists can only be used with --run",
     "train --data mind/demo --run NEW --set dropout=2": "dropout is 2",
     "train --data mind/demo --run NEW --set num_filter=2": "did you mean 'num_filters'",

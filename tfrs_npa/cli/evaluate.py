@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pathlib
 import sys
 from typing import Any
+
+import numpy as np
 
 from tfrs_npa._files import atomic_file, require_replaceable
 from tfrs_npa.cli.messages import import_tensorflow
@@ -19,7 +22,7 @@ from tfrs_npa.cli.options import (
     model_of,
 )
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import SPLITS
+from tfrs_npa.settings import SPLITS, is_data_set
 
 SUMMARY = "evaluate a trained model, or predictions"
 DESCRIPTION = """\
@@ -39,11 +42,13 @@ examples:
   tfrs-npa evaluate --run runs/demo --data my-data --split validation --json metrics.json
   tfrs-npa evaluate --run runs/new --against runs/demo
   tfrs-npa evaluate --run runs/demo --lists --article-values values.csv
+  tfrs-npa evaluate --run runs/demo --data log.parquet --news news.parquet --off-policy
   tfrs-npa evaluate --predictions prediction.txt --truth my-data/dev/behaviors.tsv
   tfrs-npa evaluate --predictions a.txt --against b.txt --truth my-data/dev/behaviors.tsv
 """
 
 _STANDARD_OUTPUT = "-"
+_ESTIMATED = ""
 _OF_A_RUN = (
     "data",
     "news",
@@ -54,6 +59,7 @@ _OF_A_RUN = (
     "encoding_memory",
     "lists",
     "article_values",
+    "off_policy",
 )
 
 
@@ -97,6 +103,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --lists: a CSV or Parquet file with news_id and any of alternative_voices, "
         "activation, representation, story",
     )
+    run.add_argument(
+        "--off-policy",
+        nargs="?",
+        const=_ESTIMATED,
+        metavar="FILE",
+        help="also estimate the clicks that the rankings would have got, for a log whose "
+        "candidates are in the order in which they were shown (those of MIND are not); FILE: how "
+        "likely each position is to be seen, one number a line, else estimated from the log",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -109,6 +124,8 @@ def run(options: argparse.Namespace) -> None:
         if not options.lists:
             raise ValueError("--article-values needs --lists")
         os.stat(options.article_values)
+    if options.off_policy:
+        os.stat(options.off_policy)
     if options.json not in (None, _STANDARD_OUTPUT):
         require_replaceable(options.json)
     if options.predictions is None:
@@ -133,11 +150,20 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
         _require_same_data(options, trained, other)
     import_tensorflow()
     from tfrs_npa.data.article_values import ArticleValues
-    from tfrs_npa.metrics.table import evaluation_table, lists_table, slices_table
+    from tfrs_npa.metrics.table import (
+        evaluation_table,
+        lists_table,
+        off_policy_table,
+        slices_table,
+    )
     from tfrs_npa.runs.evaluation import evaluate_model, model_values
 
     file = options.article_values
     article_values = None if file is None else ArticleValues.load(file)
+    off_policy: Any = False
+    if options.off_policy is not None:
+        off_policy = _propensities(options.off_policy) if options.off_policy else True
+        _require_positions(options, trained)
     data = data_of(options, trained, cache_of(options))
     split = options.split or data.report_split
     data.require_labels(split)
@@ -151,15 +177,47 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     against = None if other is None else model_values(*load(other))
     model, impressions = load(trained)
     metrics = evaluate_model(
-        model, data, split, impressions, trained.baselines, against, options.lists, article_values
+        model,
+        data,
+        split,
+        impressions,
+        trained.baselines,
+        against,
+        options.lists,
+        article_values,
+        off_policy,
     )
     table = evaluation_table(metrics) + "\n\n" + slices_table(metrics)
     if options.lists:
         table += "\n\n" + lists_table(metrics["lists"])
+    if off_policy is not False:
+        table += "\n\n" + off_policy_table(metrics["off_policy"])
     if other is not None:
         table += "\n\n" + _comparison(options, metrics["metrics"]["npa"], metrics["against"])
         metrics["against"] = {"run": options.against} | metrics["against"]
     return metrics, table
+
+
+def _propensities(file: str) -> np.ndarray:
+    lines = pathlib.Path(file).read_text(encoding="utf-8").split()
+    try:
+        numbers = np.array(lines, np.float64)
+    except ValueError as error:
+        raise ValueError(
+            f"{file}: {error}; give one number a line, the first position's first"
+        ) from error
+    if not len(numbers) or not np.all(np.isfinite(numbers) & (numbers > 0)):
+        raise ValueError(f"{file} must hold positive numbers, one a line")
+    return numbers
+
+
+def _require_positions(options, trained: Run) -> None:
+    name = options.data or trained.settings.data
+    if is_data_set(name):
+        raise ValueError(
+            f"the candidates of {name} are shuffled: no ranking was shown, so --off-policy cannot "
+            "say what another would have been worth; it needs a log of your own"
+        )
 
 
 def _require_same_data(options, trained: Run, other: Run) -> None:

@@ -212,6 +212,39 @@ def lists_table(result: Mapping[str, Any]) -> str:
     return "\n\n".join(tables)
 
 
+def off_policy_table(result: Mapping[str, Any]) -> str:
+    """Formats what rankings would have been worth: a table, and lines below.
+
+    Args:
+        result: `off_policy` of the result of `tfrs_npa.runs.evaluation.evaluate_model`.
+    """
+    rows = {"logged": "as it was shown"} | ROWS
+    headers, lines = [], []
+    for title in ("clicks", "DCG@10"):
+        headers += [f"{title} (IPS)", _INTERVAL, f"{title} (SNIPS)", _INTERVAL]
+    for name, title in rows.items():
+        if name in result["values"]:
+            line = [title]
+            for worth in result["values"][name].values():
+                for estimate in ("ips", "snips"):
+                    line.append(_number(worth[estimate]))
+                    line.append(_number(_half_width(worth[f"{estimate}_interval"])))
+            lines.append(line)
+    shown = ", ".join(_number(number, ".2f") for number in result["propensities"][:10])
+    kind = "estimated from this log" if result["estimated"] else "as given"
+    text = [
+        "What each ranking would have been worth had it been shown, by inverse propensity scoring:",
+        "",
+        _aligned(lines, headers),
+        "",
+        f"Propensities of the first positions, {kind}: {shown}",
+        f"{result['clicks']:,} clicks count as {result['effective_clicks']:,.0f}",
+    ]
+    if result["warning"] is not None:
+        text.append(f"Warning: {result['warning']}")
+    return "\n".join(text)
+
+
 def _table(lines, columns) -> str:
     return _aligned(lines, [TITLES[name] for name in columns])
 

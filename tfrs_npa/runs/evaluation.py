@@ -16,6 +16,7 @@ from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.metrics.impression_values import by_users, impression_values, mean_values
+from tfrs_npa.metrics.off_policy import off_policy_values, propensities_of
 from tfrs_npa.metrics.significance import compare, intervals_of
 from tfrs_npa.metrics.table import OF_ALL_USERS
 from tfrs_npa.models.npa import NPA
@@ -110,6 +111,7 @@ def evaluate_model(
     against: Mapping[str, np.ndarray] | None = None,
     lists: bool = False,
     article_values: ArticleValues | None = None,
+    off_policy: np.ndarray | bool = False,
 ) -> dict[str, Any]:
     """Evaluates a model on a split, next to the baselines.
 
@@ -122,6 +124,9 @@ def evaluate_model(
         against: Values of another model to compare with, from `model_values`.
         lists: Whether to measure the lists that the model and the baselines would show.
         article_values: For the lists, flags and scores of articles.
+        off_policy: Whether to estimate what the rankings would have been worth had they been shown;
+            an array: with these propensities of positions; true: with those of the impressions.
+            Their candidates have to be in the order in which they were shown.
 
     Returns:
         A dict that JSON can hold: `data`, `split`; `metrics`, by `npa` and by name of the baseline,
@@ -133,9 +138,11 @@ def evaluate_model(
         the way from AUC 0.5 to that of `history_only` the model covers, by group; `impressions`:
         `all`, `known_users`, `new_users` and `skipped`, those in no mean; `slices`, see
         `tfrs_npa.runs.slices.slice_metrics`. With `lists`, also `lists`, see
-        `tfrs_npa.runs.list_evaluation.evaluate_lists`. With `against`, also `against`: `metrics` of
-        the other model, and `difference` and `intervals` of this model's metrics less the other's,
-        by name.
+        `tfrs_npa.runs.list_evaluation.evaluate_lists`. With `off_policy`, also `off_policy`: the
+        `propensities`, None for a position of which nothing is known; whether they are `estimated`;
+        and what `tfrs_npa.metrics.off_policy.off_policy_values` returns. With `against`, also
+        `against`: `metrics` of the other model, and `difference` and `intervals` of this model's
+        metrics less the other's, by name.
     """
     packed, catalog = impressions.take(slice(None)), model.catalog
     logits = model_logits(model, packed)
@@ -168,12 +175,25 @@ def evaluate_model(
     if lists:
         articles = ListArticles.of(catalog, category, baselines, article_values)
         result["lists"] = evaluate_lists(scores, packed, articles)
+    if off_policy is not False:
+        result["off_policy"] = _off_policy(scores, packed, off_policy)
     if against is not None:
         result["against"] = {
             "metrics": mean_values(dict(against)),
             **compare(found, against, OF_ALL_USERS),
         }
     return result
+
+
+def _off_policy(scores, packed: Impressions, given: np.ndarray | bool) -> dict[str, Any]:
+    estimated = isinstance(given, bool)
+    splits = packed.candidate_splits
+    propensity = np.asarray(given)
+    if estimated:
+        propensity = propensities_of(packed.clicked, packed.candidate_values, splits)
+    numbers = [None if np.isnan(number) else number for number in propensity.tolist()]
+    values = off_policy_values(scores, packed.clicked, splits, propensity)
+    return {"propensities": numbers, "estimated": estimated, **values}
 
 
 def _cross_entropy(clicked, logits, splits) -> float | None:
