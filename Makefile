@@ -9,14 +9,16 @@ VENV := .venv
 RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test lint format bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test test-browser lint format docs dist bench ablation recipes worlds month clean help
 
-demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
+demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
+	$(BIN)/tfrs-npa explain --run runs/demo --to runs/demo/report.html
 
 tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/tune-demo
 	$(BIN)/tfrs-npa tune --data mind/synthetic --space tuning/spaces/demo.yaml --epochs 4 \
@@ -26,6 +28,14 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
+# Chromium is installed where this may be done: by root, on Debian and what derives from it.
+test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
+	@command -v chromedriver >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y chromium chromium-driver; } || \
+	  { echo 'chromedriver is missing (Debian, Ubuntu: apt-get install chromium chromium-driver)' >&2; exit 1; }
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,browser]'
+	$(BIN)/python -m pytest tests/explaining/browser
+
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +44,16 @@ lint: $(INSTALLED) ## check style, formatting and types
 format: $(INSTALLED) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS_INSTALLED) ## build the documentation site, into build/docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going -q . build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+dist: $(INSTALLED) ## build the packages of a release, into dist, and check them
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(INSTALLED) ## run the benchmarks and write their results into README.md and docs
 	$(BIN)/python benchmarks/against_recommenders --json $(RESULTS)/against_recommenders.json \
@@ -53,6 +73,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/user_buckets.py --json $(RESULTS)/user_buckets.json
 	$(BIN)/python benchmarks/parameter_servers.py --json $(RESULTS)/parameter_servers.json
+	$(BIN)/python benchmarks/strategies.py --json $(RESULTS)/strategies.json
 	$(BIN)/python benchmarks/report.py
 
 # These resume after an interruption. To train from scratch, remove the CSV, or runs/untuned-worlds.
@@ -77,7 +98,7 @@ clean: ## remove the environments, the runs of the demos, caches and build produ
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -89,4 +110,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@# The pip that comes with Python 3.10 searches for minutes where a current one needs seconds.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install -qq --editable '.[test]'
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[docs]'
 	@touch $@

@@ -26,7 +26,7 @@ from unittest import mock
 import made_up_data
 import numpy as np
 import results_file
-from results_file import measurement, show, table
+from results_file import measurement, table
 
 import tfrs_npa
 from tfrs_npa.cli.messages import import_beam, import_tensorflow
@@ -59,20 +59,11 @@ def main() -> None:
         rows.append([name, *(f"{rate:,.0f}" for rate in cells)])
     headers = ["", "impressions/s", "least", "most", "per s of processor time"]
     result = table(f"{args.impressions:,} impressions", headers, rows)
-    show(result)
     ratios = [one / two for (one, _), (two, _) in zip(*taken.values())]
     what = "scoring on Beam, impressions/s of two processes / of one"
     values = {"": np.median(ratios), ", least": min(ratios), ", most": max(ratios)}
     measurements = [measurement(what + of, float(value)) for of, value in values.items()]
-    for found in measurements:
-        print(f"{found['name']}: {found['value']:.2f}")
-    results_file.write(
-        args.json,
-        title="Scoring on Apache Beam",
-        about=results_file.about(__doc__),
-        tables=[result],
-        measurements=measurements,
-    )
+    results_file.report(args.json, "Scoring on Apache Beam", __doc__, [result], measurements)
 
 
 def measure(impressions: int, articles: int, times: int) -> dict[str, list[tuple[float, float]]]:

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import made_up_data
 import results_file
 import scaling
-from results_file import measurement, show, table
+from results_file import measurement, table
 
 import tfrs_npa
 from tfrs_npa.cli.messages import import_tensorflow
@@ -96,18 +96,8 @@ def main() -> None:
     for servers, rows in scaling.progress(sizes, desc="clusters"):
         with futures.ProcessPoolExecutor(1, _SPAWN) as pool:
             cases.append(pool.submit(measure, servers, rows, args.dim, args.steps).result())
-    shown = case_table(cases, args)
-    show(shown)
-    measurements = [*bytes_ratios(cases), *memory_ratios(cases)]
-    for found in measurements:
-        print(f"{found['name']}: {found['value']:.3f}")
-    results_file.write(
-        args.json,
-        title="Parameter servers",
-        about=results_file.about(__doc__),
-        tables=[shown],
-        measurements=measurements,
-    )
+    tables, measurements = [case_table(cases, args)], [*bytes_ratios(cases), *memory_ratios(cases)]
+    results_file.report(args.json, "Parameter servers", __doc__, tables, measurements)
 
 
 def measure(servers: int, rows: int, dim: int, steps: int) -> Case:

@@ -129,6 +129,22 @@ def write(
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
+def report(
+    path: pathlib.Path | None,
+    title: str,
+    description: str,
+    tables: Sequence[Mapping[str, Any]],
+    measurements: Sequence[Mapping[str, Any]],
+) -> None:
+    """Prints tables and measurements, and writes them as `write`; `description` is the script's."""
+    for shown in tables:
+        show(shown)
+    for found in measurements:
+        print(f"{found['name']}: {found['value']:.3f}")
+    described = about(description)
+    write(path, title=title, about=described, tables=tables, measurements=measurements)
+
+
 def _environment() -> dict[str, Any]:
     has_affinity = hasattr(os, "sched_getaffinity")
     return {

@@ -41,16 +41,8 @@ servers=$2
 shift 2
 ((workers > 0)) || fail 'a cluster needs a worker'
 
-run=
-previous=
-for argument in "$@"; do
-  case $argument in
-    --run=*) run=${argument#--run=} ;;
-    *) [[ $previous != --run ]] || run=$argument ;;
-  esac
-  previous=$argument
-done
-[[ -n $run ]] || fail '--run DIR is missing: the folder of the run'
+[[ ${1-} = --run && -n ${2-} ]] || fail '--run DIR is missing: the folder of the run, the first option'
+run=$2
 
 python=${PYTHON:-python3}
 logs=${run%/}.logs

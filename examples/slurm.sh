@@ -5,7 +5,8 @@
 #   sbatch --nodes 5 examples/slurm.sh 2 --run runs/large --data my-data   # chief, 2 workers, 2 ps
 #   sbatch --nodes 2 examples/slurm.sh 0 --run runs/workers --data my-data # 2 synchronous workers
 #
-# The first argument is the number of parameter servers; the others are those of `tfrs-npa train`.
+# The first argument is the number of parameter servers; the others are those of `tfrs-npa train`,
+# --run first.
 # The run is on a file system that the nodes share. A job that is requeued resumes it.
 #SBATCH --job-name=npa
 #SBATCH --ntasks-per-node=1
@@ -15,16 +16,8 @@ set -euo pipefail
 
 servers=${1:?the number of parameter servers}
 shift
-run=
-previous=
-for argument in "$@"; do
-  case $argument in
-    --run=*) run=${argument#--run=} ;;
-    *) [[ $previous != --run ]] || run=$argument ;;
-  esac
-  previous=$argument
-done
-[[ -n $run ]] || { echo 'slurm.sh: error: --run DIR is missing' >&2; exit 2; }
+[[ ${1-} = --run && -n ${2-} ]] || { echo 'slurm.sh: error: --run DIR has to come next' >&2; exit 2; }
+run=$2
 options=("$@")
 if [[ -e $run/training.yaml ]]; then options=(--run "$run" --resume); fi
 

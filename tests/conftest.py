@@ -10,6 +10,7 @@ import pathlib
 import runpy
 import subprocess
 import sys
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +124,33 @@ def run_here():
         return out.getvalue(), err.getvalue()
 
     return run
+
+
+class Ends(list):
+    """Exit codes and messages with which a process would have ended."""
+
+    def __init__(self):
+        self.came = threading.Event()
+
+    def __call__(self, *how):
+        self.append(how)
+        self.came.set()
+
+
+@pytest.fixture
+def record_ends(monkeypatch):
+    """Has a module look often at other processes, and record how it would end this one.
+
+    The test continues, and may wait for that.
+    """
+
+    def record(module):
+        ends = Ends()
+        monkeypatch.setattr(module, "PAUSE", 0.02)
+        monkeypatch.setattr(module, "end_process", ends)
+        return ends
+
+    return record
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From the top to the bottom; a module may import from its own layer and from those after it.
 LAYERS = (
     "cli",
-    "search",
+    "search explaining",
     "serving",
     "runs",
     "retrieval",

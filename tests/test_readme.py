@@ -44,7 +44,7 @@ def test_snippets(small_world, monkeypatch, tmp_path):
     hyperband = keras_tuner.Hyperband
     monkeypatch.setattr(keras_tuner, "Hyperband", short_search)
     monkeypatch.chdir(tmp_path)
-    first, search, top_k, explain = (code for page in PAGES for code in snippets(page))
+    first, search, top_k = (code for page in PAGES for code in snippets(page))
     names = {}
     exec(first, names)
     history = names["model"].history.history
@@ -64,11 +64,3 @@ def test_snippets(small_world, monkeypatch, tmp_path):
     query = {"user_id": ["U13"], "history": [["N2"]]}
     _, shown = names["index"](query, k=names["index"].num_articles)
     assert b"N99999" in shown.numpy()[0] and withdrawn not in shown.numpy()[0]
-
-    exec(explain, names)
-    candidates, history = names["batch"]["candidates"], names["batch"]["history"]
-    width = names["config"].title_length
-    assert names["word_weights"].shape == (*candidates.shape, width)
-    assert names["click_weights"].shape == history.shape
-    sums = names["click_weights"].numpy().sum(axis=1)
-    np.testing.assert_allclose(sums, history.numpy().any(axis=1), rtol=1e-5)

@@ -67,7 +67,19 @@ class Layer(WholeWeights, tf.keras.layers.Layer):
         return super()._add_variable_with_custom_getter(*args, initializer=initializer, **kwargs)
 
 
-@pytest.mark.parametrize("initializer", ["zeros", tf.keras.initializers.RandomNormal(seed=3)])
+INITIALIZERS = tf.keras.initializers
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        INITIALIZERS.Zeros(),
+        INITIALIZERS.RandomUniform(-0.3, 0.1, seed=5),
+        INITIALIZERS.RandomNormal(0.2, 0.7, seed=3),
+        INITIALIZERS.TruncatedNormal(seed=3),
+        INITIALIZERS.Constant(np.arange(15.0).reshape(5, 3)),
+    ],
+)
 def test_shards_start_and_are_saved_as_the_whole(initializer):
     whole, shards = Layer(initializer, shards=False), Layer(initializer, shards=True)
     np.testing.assert_array_equal(read_whole(shards._trainable_weights), whole.added)
@@ -79,3 +91,17 @@ def test_shards_start_and_are_saved_as_the_whole(initializer):
     back = Layer("ones", shards=True)
     back.load_own_variables(store)
     np.testing.assert_array_equal(read_whole(back._trainable_weights), whole.added)
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        INITIALIZERS.Zeros(),
+        INITIALIZERS.RandomUniform(seed=5),
+        INITIALIZERS.RandomNormal(seed=3),
+    ],
+)
+def test_a_shard_needs_no_memory_for_the_whole(initializer):
+    start = Layer(initializer, shards=True)._initial
+    part = {"partition_shape": [2, 3], "partition_offset": [10**13, 0]}
+    assert start([10**14, 3], tf.float32, **part).shape == (2, 3)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tfrs_npa.data.word_vectors import WordVectors
     from tfrs_npa.layers.personalized_attention import PersonalizedAttention
     from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
-    from tfrs_npa.models.explain import explain
+    from tfrs_npa.models.explanation import explain
     from tfrs_npa.models.news_encoder import NewsEncoder
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.models.user_encoder import UserEncoder
@@ -103,7 +103,7 @@ _HOMES = {
     "WordVectors": "data.word_vectors",
     "default_optimizer": "optimizers",
     "evaluate_predictions": "submission",
-    "explain": "models.explain",
+    "explain": "models.explanation",
     "export": "serving.export",
     "forget_users": "runs.forget",
     "impression_batches": "data.batches",
@@ -122,6 +122,7 @@ _MODULES = (
     "config",
     "data",
     "datasets",
+    "explaining",
     "layers",
     "metrics",
     "models",

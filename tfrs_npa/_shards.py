@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -112,6 +113,47 @@ class _OfShards(tf.keras.initializers.Initializer):
         offset = kwargs.pop("partition_offset", None)
         if part is None:
             return self._whole(shape, dtype, **kwargs)
-        if isinstance(self._whole, tf.keras.initializers.Zeros):
-            return self._whole(part, dtype)  # without the memory of the whole
+        # The first two, without the memory of the whole.
+        kind, settings = type(self._whole), self._whole.get_config()
+        if kind is tf.keras.initializers.Zeros:
+            return self._whole(part, dtype)
+        if kind in _SCALED and settings["seed"] is not None and dtype == tf.float32:
+            draw, scaled = _SCALED[kind]
+            return scaled(_drawn(draw, settings["seed"], offset, part), **settings)
         return tf.slice(self._whole(shape, dtype), offset, part)
+
+
+# For kinds of initializers, the operation that draws, and what becomes of the draws.
+_SCALED = {
+    tf.keras.initializers.RandomUniform: (
+        tf.raw_ops.StatelessRandomUniformV2,
+        lambda draws, minval, maxval, seed: draws * (maxval - minval) + minval,
+    ),
+    tf.keras.initializers.RandomNormal: (
+        tf.raw_ops.StatelessRandomNormalV2,
+        lambda draws, mean, stddev, seed: draws * stddev + mean,
+    ),
+}
+_PHILOX, _BLOCK = 1, 4  # the generator, whose counter counts blocks of 4 numbers
+
+
+def _drawn(draw, seed, offset, shape):
+    """Returns rows of what Keras draws from a seed, without those before and after.
+
+    Args:
+        draw: The operation.
+        seed: The seed of an initializer.
+        offset: Where the rows start; all 0 but the first.
+        shape: Their shape.
+    """
+    width = math.prod(shape[1:])
+    blocks, rest = divmod(offset[0] * width, _BLOCK)
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=[seed, 0])
+    draws = draw(
+        shape=tf.constant([rest + shape[0] * width], tf.int64),
+        key=key,
+        counter=counter + tf.constant([blocks, 0], tf.uint64),
+        alg=_PHILOX,
+        dtype=tf.float32,
+    )
+    return tf.reshape(draws[rest:], shape)

@@ -28,6 +28,10 @@ _ZIP = "prediction.zip"
 _BLOCK = 1024
 
 
+class DivergedError(ValueError):
+    """A score of a model is not a number."""
+
+
 def ranks_of(scores: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, int]:
     """Ranks the candidates of each impression; ties are broken by candidate order.
 
@@ -211,7 +215,7 @@ def require_distinct(impression_ids: np.ndarray) -> None:
 
 
 def require_numbers(impression_ids: np.ndarray, scores: np.ndarray, splits: np.ndarray) -> None:
-    """Raises a ValueError if a score is NaN.
+    """Raises a DivergedError if a score is NaN.
 
     Args:
         impression_ids: `int64 [impressions]`.
@@ -221,7 +225,7 @@ def require_numbers(impression_ids: np.ndarray, scores: np.ndarray, splits: np.n
     wrong = np.flatnonzero(np.isnan(scores))
     if len(wrong):
         row = np.searchsorted(splits, wrong[0], side="right") - 1
-        raise ValueError(
+        raise DivergedError(
             f"a score of impression {impression_ids[row]} is not a number: the model has diverged"
         )
 

@@ -35,16 +35,8 @@ esac
 workers=$1
 shift
 
-run=
-previous=
-for argument in "$@"; do
-  case $argument in
-    --run=*) run=${argument#--run=} ;;
-    *) [[ $previous != --run ]] || run=$argument ;;
-  esac
-  previous=$argument
-done
-[[ -n $run ]] || fail '--run DIR is missing: the folder of the search'
+[[ ${1-} = --run && -n ${2-} ]] || fail '--run DIR is missing: the folder of the search, the first option'
+run=$2
 
 python=${PYTHON:-python3}
 search=$(dirname "${BASH_SOURCE[0]}")/search.py

@@ -14,7 +14,10 @@ import yaml
 
 from tfrs_npa.datasets.mind import read_news
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.runs import cluster
+from tfrs_npa.runs.processes import GONE
 from tfrs_npa.runs.run import Run, load_run
+from tfrs_npa.runs.strategies import TaskGone
 
 SPLIT_FOLDERS = ("train", "dev", "test")
 FILES = {
@@ -421,3 +424,58 @@ def test_a_run_does_not_start_from_itself(run, mind_folder, in_process, capsys):
     assert "are both" in capsys.readouterr().err
     assert in_process("train", "--run", run, "--from", run, "--resume") == 2
     assert "without --from" in capsys.readouterr().err
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """Makes this process a task of a cluster; returns how often TF_CONFIG was read since."""
+
+    def task(job, index, **tasks):
+        monkeypatch.setenv(
+            "TF_CONFIG", json.dumps({"cluster": tasks, "task": {"type": job, "index": index}})
+        )
+        read, parsed = [], cluster._parsed
+        monkeypatch.setattr(cluster, "_parsed", lambda name: read.append(name) or parsed(name))
+        return read
+
+    return task
+
+
+def test_the_cluster_is_read_once(task, mind_folder, tmp_path, in_process, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr("tfrs_npa.runs.train.train", lambda *given: trained.append(given))
+    read = task("worker", 1, worker=["a:1", "b:2"])
+    options = ["--strategy", "multi-worker", "--data", mind_folder, "--run", tmp_path / "run"]
+    assert in_process("train", *options) == 0
+    assert read == ["multi-worker"]
+    ((*_, given),) = trained
+    assert (given.strategy, given.job, given.index) == ("multi-worker", "worker", 1)
+    assert not capsys.readouterr().out  # the first worker prints
+
+
+def test_a_broken_connection_has_the_exit_code_of_a_lost_process(
+    task, mind_folder, tmp_path, in_process, monkeypatch, capsys
+):
+    def train(*given):
+        raise TaskGone("the connection broke")
+
+    monkeypatch.setattr("tfrs_npa.runs.train.train", train)
+    task("worker", 0, worker=["a:1", "b:2"])
+    options = ["--strategy", "multi-worker", "--data", mind_folder, "--run", tmp_path / "run"]
+    assert in_process("train", *options) == GONE
+    assert capsys.readouterr().err == "tfrs-npa: error: the connection broke\n"
+
+
+def test_a_server_reads_no_data(task, tmp_path, in_process, monkeypatch):
+    class Served(Exception):
+        pass
+
+    def serve(given):
+        raise Served(given.job)
+
+    monkeypatch.setattr("tfrs_npa.runs.strategies.serve", serve)
+    read = task("ps", 0, chief=["a:1"], worker=["b:2"], ps=["c:3"])
+    options = ["--strategy", "parameter-server", "--data", "/nowhere", "--run", tmp_path / "run"]
+    with pytest.raises(Served, match="ps"):
+        in_process("train", *options)
+    assert len(read) == 1

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tfrs_npa.data.batches import impression_batches, training_batches
 from tfrs_npa.data.catalog import NewsCatalog
@@ -258,6 +260,57 @@ def test_a_compiled_fit_counts_passes_too():
 def test_an_iterator_need_not_wait_for_a_tuning_thread():
     for batches in (train(), evaluate()):
         assert batches.options().autotune.enabled is False
+
+
+def packed(batch):
+    """The rows of a batch without padding, which may be of any width."""
+    lists = {name for name in batch if np.ndim(batch[name]) == 2}
+    columns = {
+        name: [[value for value in row if value] for row in values] if name in lists else values
+        for name, values in batch.items()
+        if name != "clicked"
+    }
+    clicks = [
+        [article for article, label in zip(*row, strict=True) if label == 1]
+        for row in zip(batch["candidates"], batch["clicked"], strict=True)
+    ]
+    return list(zip(clicks, *(columns[name] for name in sorted(columns)), strict=True))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    pipelines=st.integers(1, 3),
+    replicas=st.integers(1, 2),
+    batch_size=st.integers(1, 40),
+    history_rows=st.integers(0, 3),
+    sampling=st.sampled_from(["last", "random"]),
+    training=st.booleans(),
+)
+def test_pipelines_divide_each_batch(
+    pipelines, replicas, batch_size, history_rows, sampling, training
+):
+    changes = {"history_rows": history_rows, "history_sampling": sampling, "batch_size": batch_size}
+    whole = train(**changes) if training else evaluate(**changes)
+    # Data sets of their own, as in processes of their own.
+    parts = [
+        (train(**changes) if training else evaluate(**changes)).of_pipeline(
+            tf.distribute.InputContext(pipelines, pipeline, pipelines * replicas)
+        )
+        for pipeline in range(pipelines)
+    ]
+    assert {len(part) for part in parts} == {len(whole) * replicas}
+    for _ in range(2):
+        passes = [one_pass(part) for part in parts]
+        for step, batch in enumerate(one_pass(whole)):
+            steps = [part[replicas * step + i] for part in passes for i in range(replicas)]
+            sizes = [len(part["user_id"]) for part in steps]
+            assert max(sizes) - min(sizes) <= 1
+            assert [row for part in steps for row in packed(part)] == packed(batch)
+
+
+def test_pipelines_of_other_numbers_of_replicas():
+    with pytest.raises(ValueError, match="3 replicas cannot be divided evenly among 2 input pipe"):
+        train().of_pipeline(tf.distribute.InputContext(2, 0, 3))
 
 
 def test_static_shapes():

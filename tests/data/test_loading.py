@@ -88,8 +88,7 @@ def test_the_latest_history_of_a_user(folder):
     user = rows[-1]["user_id"]
     latest = max(row["time"] for row in rows if row["user_id"] == user)
     *_, last = [row for row in rows if row["user_id"] == user and row["time"] == latest]
-    assert data.latest_history(user) == list(last["history"])
-    assert data.latest_history("nobody") is None
+    assert data.latest_histories([user, "nobody"]) == {user: list(last["history"])}
 
 
 def test_categories_of_articles(folder):

@@ -72,7 +72,7 @@ def test_datetimes_and_seconds_are_the_same(write):
 
 def test_what_the_other_methods_read(write):
     data = load(write)
-    assert data.latest_history("U1") == ["A"] and data.latest_history("nobody") is None
+    assert data.latest_histories(["U1", "nobody"]) == {"U1": ["A"]}
     assert data.categories(["A", "B"]) == {"A": "x", "B": ""}
     assert data.is_labelled("train")
     rows = list(data.behaviors["train"].as_numpy_iterator())
@@ -117,7 +117,7 @@ def test_a_log_without_times_or_of_one_day_is_validation(write):
     for changes in ({"time": None}, {"time": [1, 2, 3, 4]}):
         data = load(write, changes)
         assert data.splits == ["validation"] and len(data.tables["behaviors"]["validation"]) == 4
-        assert data.latest_history("U1") == ["B", "A"]
+        assert data.latest_histories(["U1"]) == {"U1": ["B", "A"]}
         with pytest.raises(ValueError, match="has no split train; it has validation"):
             data.titles("train")
 

@@ -16,6 +16,8 @@ import time
 import pytest
 import yaml
 
+from tfrs_npa.runs.processes import GONE
+
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 # Far more than anything takes: nothing fails because the machine is busy.
 TIMEOUT = 600
@@ -113,7 +115,7 @@ def test_parameter_servers(cluster):
 
 
 def test_workers_alone(cluster):
-    cluster.start(2, 0, f"--run={cluster.run}")
+    cluster.start(2, 0, "--run", cluster.run)
     wait_until(lambda: len(cluster.processes()) == 2)
     for task in ("worker-1", "worker-0"):
         cluster.end(task, 0)
@@ -150,7 +152,10 @@ def test_nothing_is_left_behind(cluster):
             os.kill(process, 0)
 
 
-@pytest.mark.parametrize("arguments", [(), (1,), ("one", 1), (0, 1, "--run", "r"), (1, 1, "--run")])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (1,), ("one", 1), (0, 1, "--run", "r"), (1, 1, "--run"), (1, 1, "--data", "d")],
+)
 def test_refused(cluster, arguments):
     cluster.start(*arguments)
     code, output, messages = cluster.finished()
@@ -224,7 +229,7 @@ def test_slurm_with_parameter_servers(slurm, tmp_path):
     }
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "training.yaml").touch()
-    _, told = slurm("1", "--run=r", "--data", "d")
+    _, told = slurm("1", "--run", "r", "--data", "d")
     assert {options for _, options in told} == {"--strategy parameter-server --run r --resume"}
 
 
@@ -251,6 +256,24 @@ def test_kubernetes_has_a_pod_for_each_task():
         pods[task["value"]] = hosts
         assert container["volumeMounts"][0]["mountPath"] == "/npa"
     assert pods == tasks
+
+
+def test_kubernetes_replaces_what_was_lost_and_no_error():
+    text = (EXAMPLES / "kubernetes.yaml").read_text()
+    assert "Not run by\n# us" in text
+    for job in [*yaml.safe_load_all(text)][2:]:
+        spec = job["spec"]
+        pod = spec["template"]["spec"]
+        # What a failure policy, and a limit for each index, need.
+        assert pod["restartPolicy"] == "Never" and spec["completionMode"] == "Indexed"
+        assert "backoffLimit" not in spec and spec["backoffLimitPerIndex"] > 1
+        assert spec["maxFailedIndexes"] == 0
+        disrupted, failed = spec["podFailurePolicy"]["rules"]
+        assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+        codes = failed["onExitCodes"]
+        assert failed["action"] == "FailJob" and codes["operator"] == "In"
+        assert codes["containerName"] == pod["containers"][0]["name"]
+        assert codes["values"] == [1, 2] and GONE not in codes["values"]
 
 
 def test_the_script_of_kubernetes_says_which_task_it_is(tmp_path):

@@ -197,6 +197,19 @@ def test_words_and_users_are_matched_by_their_strings():
             np.testing.assert_array_equal(new, old[chosen])
 
 
+def test_an_index_of_buckets_that_is_extended_directly():
+    """A bucket has a row before it has users: such a user is known, by a row that never learnt."""
+    model = make_model(buckets=97)
+    before = model.user_embedding.table.numpy()
+    model.fit(batches_of(model), verbose=0)
+    model.users.extend({"user_id": ["C"]})
+    row = int(model.users.index("C"))
+    assert row and int(model.users.table.lookup(tf.constant(["C"]))[0]) == row
+    table = model.user_embedding.table.numpy()
+    np.testing.assert_array_equal(table[row], before[row])
+    assert np.any(table[0] != before[0])
+
+
 def test_users_are_matched_by_their_bucket():
     source, target = trained(buckets=97), make_model(["D", "B"], LATER, buckets=97)
     tfrs_npa.warm_start(source, target, follow_titles=False)

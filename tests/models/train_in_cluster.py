@@ -33,6 +33,9 @@ def make_strategy(name):
         cpus = 2 * [tf.config.LogicalDeviceConfiguration()]
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
         return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    if name == "one-device":
+        return tf.distribute.OneDeviceStrategy("CPU:0")
+    tf.config.run_functions_eagerly(True)  # tracing takes longer
     return tf.distribute.get_strategy()
 
 
@@ -44,8 +47,9 @@ def main(name, path, single):
     from tfrs_npa._shards import read_whole, whole_variables
 
     with strategy.scope():
-        world = World(graph=True, batch_size=8, **WITHOUT_DROPOUT)
+        world = World(graph=True, batch_size=11, **WITHOUT_DROPOUT)
     results = {}
+    shared = path.rstrip("0123456789")  # by all workers
 
     def measure(stage):
         for metric, value in world.evaluate().items():
@@ -68,11 +72,67 @@ def main(name, path, single):
         for file in (f"{single}.weights.h5", f"{single}.checkpoint"):
             world.model.load_weights(file)
             measure(f"loaded {pathlib.Path(file).suffix}")
-    if name in ("single", "mirrored"):
+    if name not in ("parameter-server", "one-device"):
         results["steps"] = own_steps(tf, strategy, world)
         measure("own steps")
+    if name != "one-device":  # on which Keras cannot restore
+        for metric, values in with_callbacks(tf, world, shared).items():
+            results[f"resumed history {metric}"] = values
+        measure("resumed")
+        world.model.load_weights(f"{shared}.best.weights.h5")
+        measure("best")
+    if name in ("single", "mirrored"):
+        results["trial"] = trial_score(world, strategy, f"{path}.trials")
     with open(path, "wb") as file:
         np.savez(file, **results)
+
+
+def with_callbacks(tf, world, path):
+    """Trains with callbacks, is interrupted, and resumes; returns the history after that."""
+    kinds = tf.keras.callbacks
+
+    class Interrupt(kinds.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def fit(*more):
+        chosen = [
+            kinds.LearningRateScheduler(lambda epoch: 0.01 / (1 + epoch)),
+            kinds.EarlyStopping("lr", mode="max", patience=1),  # after two epochs
+            kinds.ModelCheckpoint(
+                f"{path}.best.weights.h5", "val_loss", save_best_only=True, save_weights_only=True
+            ),
+            kinds.BackupAndRestore(f"{path}.backup"),
+        ]
+        return world.fit(9, validation_data=world.impression_batches(), callbacks=[*chosen, *more])
+
+    try:
+        fit(Interrupt())
+    except KeyboardInterrupt:
+        for weight in world.model.trainable_weights:
+            weight.assign(tf.zeros_like(weight))
+    return fit()
+
+
+def trial_score(world, strategy, folder):
+    """Returns the score of a trial of KerasTuner under a strategy, and its best model's steps."""
+    import keras_tuner
+
+    data = world.catalog, world.train_behaviors, world.valid_behaviors
+    base = world.config.replace(schedule="linear")
+    space = tfrs_npa.SearchSpace({"num_filters": [4, 8]}, base, others="pinned")
+    tuner = keras_tuner.RandomSearch(
+        tfrs_npa.NPAHyperModel(*data, space, users=world.users),
+        keras_tuner.Objective("val_auc", "max"),
+        max_trials=1,
+        seed=0,
+        directory=folder,
+        distribution_strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
+    )
+    tuner.search(epochs=1, verbose=0)
+    (trial,) = tuner.oracle.get_best_trials()
+    return trial.score, tuner.get_best_models()[0].optimizer.iterations.numpy()
 
 
 def refused(model, folder):
@@ -121,7 +181,7 @@ def own_steps(tf, strategy, world):
     def whole_step(batch):
         return strategy.reduce("SUM", strategy.run(step, args=(batch,)), axis=None)
 
-    batches = strategy.experimental_distribute_dataset(world.training_batches())
+    batches = strategy.distribute_datasets_from_function(world.training_batches().of_pipeline)
     return [float(whole_step(batch)) for batch in batches]
 
 

@@ -18,16 +18,18 @@ import tensorflow as tf
 import tfrs_npa
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.loading import load_mind
+from tfrs_npa.runs import strategies
 from tfrs_npa.runs.evaluation import evaluate_model
-from tfrs_npa.runs.processes import GONE, PAUSE
+from tfrs_npa.runs.processes import ATTEMPTS, CONNECT_TIMEOUT, GONE, PAUSE
 from tfrs_npa.runs.run import Run, load_run
+from tfrs_npa.runs.strategies import TaskGone
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
 ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 # Far more than anything takes: nothing fails because the machine is busy.
 TIMEOUT = 900
-EPOCHS = 3
+EPOCHS = 5
 # Few ops to trace; so many steps that an epoch takes longer than killing a process.
 CONFIG = NPAConfig.preset("paper").replace(
     word_embedding_dim=8,
@@ -48,6 +50,8 @@ class Processes:
     def __init__(self, folder, cache, strategy, tasks):
         self._folder, self._cache, self._strategy, self._tasks = folder, cache, strategy, tasks
         self._cluster, self._running, self.logs = {}, {}, {}
+        self._temporary = folder / "temporary"
+        self._temporary.mkdir()
         probes = []
         for job, _ in tasks:
             probes.append(socket.create_server(("127.0.0.1", 0)))
@@ -65,6 +69,7 @@ class Processes:
                 "TF_CONFIG": json.dumps(config),
                 "PYTHONPATH": str(ROOT),
                 "XDG_CACHE_HOME": str(self._cache),
+                "TMPDIR": str(self._temporary),
                 "TF_NUM_INTRAOP_THREADS": "1",
             }
             command = ["-m", "tfrs_npa", "train", "--strategy", self._strategy]
@@ -90,17 +95,26 @@ class Processes:
         self._running[task].send_signal(signal.SIGKILL)
         assert self.code(task) == -signal.SIGKILL
 
+    def end(self, task):
+        """Ends a task that waits for others, or has ended because it saw them end."""
+        process = self._running.pop(task)
+        process.kill()
+        process.wait()
+
     def code(self, task):
         """Waits for the end of a task; returns its exit code."""
         return self._running.pop(task).wait(TIMEOUT)
+
+    def temporary_folders(self):
+        """Those that the processes have now."""
+        return [*self._temporary.glob("tfrs-npa-run-*")]
 
     def texts(self):
         return {task: log.read_text() for task, log in self.logs.items()}
 
     def close(self):
-        for process in self._running.values():
-            process.kill()
-            process.wait()
+        for task in [*self._running]:
+            self.end(task)
 
 
 @pytest.fixture
@@ -146,29 +160,38 @@ def assert_complete(run):
 
 
 def test_parameter_servers(processes, options, tmp_path):
-    run = tmp_path / "run"
-    cluster = processes("parameter-server", WORKER, PS, CHIEF)
-    cluster.start("--run", run, *options)
+    run, others = tmp_path / "run", ("worker", 1)
+    cluster = processes("parameter-server", WORKER, others, PS, CHIEF)
+    cluster.start("--run", run, *options, "--user-buckets", 100)
     cluster.wait_for(CHIEF, "epoch 1 of ")
+    cluster.kill(others)
+    cluster.wait_for(CHIEF, "epoch 2 of ")  # by the worker that is left
     cluster.kill(WORKER)
-    cluster.start("--run", run, tasks=[WORKER])
-    cluster.wait_for(CHIEF, "epoch 2 of ")
+    cluster.start("--run", run, *options, tasks=[WORKER, others])
+    cluster.wait_for(CHIEF, "epoch 3 of ")  # by those in their places
     cluster.kill(PS)
-    assert cluster.code(CHIEF) == cluster.code(WORKER) == GONE, cluster.texts()
-    assert re.search(r"error: ps 0 at \S+ is gone. .* --resume: ", cluster.texts()[CHIEF])
-    assert re.search(r"error: chief 0 at \S+ is gone", cluster.texts()[WORKER])
+    cluster.start("--run", run, "--resume", tasks=[PS])
+    assert cluster.code(CHIEF) == cluster.code(others) == GONE, cluster.texts()
+    lost = r"error: ps 0 at \S+ (is gone|was restarted). .* --resume: "
+    assert re.search(lost, cluster.texts()[CHIEF])
+    assert re.search(r"error: chief 0 at \S+ is gone. Start this ", cluster.texts()[others])
 
+    cluster.end(PS)
     cluster.start("--run", run, "--resume")
-    codes = {task: cluster.code(task) for task in (CHIEF, WORKER, PS)}
-    assert set(codes.values()) == {0}, cluster.texts()
-    assert "resuming after epoch 2 of 3" in cluster.texts()[CHIEF]
-    assert_complete(run)
-
-    cluster.start("--run", run, "--resume")
-    cluster.wait_for(CHIEF, "training with 1 workers, 1 servers")
-    time.sleep(3 * PAUSE)  # until they have seen it
+    cluster.wait_for(CHIEF, "epoch 4 of ")
+    assert "resuming after epoch 3 of 5" in cluster.texts()[CHIEF]
     cluster.kill(CHIEF)
-    assert cluster.code(WORKER) == cluster.code(PS) == GONE
+    codes = [cluster.code(task) for task in (WORKER, others, PS)]
+    assert codes == 3 * [GONE], cluster.texts()
+
+    cluster.start("--run", run, "--resume")
+    cluster.wait_for(CHIEF, "resuming after epoch 4 of 5")
+    cluster.kill(others)
+    # Those that are left end, with another missing.
+    codes = [cluster.code(task) for task in (CHIEF, WORKER, PS)]
+    assert codes == [0, 0, 0], cluster.texts()
+    assert_complete(run)
+    assert load_run(run).users.buckets == 100
 
 
 def test_workers_in_step(processes, options, tmp_path):
@@ -181,10 +204,20 @@ def test_workers_in_step(processes, options, tmp_path):
     assert re.search(r"error: worker 1 at \S+ is gone. .* --resume: ", cluster.texts()[WORKER])
 
     cluster.start("--run", run, "--resume")
+    cluster.wait_for(WORKER, "epoch 2 of ")
+    cluster.kill(WORKER)  # which writes the run
+    cluster.start("--run", run, "--resume", tasks=[WORKER])
+    assert cluster.code(others) == GONE, cluster.texts()
+    lost = r"error: worker 0 at \S+ (is gone|was restarted). .* --resume: "
+    assert re.search(lost, cluster.texts()[others])
+
+    cluster.end(WORKER)
+    cluster.start("--run", run, "--resume")
     assert cluster.code(WORKER) == cluster.code(others) == 0, cluster.texts()
     texts = cluster.texts()
-    assert all("resuming after epoch 1 of 3" in text for text in texts.values())
+    assert all("resuming after epoch 2 of 5" in text for text in texts.values())
     assert "Run: " in texts[WORKER] and "Run: " not in texts[others]
+    assert not cluster.temporary_folders()  # those of the killed were removed too
     assert_complete(run)
 
 
@@ -197,6 +230,23 @@ def test_all_devices_of_a_machine(mind_folder, tmp_path, eager_functions):
     assert mirrored["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
     again = resume(runs["mirrored"])
     assert again["metrics"]["npa"] == pytest.approx(plain["metrics"]["npa"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (tf.errors.UnavailableError, TaskGone),
+        (tf.errors.NotFoundError, tf.errors.NotFoundError),
+        (tf.errors.InvalidArgumentError, tf.errors.InvalidArgumentError),
+    ],
+)
+def test_an_error_of_tensorflow_leaves_the_watch_its_time(monkeypatch, error, raised):
+    """Which ends the process, if another is gone: the error may be what a restarted one says."""
+    slept = []
+    monkeypatch.setattr(strategies.time, "sleep", slept.append)
+    with pytest.raises(raised), strategies._errors_explained():
+        raise error(None, None, "why")
+    assert len(slept) == 1 and slept[0] > ATTEMPTS * PAUSE + CONNECT_TIMEOUT
 
 
 def test_a_server_does_not_train(monkeypatch, mind_folder, tmp_path):

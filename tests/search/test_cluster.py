@@ -36,29 +36,17 @@ def port():
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, port):
-    """The variables of a worker; quick looks at the chief."""
+    """The variables of a worker."""
     for name, value in zip(VARIABLES, ("worker-1", "127.0.0.1", str(port))):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(SUPERVISOR, raising=False)
     monkeypatch.setenv("no_grpc_proxy", "elsewhere")
-    monkeypatch.setattr(cluster, "PAUSE", 0.02)
 
 
-@pytest.fixture
-def ends(monkeypatch):
-    """How the watch ended the process: the test continues, and may wait for that."""
-
-    class Ends(list):
-        def __init__(self):
-            self.came = threading.Event()
-
-        def __call__(self, *how):
-            self.append(how)
-            self.came.set()
-
-    recorded = Ends()
-    monkeypatch.setattr(cluster, "end_process", recorded)
-    return recorded
+@pytest.fixture(autouse=True)
+def ends(record_ends):
+    """How the watch ended the process."""
+    return record_ends(cluster)
 
 
 class Chief:

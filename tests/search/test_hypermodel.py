@@ -304,26 +304,3 @@ def test_a_training_that_diverges_fails(make):
     model.user_embedding.table.assign(np.full_like(model.user_embedding.table, np.nan))
     with pytest.raises(keras_tuner.errors.FailedTrialError, match="loss of epoch 1 is not a num"):
         hypermodel.fit(hp, model, verbose=0)
-
-
-class Eager(tfrs_npa.NPAHyperModel):
-    """Nothing is traced, which takes far longer than all steps of a trial."""
-
-    def build(self, hp):
-        model = super().build(hp)
-        model.run_eagerly, model.encoding_memory = True, 0
-        return model
-
-
-def test_the_distribution_strategy_of_a_tuner(make, tmp_path):
-    tuner = keras_tuner.RandomSearch(
-        make(Eager, {"num_filters": [4, 8]}, schedule="linear", warmup_steps=1),
-        keras_tuner.Objective("val_auc", "max"),
-        max_trials=1,
-        directory=tmp_path,
-        distribution_strategy=tf.distribute.MirroredStrategy(["CPU:0"]),
-    )
-    tuner.search(epochs=1, verbose=0)
-    (trial,) = tuner.oracle.get_best_trials()
-    assert trial.status == "COMPLETED" and 0 < trial.score < 1
-    assert tuner.get_best_models()[0].optimizer.iterations.numpy() > 0

@@ -72,6 +72,26 @@ def test_a_larger_log_has_larger_parts(tsv, sized):
     assert len(parts) == 5 and parts[-1].stop == tsv.stat().st_size
 
 
+@pytest.mark.parametrize("rows", [400, 4000])
+def test_each_row_is_decoded_a_few_times(rows, sized, tmp_path, monkeypatch):
+    """However many rows a group has: reading takes time linear in the log."""
+    sized(_ROWS=10)
+    iter_batches, decoded = pq.ParquetFile.iter_batches, []
+
+    def counted(file, *args):
+        for batch in iter_batches(file, *args):
+            decoded.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    log = tmp_path / "log.parquet"
+    lists = {"history": [[]] * rows, "candidates": [["N"]] * rows, "clicked": [[1]] * rows}
+    pq.write_table(pa.table({"user_id": ["U"] * rows, **lists}), log)
+    assert len(impressions(log)) == rows
+    parts = log_parts._PARTS_OF_GROUP
+    assert rows * parts / 4 < sum(decoded) <= rows * (parts + 1) / 2
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
 def test_each_row_once_and_in_order(tmp_path_factory, chunk, part, group):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.models.explain import explain
+from tfrs_npa.models.explanation import explain
 from tfrs_npa.serving.module import ServingModule
 
 TITLES = {
@@ -294,6 +294,10 @@ def test_explain(form, served, answers):
             weights = getattr(expected, name)[row, : len(places)]
             assert_close(found[name][row][places], weights)
             assert not np.delete(found[name][row], places, axis=0).any()
+        contributions = found["contributions"][row]
+        assert_close(contributions[:, places], expected.contributions[row, :, : len(places)])
+        assert not np.delete(contributions, places, axis=1).any()
+    assert_close(found["base_scores"], expected.base_scores)
 
 
 def test_explain_shows_words(form, answers):
@@ -306,6 +310,9 @@ def test_explain_shows_words(form, answers):
     ]
     assert found["history_words"][0, 1].tolist() == ["team", "wins", ",", "team", "celebrates"]
     assert found["history_words"][3, 0].tolist() == ["rain", "rain", "café", "", ""]
+    assert found["candidate_titles"][0, 0] == TITLES["N1"]
+    assert found["history_titles"][0, 1] == TITLES["N2"]
+    assert found["known_users"].tolist() == [True, False, True, False]
     if FORMS[form].get("mask_padding", True):
         padding = found["candidate_words"] == ""
         assert not found["candidate_word_weights"][padding].any()

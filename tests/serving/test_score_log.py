@@ -13,11 +13,11 @@ import pytest
 
 import tfrs_npa
 from tfrs_npa.data import ragged
-from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors
+from tfrs_npa.datasets.mind import MindFileError, SyntheticWorld, write_behaviors
 from tfrs_npa.serving import log_parts, module
 from tfrs_npa.serving import score_log as scoring
 from tfrs_npa.serving.score_log import Scorer, score_log
-from tfrs_npa.submission import ranks_of
+from tfrs_npa.submission import DivergedError, ranks_of
 
 SIZES = {"word_embedding_dim": 8, "num_filters": 8, "attention_dim": 4, "user_embedding_dim": 4}
 Predictions = collections.namedtuple("Predictions", ["lines", "summary"])
@@ -169,12 +169,25 @@ def test_empty_ids_and_lists(export, model, tmp_path):
     assert found["ranks"].to_pylist() == [[1], [], [1]]
 
 
+def test_a_log_without_rows(export, table, tmp_path):
+    """A table without rows is one; `predict`, too, writes no lines of nothing."""
+    log = tmp_path / "log.parquet"
+    pq.write_table(table.slice(0, 0), log)
+    summary = score_log(export, log, tmp_path / "scores.parquet")
+    found = pq.read_table(tmp_path / "scores.parquet")
+    assert summary == {"impressions": 0, "candidates": 0, "tied_impressions": 0}
+    assert found.num_rows == 0 and found.schema.equals(scoring._SCHEMA)
+    with pytest.raises(MindFileError, match=f"^{log}: holds no impressions"):
+        score_log(export, log, tmp_path / "prediction.txt")
+    assert names_in(tmp_path) == ["log.parquet", "scores.parquet"]
+
+
 @pytest.mark.usefixtures("in_small_parts")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda lines: lines[250].replace("\t", " ", 1), "LOG, line 251: 4 columns instead of 5"),
-        (lambda lines: lines[3], "impression 4 is repeated, and a file of predictions"),
+        (lambda lines: lines[3], "LOG: impression 4 is repeated, and a file of predictions"),
     ],
 )
 def test_bad_lines(change, message, export, tsv, tmp_path):
@@ -196,8 +209,34 @@ def test_scores_that_are_no_numbers(export, tsv, tmp_path, monkeypatch):
 
     scored = scoring.Scorer(str(export / "2"))(next(log_parts.parts_of(str(tsv))[0].chunks()))
     monkeypatch.setattr(scoring, "Scorer", diverged)
-    with pytest.raises(ValueError, match="score of impression 1 is not a number"):
+    message = "^a score of impression 1 is not a number: the model has diverged$"
+    with pytest.raises(DivergedError, match=message):
         score_log(export, tsv, tmp_path / "prediction.txt")
+
+
+def test_errors_of_the_program_stay_what_they_are(export, tsv, tmp_path, monkeypatch):
+    def wrong(version):
+        return lambda chunk: np.zeros(2).reshape(3)
+
+    monkeypatch.setattr(scoring, "Scorer", wrong)
+    with pytest.raises(ValueError, match="cannot reshape") as raised:
+        score_log(export, tsv, tmp_path / "prediction.txt")
+    assert not isinstance(raised.value, MindFileError)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("runner=Foo", "Unexpected pipeline runner: Foo"),
+        ("runner=nowhere.Foo", "runner nowhere.Foo: No module named 'nowhere'"),
+        ("runer=FnApiRunner", "Apache Beam has no option runer; "),
+        ("direct_running_mode=threads", "invalid choice: 'threads'"),
+    ],
+)
+def test_wrong_options_of_beam(option, message, export, tsv, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        score_log(export, tsv, tmp_path / "prediction.txt", [option])
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(

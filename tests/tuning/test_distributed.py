@@ -234,7 +234,7 @@ def logged(logs):
 
 
 def test_script_starts_a_chief_and_workers(interpreter, tmp_path):
-    options = ["--space", "my space.yaml", "--run", tmp_path / "search"]
+    options = ["--run", tmp_path / "search", "--space", "my space.yaml"]
     ended = script(
         *(3, *options), PYTHON=str(interpreter), ENDS="chief=5", KERASTUNER_ORACLE_IP="127.0.0.2"
     )
@@ -250,7 +250,7 @@ def test_script_starts_a_chief_and_workers(interpreter, tmp_path):
 def test_script_ends_when_its_workers_have_failed(interpreter, tmp_path):
     ends = "worker-1=0 worker-2=137"
     ended = script(
-        *(2, f"--run={tmp_path / 'search'}"),
+        *(2, "--run", tmp_path / "search"),
         PYTHON=str(interpreter),
         ENDS=ends,
         KERASTUNER_ORACLE_PORT="8765",

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from tfrs_npa import __version__
-from tfrs_npa.cli import evaluate, export, forget, predict, recommend, train, tune
+from tfrs_npa.cli import evaluate, explain, export, forget, predict, recommend, train, tune
 from tfrs_npa.cli.messages import error_message, plain_messages
-from tfrs_npa.cli.options import require_inputs
 
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
     "recommend": recommend,
+    "explain": explain,
     "tune": tune,
     "export": export,
     "forget": forget,
@@ -60,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with plain_messages():
         try:
-            require_inputs(options)
             return COMMANDS[options.command].run(options) or 0
         except KeyboardInterrupt as interrupt:
             hints = map(str, interrupt.args)

@@ -16,6 +16,7 @@ from tfrs_npa.cli.options import (
     cache_of,
     data_of,
     model_of,
+    require_inputs,
 )
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import SPLITS
@@ -76,6 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluates the best model of a run, or a file of predictions, and prints the metrics."""
+    require_inputs(options)
     if options.predictions is None and options.truth is not None:
         raise ValueError("--truth needs --predictions; a run is evaluated on --data and --split")
     if options.predictions is not None:

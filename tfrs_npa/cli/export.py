@@ -16,6 +16,7 @@ from tfrs_npa.cli.options import (
     cache_of,
     data_of,
     ids_in,
+    require_inputs,
     require_none,
 )
 from tfrs_npa.runs.run import Run
@@ -101,6 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the best model of a run as a SavedModel, or refreshes one; prints how to use it."""
+    require_inputs(options)
     if options.refresh is not None:
         require_none(options, _OF_RUN, "--refresh")
         _refresh(options)

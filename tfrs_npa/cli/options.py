@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.settings import (
     CACHE_BYTES,
     DATA_SETS,
@@ -65,11 +64,12 @@ def add_result_folder(parser, kind: str) -> None:
     )
 
 
-def add_data(parser, help: str) -> None:  # noqa: A002
-    """Adds `--data`, and where data is read from and kept."""
+def add_data(parser, help: str, news: str = "--news") -> None:  # noqa: A002
+    """Adds `--data`, and where data is read from and kept; `news` names the option for articles."""
     parser.add_argument("--data", metavar="NAME|DIR|FILE", help=help)
     parser.add_argument(
-        "--news",
+        news,
+        dest="news",
         metavar="FILE",
         help="articles: those of a log in Parquet, a Parquet file with news_id and title",
     )
@@ -181,13 +181,13 @@ def cache_of(options: argparse.Namespace) -> Cache | None:
     return None if options.no_cache else Cache(options.cache_dir or default_cache_dir())
 
 
-def data_of(options: argparse.Namespace, run: Run, cache: Cache | None) -> MindData:
-    """Returns the data that `--data` names, or that the run was trained on."""
+def data_of(options: argparse.Namespace, run: Run | None, cache: Cache | None) -> MindData:
+    """Returns the data that `--data` names, or that the run was trained on, if there is one."""
     from tfrs_npa.data.loading import load_mind
 
     name, data_dir, manual_dir = options.data, options.data_dir, options.manual_dir
     news = options.news
-    if name is None:
+    if name is None and run is not None:
         settings = run.settings
         name = settings.data
         data_dir = data_dir or settings.data_dir
@@ -217,13 +217,7 @@ def settings_given(options: argparse.Namespace, type_: type[DataSettings]) -> di
 
 
 def require_inputs(options: argparse.Namespace) -> None:
-    """Raises a ValueError if `--data`, `--manual-dir` or `--news` names nothing that exists.
-
-    A process that serves the chief of a cluster reads none of them.
-    """
-    cluster = Cluster.from_environment(getattr(options, "strategy", None))
-    if cluster is not None and cluster.is_server:
-        return
+    """Raises a ValueError if `--data`, `--manual-dir` or `--news` names nothing that exists."""
     if getattr(options, "data", None) is not None:
         require_data(options.data, options.manual_dir, options.news)
 

@@ -16,6 +16,7 @@ from tfrs_npa.cli.options import (
     cache_of,
     data_of,
     model_of,
+    require_inputs,
     require_none,
 )
 from tfrs_npa.runs.run import Run
@@ -82,12 +83,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     of_export.add_argument(
         "--beam-pipeline-options",
         metavar="NAME=VALUE,...",
-        help="as `tfds build` takes them, such as runner=FlinkRunner (default: in this process)",
+        help="as `tfds build` takes them, such as runner=FlinkRunner (default: one process here)",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Writes predictions, and prints a summary."""
+    require_inputs(options)
     if options.export is None:
         require_none(options, ("log", "beam_pipeline_options"), "--run")
         _predict(options)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
+from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, require_inputs
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DEFAULT_K
 
@@ -59,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the best articles for a user."""
+    require_inputs(options)
     if not options.user and options.history is None:
         raise ValueError("--user is missing: give a user, a --history or both")
     if options.k < 1:
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     if data is None or options.history is not None:
         source, history = "--history", _ids(options.history)
     else:
-        found = data.latest_history(user)
+        found = data.latest_histories([user]).get(user)
         source = data.name if found is not None else f"{data.name}, where {user} has no impression"
         history = found or []
     indices = model.catalog.index(history)

@@ -22,6 +22,7 @@ from tfrs_npa.cli.options import (
     add_user_buckets,
     add_word_vectors,
     cache_of,
+    require_inputs,
     require_same,
     require_vectors,
     settings_given,
@@ -147,7 +148,8 @@ def run(options: argparse.Namespace) -> int:
         import_tensorflow()
         from tfrs_npa.runs.strategies import serve
 
-        serve(cluster)
+        serve(cluster)  # ends the process
+    require_inputs(options)
     given = settings_given(options, TrainingSettings)
     if options.resume:
         _require_same(options, given)
@@ -165,9 +167,10 @@ def run(options: argparse.Namespace) -> int:
     from tfrs_npa.runs.train import resume, train
 
     verbose, cache = int(sys.stdout.isatty()), cache_of(options)
+    strategy = options.strategy if cluster is None else cluster
     try:
         if options.resume:
-            metrics = resume(options.run, verbose, cache, options.strategy)
+            metrics = resume(options.run, verbose, cache, strategy)
         else:
             metrics = train(
                 options.run,
@@ -178,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
                 cache,
                 options.start_from,
                 options.drop_unseen,
-                options.strategy,
+                strategy,
             )
     except TaskGone as gone:
         print(f"tfrs-npa: error: {gone}", file=sys.stderr)

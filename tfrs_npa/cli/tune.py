@@ -21,6 +21,7 @@ from tfrs_npa.cli.options import (
     add_user_buckets,
     add_word_vectors,
     cache_of,
+    require_inputs,
     require_same,
     require_vectors,
     settings_given,
@@ -130,6 +131,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Starts or resumes a search in its folder, and prints the results; returns the exit code."""
+    require_inputs(options)
     code = supervise(options.run)
     if code is not None:
         return code

@@ -1,4 +1,12 @@
-"""Batches for training and evaluation, as `tf.data.Dataset`s of integers."""
+"""Batches for training and evaluation, as `tf.data.Dataset`s of integers.
+
+Several processes that train together each make a part of every batch: the data sets have a method
+`of_pipeline(input_context)` for `tf.distribute.Strategy.distribute_datasets_from_function`, which
+`fit` and `evaluate` of our models call. Its data set has, of each batch in turn, one contiguous
+part for each replica of the input pipeline; where a batch has fewer rows than there are replicas,
+some parts have none. All parts together are the batch, draws included, but `history` and the lists
+of an evaluation are as wide as the longest of the part.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +92,10 @@ def row_batches(rows: TrainingRows, initial_epoch: int = 0) -> tf.data.Dataset:
         # Seeds are padded with zeros, so [seed, epoch] is [seed, epoch, 0]: steps start at 1.
         return np.random.default_rng([config.seed, epoch]).permutation(len(rows))
 
-    def make(epoch, step):
+    def make(epoch, step, part):
         chosen = order_of(int(epoch))[step * config.batch_size : (step + 1) * config.batch_size]
-        return rows.batch(chosen, np.random.default_rng([config.seed, epoch, step + 1]))
+        generator = np.random.default_rng([config.seed, epoch, step + 1])
+        return rows.batch(chosen, generator, part(len(chosen)))
 
     width = 1 + config.negatives_per_positive
     return _dataset(make, rows.steps, rows.impressions, config, width, initial_epoch)
@@ -128,11 +137,12 @@ def impression_batches(
         impressions = impressions.without_unknown_clicks()
     batch_size = config.batch_size if batch_size is None else batch_size
 
-    def make(epoch, step):
+    def make(epoch, step, part):
         first = step * batch_size
         rows = np.arange(first, min(first + batch_size, len(impressions)))
+        rows = rows[part(len(rows))]
         starts, lengths = ragged.bounds(impressions.candidate_splits, rows)
-        width = max(1, lengths.max())
+        width = max(1, lengths.max(initial=0))
         clicked = ragged.pad(impressions.clicked, starts, lengths, width)
         return {
             "impression_id": impressions.impression_id[rows],
@@ -179,15 +189,29 @@ def _as_impressions(behaviors, catalog, users, features):
     )
 
 
+def part_of_batch(rows: int, replica: int, replicas: int) -> slice:
+    """Returns which rows of a batch belong to one of the replicas that share it.
+
+    Args:
+        rows: Rows of the batch.
+        replica: The replica, from 0 on.
+        replicas: Number of replicas.
+    """
+    return slice(rows * replica // replicas, rows * (replica + 1) // replicas)
+
+
 def _dataset(
-    make: Callable[[int, int], dict[str, np.ndarray]],
+    make: Callable[[int, int, Callable[[int], slice]], dict[str, np.ndarray]],
     steps: int,
     impressions: Impressions,
     config,
     candidates: int | None,
     initial_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Returns the data set of `make(epoch, step)`; each pass over it is the next epoch."""
+    """Returns the data set of `make(epoch, step, part)`; each pass over it is the next epoch.
+
+    `part` gives the rows to make, given how many rows the batch has.
+    """
     signature = {
         "impression_id": tf.TensorSpec([None], tf.int64),
         "user_id": tf.TensorSpec([None], tf.int32),
@@ -206,21 +230,41 @@ def _dataset(
         )
     epochs = itertools.count(initial_epoch)
 
-    def batch(epoch, step):
-        arrays = tf.numpy_function(
-            lambda *place: [make(*place)[name] for name in signature],
-            [epoch, step],
-            [spec.dtype for spec in signature.values()],
-        )
-        pairs = zip(signature.items(), arrays, strict=True)
+    def batch(epoch, step, replica, replicas):
+        def arrays(epoch, step, replica):
+            part = functools.partial(part_of_batch, replica=replica, replicas=replicas)
+            made = make(epoch, step, part)
+            return [made[name] for name in signature]
+
+        dtypes = [spec.dtype for spec in signature.values()]
+        made = tf.numpy_function(arrays, [epoch, step, replica], dtypes)
+        pairs = zip(signature.items(), made, strict=True)
         return {name: tf.ensure_shape(array, spec.shape) for (name, spec), array in pairs}
 
     # Keras makes two iterators before its first step; only one of them gets as far as an epoch.
     epoch = tf.data.Dataset.from_tensors(0).map(
         lambda _: tf.numpy_function(lambda: next(epochs), [], tf.int64)
     )
-    dataset = epoch.flat_map(
-        lambda epoch: tf.data.Dataset.range(steps).map(lambda step: batch(epoch, step))
-    )
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
-    return without_autotuning(dataset.prefetch(_PREFETCHED))
+
+    def parts(first, count, replicas):
+        """Returns the data set of the parts of `count` replicas from the `first` on."""
+        dataset = epoch.flat_map(
+            lambda epoch: tf.data.Dataset.range(steps * count).map(
+                lambda place: batch(epoch, place // count, first + place % count, replicas)
+            )
+        )
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * count))
+        return without_autotuning(dataset.prefetch(_PREFETCHED))
+
+    def of_pipeline(context):
+        count, rest = divmod(context.num_replicas_in_sync, context.num_input_pipelines)
+        if rest:
+            raise ValueError(
+                f"{context.num_replicas_in_sync} replicas cannot be divided evenly among "
+                f"{context.num_input_pipelines} input pipelines"
+            )
+        return parts(context.input_pipeline_id * count, count, context.num_replicas_in_sync)
+
+    dataset = parts(0, 1, 1)
+    dataset.of_pipeline = of_pipeline
+    return dataset

@@ -48,23 +48,27 @@ class HistoryRows:
         return len(self.impression)
 
     def batch(
-        self, rows: np.ndarray, generator: np.random.Generator
+        self, rows: np.ndarray, generator: np.random.Generator, part: slice = ragged.ALL
     ) -> tuple[np.ndarray, np.ndarray]:
         """Assembles rows.
 
         Args:
             rows: The rows, `[batch]` integers from 0 on.
             generator: Source of the draws.
+            part: Which of `rows` to return, at least one; the draws are those of all.
 
         Returns:
-            `history` `int32 [batch, history]`, oldest first, and `candidates`
-            `int32 [batch, 1 + negatives]`, the click first; 0 = padding in both.
+            `history` `int32 [part, history]`, oldest first, and `candidates`
+            `int32 [part, 1 + negatives]`, the click first; 0 = padding in both.
         """
         impressions, limit = self._impressions, self._config.history_length
-        starts, lengths = ragged.bounds(impressions.history_splits, self.impression[rows])
+        draws = generator.random(len(rows))[part]
+        shape = len(rows), self._config.negatives_per_positive
+        places = generator.integers(self._splits[-1], size=shape)[part]
+        starts, lengths = ragged.bounds(impressions.history_splits, self.impression[rows[part]])
         kept = np.minimum(lengths, limit + 1)
         ends = starts + lengths
-        asked = ends - 1 - (generator.random(len(rows)) * kept).astype(np.int64)
+        asked = ends - 1 - (draws * kept).astype(np.int64)
         click = impressions.history_values[asked]
         clicks = ragged.pad(impressions.history_values, ends - kept, kept, kept.max())
         is_shown = (clicks != PADDING) & (clicks != click[:, np.newaxis])
@@ -73,15 +77,15 @@ class HistoryRows:
         history = np.take_along_axis(shown, order, axis=1)[:, :limit]
         if not self._config.mask_padding:
             history = np.pad(history, ((0, 0), (0, limit - history.shape[1])))
-        return history, np.column_stack([click, self._negatives(click, starts, lengths, generator)])
+        return history, np.column_stack([click, self._negatives(click, starts, lengths, places)])
 
-    def _negatives(self, click, starts, lengths, generator):
-        """Draws `[batch, negatives]`; 0 where the user clicked what was drawn, or it came twice."""
-        shape = len(click), self._config.negatives_per_positive
-        places = generator.integers(self._splits[-1], size=shape)
+    def _negatives(self, click, starts, lengths, places):
+        """Returns what is at drawn places among everyone's clicks, `[part, negatives]`.
+
+        It is 0 where the user clicked it, or it came twice.
+        """
         owner = np.searchsorted(self._splits, places, side="right") - 1
-        places += self._starts[owner] - self._splits[owner]
-        drawn = self._impressions.history_values[places]
+        drawn = self._impressions.history_values[places + self._starts[owner] - self._splits[owner]]
         clicks = ragged.pad(self._impressions.history_values, starts, lengths, lengths.max())
         is_new = (drawn[:, :, np.newaxis] != clicks[:, np.newaxis]).all(axis=2)
         same = drawn[:, :, np.newaxis] == drawn[:, np.newaxis]

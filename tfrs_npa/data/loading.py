@@ -153,24 +153,49 @@ class MindData:
         impressions, own_users = self.impressions_and_users(split, catalog, features, users.buckets)
         return with_users(impressions, own_users, users)
 
-    def latest_history(self, user_id: str) -> list[str] | None:
-        """Returns the ids of the articles clicked before a user's latest impression, oldest first.
+    def latest_histories(self, user_ids: Collection[str]) -> dict[str, list[str]]:
+        """Returns the articles that users had clicked before their latest impressions.
+
+        Args:
+            user_ids: Ids of users.
 
         Returns:
-            The ids; None if the user has no impression.
+            By the id of each user who has an impression, ids of articles, oldest first.
         """
-        latest, history = -1, None
+        wanted = set(user_ids)
+        latest: dict[str, Any] = {}
+        histories: dict[str, Any] = {}
         for table in self.tables["behaviors"].values():
             has_time = not isinstance(table, ParquetLog) or table.has_time
             for chunk in chunks(table, [TIME] if has_time else []):
                 splits = ragged.splits_of(chunk.history_lengths)
                 times = chunk.features[TIME] if has_time else np.zeros(len(chunk.user_id))
-                for row in [row for row, id_ in enumerate(chunk.user_id) if id_ == user_id]:
+                for row in [row for row, id_ in enumerate(chunk.user_id) if id_ in wanted]:
+                    user = chunk.user_id[row]
                     # Of the same second, the later one in the file.
-                    if times[row] >= latest:
-                        latest = times[row]
-                        history = np.asarray(chunk.history[splits[row] : splits[row + 1]], object)
-        return None if history is None else [tf.compat.as_text(news_id) for news_id in history]
+                    if times[row] >= latest.get(user, -1):
+                        latest[user] = times[row]
+                        clicks = chunk.history[splits[row] : splits[row + 1]]
+                        histories[user] = np.asarray(clicks, object)
+        return {user: [tf.compat.as_text(id_) for id_ in ids] for user, ids in histories.items()}
+
+    def readers(self, split: str, clicks: int, number: int = 100) -> list[str]:
+        """Returns ids of users of a split, the first who have a history of some length.
+
+        Args:
+            split: The split.
+            clicks: The least number of clicks in their histories.
+            number: The most users.
+        """
+        self.require_split(split)
+        found: dict[str, None] = {}
+        for chunk in chunks(self.tables["behaviors"][split], []):
+            for user, length in zip(chunk.user_id, chunk.history_lengths):
+                if length >= clicks:
+                    found[user] = None
+                if len(found) == number:
+                    return list(found)
+        return list(found)
 
     def categories(self, news_ids: Collection[str]) -> dict[str, str]:
         """Returns the categories of articles by id, of those that are in any split."""

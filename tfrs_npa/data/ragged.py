@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# All rows, where a part of them may be asked for.
+ALL = slice(None)
+
 
 def splits_of(lengths: np.ndarray) -> np.ndarray:
     """Row splits `int64 [rows + 1]` for rows of the given lengths `[rows]`."""

@@ -75,12 +75,16 @@ class TrainingRows:
         """Number of batches in an epoch."""
         return -(-len(self) // self._config.batch_size)
 
-    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    def batch(
+        self, rows: np.ndarray, generator: np.random.Generator, part: slice = ragged.ALL
+    ) -> dict[str, np.ndarray]:
         """Assembles a batch, drawing negatives and, if so configured, histories.
 
         Args:
             rows: The rows, `[batch]` integers from 0 on.
             generator: Source of the draws.
+            part: Which of `rows` to return; these are what they are in the whole batch, but for the
+                width of `history`. Of the others, only the lengths of their lists are read.
 
         Returns:
             `impression_id` `int64 [batch]`, `user_id` `int32 [batch]`, `history`
@@ -91,16 +95,20 @@ class TrainingRows:
         """
         impressions, count = self._impressions, len(self._click)
         is_later = rows >= count
-        impression = np.empty(len(rows), np.int64)
-        impression[~is_later] = self._impression[rows[~is_later]]
-        impression[is_later] = self._of_histories.impression[rows[is_later] - count]
-        history, places = self._batch_of_impressions(rows[~is_later], generator)
+        earlier, later = rows[~is_later], rows[is_later] - count
+        # Of each kind of rows, those of the part are together too.
+        part_later = _counted(is_later, part)
+        history, places = self._batch_of_impressions(earlier, generator, _counted(~is_later, part))
         candidates = _taken(impressions.candidate_values, places)
         features = {
             name: _taken(array, places) for name, array in impressions.candidate_features.items()
         }
+        is_later = is_later[part]
+        impression = np.empty(len(is_later), np.int64)
+        impression[~is_later] = self._impression[rows[part][~is_later]]
+        impression[is_later] = self._of_histories.impression[later[part_later]]
         if is_later.any():
-            more = self._of_histories.batch(rows[is_later] - count, generator)
+            more = self._of_histories.batch(later, generator, part_later)
             history = _interleaved(history, more[0], is_later)
             candidates = _interleaved(candidates, more[1], is_later)
             for name, array in features.items():
@@ -118,17 +126,17 @@ class TrainingRows:
             **features,
         }
 
-    def _batch_of_impressions(self, rows, generator):
-        """Returns `history` of rows of impressions, and the positions of their candidates.
+    def _batch_of_impressions(self, rows, generator, part):
+        """Returns `history` of a part of rows of impressions, and positions of their candidates.
 
         The positions are `[batch, 1 + negatives]`, -1 where there is padding.
         """
         impression = self._impression[rows]
-        negatives = self._draw_negatives(impression, generator)
-        places = np.column_stack([self._click[rows], negatives])
+        negatives = self._draw_negatives(impression, generator, part)
+        places = np.column_stack([self._click[rows[part]], negatives])
         random = self._config.history_sampling == "random"
         draws = generator if random else None
-        return histories(self._impressions, impression, self._config, draws), places
+        return histories(self._impressions, impression, self._config, draws, part), places
 
     def _find_rows(self):
         impressions = self._impressions
@@ -165,21 +173,22 @@ class TrainingRows:
         self._click = np.concatenate(clicks)
         self._impression = np.concatenate(owners)
 
-    def _draw_negatives(self, impression, generator):
-        """Draws positions `[batch, negatives]` without replacement; -1 where there are too few."""
+    def _draw_negatives(self, impression, generator, part):
+        """Draws positions `[part, negatives]` without replacement; -1 where there are too few."""
         starts, lengths = ragged.bounds(self._impressions.candidate_splits, impression)
         columns = np.arange(lengths.max(initial=0))
+        keys = generator.random((len(impression), len(columns)), np.float32)[part]
+        starts, lengths = starts[part], lengths[part]
         allowed = columns < lengths[:, None]
         allowed[allowed] = self._impressions.clicked[(starts[:, None] + columns)[allowed]] == 0
         excluded = self._never_drawn
         first, last = np.searchsorted(excluded, starts), np.searchsorted(excluded, starts + lengths)
         for row in np.flatnonzero(first < last):
             allowed[row, excluded[first[row] : last[row]] - starts[row]] = False
-        keys = generator.random(allowed.shape, np.float32)
         keys[~allowed] = np.inf
         chosen = ragged.smallest(keys, self._config.negatives_per_positive)
         drawn = np.take_along_axis(allowed, chosen, axis=1)
-        negatives = np.full((len(impression), self._config.negatives_per_positive), -1)
+        negatives = np.full((len(starts), self._config.negatives_per_positive), -1)
         negatives[:, : chosen.shape[1]][drawn] = (starts[:, None] + chosen)[drawn]
         return negatives
 
@@ -200,11 +209,18 @@ def _interleaved(some: np.ndarray, others: np.ndarray, is_other: np.ndarray) -> 
     return matrix
 
 
+def _counted(chosen: np.ndarray, part: slice) -> slice:
+    """Returns which of the chosen rows of a batch are in a part of the batch."""
+    start, stop, _ = part.indices(len(chosen))
+    return slice(np.count_nonzero(chosen[:start]), np.count_nonzero(chosen[:stop]))
+
+
 def histories(
     impressions: Impressions,
     rows: np.ndarray,
     config,
     generator: np.random.Generator | None = None,
+    part: slice = ragged.ALL,
 ) -> np.ndarray:
     """Returns the histories of some impressions, oldest first, padded with 0 on the right.
 
@@ -214,18 +230,23 @@ def histories(
         config: An `NPAConfig`. At most `history_length` articles are taken; if `mask_padding`, the
             width is that of the longest history (at least 1), else always `history_length`.
         generator: Draws the articles of longer histories. None: their last articles are taken.
+        part: Which of `rows` to return; the draws are those of all.
 
     Returns:
-        `int32 [batch, width]`.
+        `int32 [part, width]`.
     """
     limit = config.history_length
     starts, lengths = ragged.bounds(impressions.history_splits, rows)
+    if generator is not None:
+        is_longer = lengths > limit
+        shape = np.count_nonzero(is_longer), lengths.max(initial=0)
+        keys = generator.random(shape, np.float32)[_counted(is_longer, part)]
+    starts, lengths = starts[part], lengths[part]
     kept = np.minimum(lengths, limit)
     width = max(1, kept.max(initial=0)) if config.mask_padding else limit
     history = ragged.pad(impressions.history_values, starts + lengths - kept, kept, width)
     longer = np.flatnonzero(lengths > limit)
     if generator is not None and len(longer):
-        keys = generator.random((len(longer), lengths.max()), np.float32)
         keys[np.arange(keys.shape[1]) >= lengths[longer, None]] = np.inf
         chosen = np.sort(ragged.smallest(keys, limit), axis=1)
         history[longer] = impressions.history_values[starts[longer, None] + chosen]

@@ -215,7 +215,11 @@ class HashedUserIndex(UserIndex):
         return int(index[0])
 
     def extend(self, behaviors) -> HashedUserIndex:
-        """Adds the users of `behaviors`; as `UserIndex.extend`."""
+        """Adds the users of `behaviors`; as `UserIndex.extend`.
+
+        Not for the index of a trained model, whose rows of empty buckets have never learnt:
+        `NPA.add_users` has them start as the unknown user does.
+        """
         for (user_ids,) in text_columns(behaviors, ["user_id"], "behaviors"):
             self._set(hashed_indices(user_ids, self.buckets))
         self._update_table()

@@ -14,8 +14,10 @@ from tfrs_npa.models.sent_batches import SentBatches, SentSteps
 class DistributedModel(tfrs.Model):
     """A model whose `fit` and `evaluate` take the same data sets under every strategy.
 
-    What they report is what a single machine would report of the same steps. Under parameter
-    servers, the coordinator reads the data sets and sends each batch to a worker.
+    What they report is what a single machine would report of the same steps. Several workers that
+    train together make their parts of each batch of `tfrs_npa.data.batches`; of another data set,
+    all of them make whole batches, as TensorFlow's auto-sharding does. Under parameter servers, the
+    coordinator reads the data sets and sends each batch to a worker.
 
     A subclass updates metrics in `compute_loss`, and returns the share of a replica in the loss.
     Those of `metrics` that are no `training_metrics` are updated in evaluations only.
@@ -49,28 +51,27 @@ class DistributedModel(tfrs.Model):
 
     def fit(self, *args, **kwargs):
         """Trains the model, as `tf.keras.Model.fit`."""
-        if has_parameter_servers(self.distribute_strategy):
-            given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
-            _send(given, "x", "steps_per_epoch")
-            _send(given, "validation_data", "validation_steps")
-            args, kwargs = (), given
-            self._training_data = given.get("x")
-        return super().fit(*args, **kwargs)
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        _distribute(self.distribute_strategy, given, "x", "steps_per_epoch")
+        _distribute(self.distribute_strategy, given, "validation_data", "validation_steps")
+        self._training_data = _sent(given.get("x"))
+        try:
+            return super().fit(**given)
+        finally:
+            self._training_data = None
+            _release(self.train_function)
 
     def evaluate(self, *args, **kwargs):
         """Evaluates the model, as `tf.keras.Model.evaluate`."""
-        if has_parameter_servers(self.distribute_strategy):
-            signature = inspect.signature(super().evaluate)
-            given = signature.bind(*args, **kwargs).arguments
-            given |= given.pop("kwargs", {})
-            _send(given, "x", "steps")
-            args, kwargs = (), given
-            self._evaluation_data = given.get("x")
-        self._evaluates = True
+        given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
+        given |= given.pop("kwargs", {})
+        _distribute(self.distribute_strategy, given, "x", "steps")
+        self._evaluation_data, self._evaluates = _sent(given.get("x")), True
         try:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(**given)
         finally:
-            self._evaluates = False
+            self._evaluation_data, self._evaluates = None, False
+            _release(self.test_function)
 
     def predict(self, *args, **kwargs):
         """Predicts, as `tf.keras.Model.predict`.
@@ -103,21 +104,78 @@ class DistributedModel(tfrs.Model):
         return function
 
     def _sent_steps(self, function, step, data):
-        if not isinstance(data, SentBatches):
+        if data is None:
             return None
         if not isinstance(function, SentSteps):
             function = SentSteps(step, self._cluster_coordinator)
-        function.send(data.batches)
+        function.send(data)
         return function
 
 
-def _send(given, data, steps):
-    """Replaces a data set among the arguments of a method by one that the coordinator sends."""
+def _distribute(strategy, given, data, steps):
+    """Replaces a data set among the arguments of a method by what each process reads of it."""
     batches = given.get(data)
-    if isinstance(batches, tf.data.Dataset):
+    if not isinstance(batches, tf.data.Dataset):
+        return
+    if has_parameter_servers(strategy):
         if given.get(steps) is None:
             number = batches.cardinality().numpy()
             if number < 0:
                 raise ValueError(f"the data set of {data} does not know its length: give {steps}")
             given[steps] = number
         given[data] = SentBatches(batches)
+    elif (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and hasattr(batches, "of_pipeline")
+        and given.get(steps) is None
+    ):
+        given[steps] = len(batches)
+        # Keras takes all epochs from one iterator. Without an end, no step asks all workers for it.
+        given[data] = strategy.distribute_datasets_from_function(
+            lambda context: batches.of_pipeline(context).repeat()
+        )
+
+
+def _sent(data):
+    """Returns the data set that the coordinator sends, if `data` is one."""
+    return data.batches if isinstance(data, SentBatches) else None
+
+
+def _release(function):
+    """Frees the data of a train or test function, which is kept for the next call."""
+    if isinstance(function, SentSteps):
+        function.release()
+
+
+def check_is_npa(model, name: str) -> None:
+    """Raises an error that says what to give instead if `model` is not an `NPA` of this process.
+
+    Args:
+        model: What was given.
+        name: Who needs it.
+
+    Raises:
+        TypeError: if it is no `NPA`.
+        ValueError: if its tables are on parameter servers.
+    """
+    if isinstance(model, DistributedModel):
+        require_no_servers(model, name)
+        return
+    inside = getattr(model, "__dict__", {})
+    parts = [part for part, value in inside.items() if isinstance(value, DistributedModel)]
+    hint = f": give its part, model.{parts[0]}" if parts else ""
+    raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
+
+
+def require_no_servers(model: DistributedModel, name: str) -> None:
+    """Raises a ValueError if the tables of a model are on parameter servers.
+
+    Args:
+        model: The model.
+        name: Who needs them in this process.
+    """
+    if has_parameter_servers(model.distribute_strategy):
+        raise ValueError(
+            f"{name} needs the tables in this process, and those of this model are on parameter "
+            "servers: save the model, and load it without a strategy"
+        )

@@ -19,8 +19,9 @@ from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
 from tfrs_npa.metrics.unsaved import WeightedMean
-from tfrs_npa.models.distributed_model import DistributedModel
+from tfrs_npa.models.distributed_model import DistributedModel, require_no_servers
 from tfrs_npa.models.encoded_catalog import EncodedCatalog
+from tfrs_npa.models.explanation import Explanation, explain
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.replicas import has_parameter_servers, sum_over_replicas
 from tfrs_npa.models.user_encoder import UserEncoder
@@ -162,7 +163,7 @@ class NPA(DistributedModel):
             ValueError: as `NewsCatalog.extend`, or if the model is on parameter servers, where the
                 number of articles is fixed.
         """
-        _require_no_servers(self, "add_articles")
+        require_no_servers(self, "add_articles")
         indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
         if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
             self.set_catalog(self.catalog)
@@ -491,6 +492,22 @@ class NPA(DistributedModel):
         with self._encoded():
             yield from map(step, batches)
 
+    def explain(self, features) -> Explanation:
+        """Explains the scores of candidates by words and by clicked articles.
+
+        >>> batch = next(iter(impression_batches))
+        >>> found = model.explain(batch)
+        >>> model.catalog.titles[batch["history"][0, tf.argmax(found.contributions[0, 0])]]
+
+        Args:
+            features: A batch of `tfrs_npa.impression_batches`, of which `user_id`, `history` and
+                `candidates` are read.
+
+        Returns:
+            An `Explanation`, float32. Its scores are those that calling the model gives.
+        """
+        return explain(self, features["user_id"], features["history"], features["candidates"])
+
     def make_train_function(self, force=False):
         """Makes the function of a training step, as `tf.keras.Model.make_train_function`."""
         if isinstance(self.optimizer, tf.keras.optimizers.Optimizer):
@@ -590,34 +607,6 @@ class _SkipRestored(tf.keras.callbacks.Callback):
         for _ in range(self._next, epoch):
             next(iter(self._batches))
         self._next = epoch + 1
-
-
-def check_is_npa(model, name: str) -> None:
-    """Raises an error that says what to give instead if `model` is not an `NPA` of this process.
-
-    Args:
-        model: What was given.
-        name: Who needs it.
-
-    Raises:
-        TypeError: if it is no `NPA`.
-        ValueError: if its tables are on parameter servers.
-    """
-    if isinstance(model, NPA):
-        _require_no_servers(model, name)
-        return
-    inside = getattr(model, "__dict__", {})
-    parts = [part for part, value in inside.items() if isinstance(value, NPA)]
-    hint = f": give its part, model.{parts[0]}" if parts else ""
-    raise TypeError(f"{name} needs an NPA, not {type(model).__name__}{hint}")
-
-
-def _require_no_servers(model, name):
-    if has_parameter_servers(model.distribute_strategy):
-        raise ValueError(
-            f"{name} needs the tables in this process, and those of this model are on parameter "
-            "servers: save the model, and load it without a strategy"
-        )
 
 
 def _refuse(class_weight):

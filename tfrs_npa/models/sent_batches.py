@@ -60,6 +60,11 @@ class SentSteps:
             )
         self._batches, self._iterator = batches, iter(())
 
+    def release(self) -> None:
+        """Forgets the batches, once their steps have ended."""
+        self._batches, self._iterator = None, iter(())
+        self._in_flight.clear()
+
     def __call__(self, iterator):
         """Schedules a step; `iterator`, that of the workers, is not read."""
         batch = next(self._iterator, None)

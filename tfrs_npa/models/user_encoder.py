@@ -181,10 +181,10 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             training: Whether dropout is on.
 
         Returns:
-            A dict of `output`, the user vectors, as `call` returns them; `attention`, a ragged
-            `[batch, (clicks)]`, the weights of the clicked articles, that of padding over all its
-            slots; and `word_query`, what `attention.query` of the candidate tower makes of the
-            users.
+            A dict of `output`, the user vectors, as `call` returns them; `vectors`, `[clicks,
+            num_filters]`, those of the clicked articles; `attention`, a ragged `[batch, (clicks)]`,
+            their weights, that of padding over all its slots; and `word_query`, what
+            `attention.query` of the candidate tower makes of the users.
         """
         word_query = self.news_encoder.attention.query(user_embedding)
         rows = packed_rows(clicks.lengths)
@@ -195,6 +195,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             query = tf.repeat(query, clicks.lengths, axis=0)
         keys = self.attention.keys(values)
         pooled = self.attention.pool_packed(values, keys, query, clicks.lengths, clicks.slots)
+        pooled |= {"vectors": vectors, "word_query": word_query}
         if self.config.user_interest == "density":
             mean = pooled["output"]
             pooled["output"] = self._densities(vectors, pooled["attention"], clicks)
@@ -203,7 +204,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
                 scale = tf.cast(self.mean_weight * self.news_encoder.logit_scale, mean.dtype)
                 mean = tf.pad(scale * mean, [[0, 0], [0, self.news_encoder.num_terms]])
                 pooled["output"] += mean[:, tf.newaxis]
-            return {**pooled, "word_query": word_query}
+            return pooled
         if self.config.mask_padding:
             default = tf.cast(self.default_history, vectors.dtype)
             has_clicks = clicks.lengths[:, tf.newaxis] > 0
@@ -212,7 +213,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             pooled["output"] *= tf.cast(self.news_encoder.logit_scale, vectors.dtype)
         if self.news_encoder.num_terms:
             pooled["output"] = tf.pad(pooled["output"], [[0, 0], [0, 1]], constant_values=1)
-        return {**pooled, "word_query": word_query}
+        return pooled
 
     def _densities(self, vectors, attention, clicks):
         """Returns a user vector for each click, and one for the prior before them; see the class.
@@ -226,16 +227,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             `[batch, 1 + history, num_filters + num_terms]`.
         """
         dtype, encoder = vectors.dtype, self.news_encoder
-        counts = clicks.lengths
-        if clicks.slots is not None:
-            counts = tf.math.unsorted_segment_sum(
-                clicks.slots, packed_rows(clicks.lengths), tf.size(clicks.lengths)
-            )
-        counts = tf.cast(counts, tf.float32)
-        log_prior = tf.cast(self.log_prior_clicks, tf.float32)
-        # log(h / (h + m)) and log(m / (h + m))
-        ratio = tf.math.log(tf.maximum(counts, 1e-9)) - log_prior
-        log_clicks, log_prior = -tf.nn.softplus(-ratio), -tf.nn.softplus(ratio)
+        log_clicks, log_prior = self._log_shares(clicks)
         weights = tf.cast(attention.flat_values, tf.float32)
         logits = tf.math.log(tf.maximum(weights, 1e-30))
         logits += tf.repeat(log_clicks, clicks.lengths)
@@ -254,6 +246,17 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             prior += tf.one_hot(width + 2, width + encoder.num_terms, dtype=dtype)
         return tf.concat([prior[:, tf.newaxis], rows], axis=1)
 
+    def _log_shares(self, clicks):
+        """Returns the logarithms of h / (h + m) and of m / (h + m), each `[batch]` float32."""
+        counts = clicks.lengths
+        if clicks.slots is not None:
+            counts = tf.math.unsorted_segment_sum(
+                clicks.slots, packed_rows(clicks.lengths), tf.size(clicks.lengths)
+            )
+        ratio = tf.math.log(tf.maximum(tf.cast(counts, tf.float32), 1e-9))
+        ratio -= tf.cast(self.log_prior_clicks, tf.float32)
+        return -tf.nn.softplus(-ratio), -tf.nn.softplus(ratio)
+
     def scores(self, users, articles):
         """Returns the scores of articles, from what the two towers return.
 
@@ -268,6 +271,53 @@ class UserEncoder(WholeWeights, tf.keras.Model):
         if users.shape.rank == 2:
             return tf.linalg.matvec(articles, users)
         return tf.reduce_logsumexp(tf.matmul(articles, users, transpose_b=True), axis=2)
+
+    @tf.autograph.experimental.do_not_convert
+    def contributions(self, encoded, clicks: Clicks, articles):
+        """Returns what each clicked article adds to the scores of articles.
+
+        With one user vector, article j adds `a_j r_n . r_j`, times b where r_j has unit length.
+        With a density, it adds its part of the tilt, `c b a_j r_n . r_j`, and its share in the
+        logarithm of a sum. This is its Aumann-Shapley value (Aumann & Shapley, 1974, "Values of
+        non-atomic games"; in machine learning, integrated gradients: Sundararajan et al., ICML
+        2017, section 3), the one that starts from clicks that say nothing, and so from a density
+        which is everyone's:
+
+            pi_j (rho_j - 1) log(1 + D) / D,    D = sum_j pi_j (rho_j - 1)
+
+        where rho_j = exp(b r_n . r_j) / p(n) is how much denser the kernel at j is than everyone's
+        density, and pi_j = h a_j / (h + m). It is above 0 where rho_j is above 1.
+
+        Args:
+            encoded: The result of `encode`.
+            clicks: As `encode` was given them.
+            articles: `[batch, candidates, num_filters + num_terms]` of the candidate tower, each
+                encoded for its user.
+
+        Returns:
+            `[clicks, candidates]` float32, packed as `clicks`. What their sum lacks to a score is
+            no click's.
+        """
+        width = self.config.num_filters
+        articles = tf.cast(articles, tf.float32)
+        vectors = packed_to_dense(tf.cast(encoded["vectors"], tf.float32), clicks.lengths)
+        weights = tf.cast(encoded["attention"].flat_values, tf.float32)
+        weights = packed_to_dense(weights, clicks.lengths)[:, :, tf.newaxis]
+        products = tf.matmul(vectors, articles[:, :, :width], transpose_b=True)
+        if self.config.unit_vectors:
+            products *= tf.cast(self.news_encoder.logit_scale, tf.float32)
+        shares = weights * products
+        if self.config.user_interest == "density":
+            shares *= tf.cast(self.mean_weight, tf.float32) if self.config.mean_weight else 0.0
+            log_clicks, _ = self._log_shares(clicks)
+            weights *= tf.exp(log_clicks)[:, tf.newaxis, tf.newaxis]
+            log_everyone = articles[:, tf.newaxis, :, width + 1]  # - log p(n)
+            excess = weights * tf.math.expm1(products + log_everyone)
+            total = tf.reduce_sum(excess, axis=1, keepdims=True)
+            is_small = tf.abs(total) < 1e-4  # log(1 + D) / D is 1 - D / 2 there
+            safe = tf.where(is_small, 1.0, total)
+            shares += excess * tf.where(is_small, 1 - total / 2, tf.math.log1p(safe) / safe)
+        return selected(shares, tf.sequence_mask(clicks.lengths))
 
     def flat(self, output):
         """Returns user vectors as rows of equal length, whatever the length of the history.

@@ -16,7 +16,8 @@ import tensorflow_recommenders as tfrs
 from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.npa import NPA, check_is_npa
+from tfrs_npa.models.distributed_model import check_is_npa
+from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector

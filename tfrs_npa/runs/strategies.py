@@ -7,74 +7,74 @@ import logging
 import os
 import pathlib
 import shutil
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import NoReturn
 
 import tensorflow as tf
 
 from tfrs_npa.runs.cluster import CHIEF, PS, WORKER, Cluster
-from tfrs_npa.runs.processes import ATTEMPTS, PAUSE, Address, watch
+from tfrs_npa.runs.processes import ATTEMPTS, CONNECT_TIMEOUT, PAUSE, temporary_folder, watch
 from tfrs_npa.settings import MIRRORED, PARAMETER_SERVER
 
 # A smaller table stays whole: a shard costs a request in each step.
 _SHARD_BYTES = 256 << 10
 _RESUME = (
-    "is gone. Start all processes again, with --resume: training continues after the last "
-    "complete epoch"
+    "Start all processes again, with --resume: training continues after the last complete epoch"
 )
 
 # What TensorFlow raises when a connection breaks.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError)
+# Seconds in which the watch has seen that a process is gone, and has ended this one.
+_NOTICED = (ATTEMPTS + 2) * PAUSE + CONNECT_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
 
 class TaskGone(ConnectionError):
-    """A process of the cluster is gone that the training cannot do without."""
+    """The connection to a process of the cluster broke, which the training cannot do without."""
 
 
 @contextlib.contextmanager
-def joined(name: str | None) -> Iterator[tf.distribute.Strategy]:
+def joined(strategy: str | Cluster | None) -> Iterator[tf.distribute.Strategy]:
     """Yields a strategy, whose processes are there while the block runs.
 
     Of a cluster, every process waits for the others. One that is gone ends this process, with the
     exit code `tfrs_npa.runs.processes.GONE` and a line on standard error, unless the strategy does
     without it: the coordinator of parameter servers waits for another worker at the same address.
-    When the block ends, so do the servers; if it raises, they end because their chief is gone.
+    One that was restarted is gone too: it has nothing of what the training had there. When the
+    block ends, so do the servers; if it raises, they end because their chief is gone.
 
     Args:
-        name: `mirrored`: all GPUs of this machine; without any, its logical CPUs. `multi-worker`
-            and `parameter-server`: the cluster of `TF_CONFIG`. None: the current strategy.
+        strategy: `mirrored`: all GPUs of this machine; without any, its logical CPUs.
+            `multi-worker` and `parameter-server`: the cluster of `TF_CONFIG`, or that cluster
+            itself, if it was read before. None: the current strategy.
 
     Raises:
         ValueError: if `TF_CONFIG` lacks what the strategy needs, or this process is a server.
-        TaskGone: if TensorFlow finds first that a process is gone.
+        TaskGone: if a connection breaks whose other process is still there.
     """
-    cluster = Cluster.from_environment(name)
+    cluster = strategy if isinstance(strategy, Cluster) else Cluster.from_environment(strategy)
     if cluster is None:
-        yield _mirrored() if name == MIRRORED else tf.distribute.get_strategy()
+        yield _mirrored() if strategy == MIRRORED else tf.distribute.get_strategy()
         return
     if cluster.is_server:
         raise ValueError(
             f"this process is {cluster.job} {cluster.index} of TF_CONFIG, which serves the chief: "
             "call tfrs_npa.runs.strategies.serve"
         )
-    is_coordinator = name == PARAMETER_SERVER
-    others = cluster.others(CHIEF, WORKER, PS)
-    replaced = cluster.others(WORKER) if is_coordinator else {}
-    needed = {name: others[name] for name in others.keys() - replaced.keys()}
-    with watch(others, _RESUME, replaced), _failures_named(needed):
-        strategy = _parameter_servers(cluster) if is_coordinator else _workers()
-        yield strategy
-        if is_coordinator:
-            _end(cluster)
-        else:  # who is ready first would be gone for the others
-            strategy.reduce("SUM", strategy.run(lambda: tf.ones(())), axis=None)
+    is_coordinator = cluster.strategy == PARAMETER_SERVER
+    replaced = cluster.others(WORKER) if is_coordinator else ()
+    with watch(cluster.others(CHIEF, WORKER, PS), _RESUME, replaced), _errors_explained():
+        joint = _parameter_servers(cluster) if is_coordinator else _workers()
+        yield joint
+        if not is_coordinator:  # who is ready first would be gone for the others
+            joint.reduce("SUM", joint.run(lambda: tf.ones(())), axis=None)
+    if is_coordinator:  # not while it is watched that they are there
+        _end(cluster)
 
 
-def serve(cluster: Cluster) -> None:
+def serve(cluster: Cluster) -> NoReturn:
     """Serves the chief of a cluster of parameter servers until it has ended.
 
     The process ends with exit code 0 when the training has, and with
@@ -95,9 +95,10 @@ def serve(cluster: Cluster) -> None:
             "does something else use the port?"
         ) from error
     logger.info("%s %d serves at %s", cluster.job, cluster.index, address)
-    with watch(cluster.others(CHIEF), "is gone. Start this process again, and the chief"):
+    with watch(cluster.others(CHIEF), "Start this process again, and the chief"):
         # `server.join()` could not be interrupted.
-        threading.Event().wait()
+        while True:
+            time.sleep(3600)
 
 
 @contextlib.contextmanager
@@ -117,8 +118,8 @@ def own_folder(
     if strategy.extended.should_checkpoint:
         yield folder
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        own = pathlib.Path(temporary, pathlib.Path(folder).name)
+    with temporary_folder() as temporary:
+        own = temporary / pathlib.Path(folder).name
         if is_resumed:
             # Without what the chief is about to move into place.
             shutil.copytree(folder, own, ignore=shutil.ignore_patterns("tensorboard", ".*"))
@@ -149,27 +150,19 @@ def _parameter_servers(cluster: Cluster) -> tf.distribute.Strategy:
 
 
 @contextlib.contextmanager
-def _failures_named(needed: Mapping[str, Address]) -> Iterator[None]:
-    """Turns TensorFlow's errors into one that says which of the other processes is gone."""
+def _errors_explained() -> Iterator[None]:
+    """Has the watch end the process if another is gone, whatever TensorFlow raises then.
+
+    The errors are many: `UnavailableError` of a connection, but also, say, `NotFoundError` of a
+    server that was restarted and has none of the variables.
+    """
     try:
         yield
     except tf.errors.OpError as error:
-        is_lost = isinstance(error, _LOST)
-        gone = _gone(needed)
-        for _ in range(ATTEMPTS if is_lost else 0):
-            if gone:
-                break
-            # A process that was killed may lose its connections before its port.
-            time.sleep(PAUSE)
-            gone = _gone(needed)
-        if not gone and not is_lost:
+        time.sleep(_NOTICED)
+        if not isinstance(error, _LOST):
             raise
-        raise TaskGone(f"{gone or 'a process of the cluster'} {_RESUME}") from error
-
-
-def _gone(others: Mapping[str, Address]) -> str:
-    named = [f"{name} at {address}" for name, address in others.items() if not address.answers()]
-    return " and ".join(named)
+        raise TaskGone(f"the connection to a process of the cluster broke. {_RESUME}") from error
 
 
 def _end(cluster: Cluster) -> None:

@@ -30,6 +30,7 @@ from tfrs_npa.runs.callbacks import (
     last_epoch,
     record_untrained,
 )
+from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.last_seen import LastSeen
 from tfrs_npa.runs.run import Run
@@ -58,7 +59,7 @@ def train(
     cache: Cache | None = None,
     start_from: str | os.PathLike | None = None,
     drop_unseen: int | None = None,
-    strategy: str | None = None,
+    strategy: str | Cluster | None = None,
 ) -> dict[str, Any]:
     """Trains a model, keeps the best checkpoint, and evaluates it next to the baselines.
 
@@ -89,7 +90,7 @@ def train(
     Raises:
         ValueError: if anything is wrong with the arguments, the files or the course of the
             training; says what.
-        TaskGone: if a process of the cluster is gone.
+        TaskGone: as `strategies.joined`.
     """
     Run.check_free(folder, overwrite)
     with joined(strategy) as joint, own_folder(folder, joint) as own:
@@ -144,7 +145,7 @@ def resume(
     folder: str | os.PathLike,
     verbose: int = 0,
     cache: Cache | None = None,
-    strategy: str | None = None,
+    strategy: str | Cluster | None = None,
 ) -> dict[str, Any]:
     """Resumes an interrupted training as if it had not been interrupted.
 

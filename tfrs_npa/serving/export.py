@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tfrs_npa._files import atomic_folder
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
-from tfrs_npa.models.npa import NPA, check_is_npa
+from tfrs_npa.models.distributed_model import check_is_npa
+from tfrs_npa.models.npa import NPA
 from tfrs_npa.serving.checkpoint import put_articles
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.versions import DESCRIPTION, FORMAT, WORDS, next_version

@@ -23,6 +23,9 @@ _PARQUET = b"PAR1"
 # Parquet are larger, because each decodes the rows of its group that come before it.
 _BYTES = 1 << 20
 _ROWS = 8192
+# Parts of a group of rows, at most (one more where they do not begin with it): on average a row is
+# decoded for half of them, so reading takes time linear in the log, however large groups are.
+_PARTS_OF_GROUP = 8
 # Of a log, at most: runners limit how much a pipeline may be given to start with.
 _PARTS = 20_000
 # Impressions that are scored together. Parts and their chunks are the same whoever reads them, and
@@ -118,12 +121,12 @@ class ParquetPart:
             columns = columns_to_read(file.schema_arrow.names, ())
             first = int((ends - lengths)[groups[0]])
             for batch in file.iter_batches(_ROWS, groups.tolist(), columns):
-                if first >= self.stop:
-                    return
                 begin, end = (min(max(row - first, 0), len(batch)) for row in self.range)
                 if begin < end:
                     yield first + begin, batch.slice(begin, end - begin)
                 first += len(batch)
+                if first >= self.stop:
+                    return
 
     @property
     def range(self) -> tuple[int, int]:
@@ -161,8 +164,8 @@ def _parts_of_file(
 ) -> list[TsvPart | ParquetPart]:
     with open_log(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
-            rows = _rows_of(path, file)
-            step = max(_ROWS, -(-rows * size_of_part // size))
+            rows, largest = _rows_of(path, file)
+            step = max(_ROWS, -(-rows * size_of_part // size), -(-largest // _PARTS_OF_GROUP))
             return [
                 ParquetPart(path, i, min(i + step, rows), first_id) for i in range(0, rows, step)
             ]
@@ -171,11 +174,13 @@ def _parts_of_file(
     return [TsvPart(path, i, min(i + step, size), labelled) for i in range(0, size, step)]
 
 
-def _rows_of(path: str, file: BinaryIO) -> int:
+def _rows_of(path: str, file: BinaryIO) -> tuple[int, int]:
+    """Returns how many rows a Parquet file has, and its largest group of rows."""
     try:
         with pq.ParquetFile(file) as opened:
             columns_to_read(opened.schema_arrow.names, ())
-            return opened.metadata.num_rows
+            groups = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+            return sum(groups), max(groups, default=0)
     except ValueError as error:  # that of Arrow is one, too
         raise MindFileError(str(error), path) from error
 

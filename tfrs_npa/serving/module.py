@@ -5,10 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_npa.data.catalog import PADDING
+from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.layers.packed import selected
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.explain import explain, placed
+from tfrs_npa.models.explanation import explain, placed
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.top_k import best, without_gradients
 from tfrs_npa.serving.served_articles import ServedArticles
@@ -256,12 +257,19 @@ class ServingModule(tf.Module):
             for those that are not read.
             `history_words`, `history_word_weights`: `[batch, history, title_length]`, as for
             candidates.
+            `contributions`: `[batch, candidates, history]` float32, what each clicked article adds
+            to a score.
+            `base_scores`: `[batch, candidates]` float32, what the score is without them.
+            `candidate_titles`, `history_titles`: `[batch, candidates]`, `[batch, history]`, `""`
+            of unknown articles.
+            `known_users`: `[batch]` booleans, whether the model knows the users.
         """
         user_id, history, candidates = _checked(user_id, history=history, candidates=candidates)
         model = self._untracked.model
         clicked_ids, articles = self._indices(history), self._indices(candidates)
         clicks = model.query_tower.histories(clicked_ids)
-        found = explain(model, model.users.table.lookup(user_id), clicks, articles)
+        users = model.users.table.lookup(user_id)
+        found = explain(model, users, clicks, articles)
         # Back to the columns of the request.
         clicked, slots = clicks != PADDING, tf.where(model.query_tower.read(clicked_ids))
 
@@ -275,6 +283,13 @@ class ServingModule(tf.Module):
             "history_words": self._words(clicked_ids),
             "history_word_weights": of_history(found.history_word_weights),
             "history_weights": of_history(found.history_weights),
+            "contributions": tf.transpose(
+                of_history(tf.transpose(found.contributions, [0, 2, 1])), [0, 2, 1]
+            ),
+            "base_scores": found.base_scores,
+            "candidate_titles": tf.gather(self.articles.titles, articles),
+            "history_titles": tf.gather(self.articles.titles, clicked_ids),
+            "known_users": model.user_embedding.known(users) != UNKNOWN_USER,
         }
 
     def _indices(self, ids):

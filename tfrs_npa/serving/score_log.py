@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 # Before Beam itself: it says what to install.
-from tfrs_npa.datasets.mind.on_beam import bad_input_named  # isort: skip
+from tfrs_npa.datasets.mind.on_beam import errors_of_workers, require_known  # isort: skip
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -27,10 +27,11 @@ from apache_beam.utils.shared import Shared
 from tfrs_npa._files import require_replaceable
 from tfrs_npa.data import ragged
 from tfrs_npa.data.chunk import Chunk
+from tfrs_npa.datasets.mind.errors import MindFileError
 from tfrs_npa.datasets.mind.predictions import prediction_lines
 from tfrs_npa.serving.log_parts import ParquetPart, TsvPart, open_log, parts_of
 from tfrs_npa.serving.versions import versions_of
-from tfrs_npa.submission import ranks_of, require_distinct, require_numbers
+from tfrs_npa.submission import DivergedError, ranks_of, require_distinct, require_numbers
 
 # Runs here and needs nothing. Beam's own default first tries to download another one.
 _RUNNER = "FnApiRunner"
@@ -76,7 +77,7 @@ def score_log(
             `impression_id`, `user_id`, and lists of its `candidates`, `scores` (float32) and
             `ranks`.
         beam_options: Beam's pipeline options, `name=value` or `name`. Without `runner`, the
-            pipeline runs in this process. Elsewhere, workers have to reach all three paths, and
+            pipeline runs on this machine. Elsewhere, workers have to reach all three paths, and
             have this package installed.
 
     Returns:
@@ -87,7 +88,8 @@ def score_log(
         ImportError: if Apache Beam is not installed.
         OSError: if a file cannot be read or written.
         ValueError: if `to` has another suffix, there is no export, the log is malformed (naming
-            file and line or row), an impression id is repeated, or a score is NaN.
+            file and line or row), an impression id is repeated, a score is NaN, there is nothing to
+            write lines of, or an option of Beam is wrong.
     """
     export, log, to = map(_absolute, (export, log, to))
     suffix = os.path.splitext(to)[1]
@@ -97,12 +99,12 @@ def score_log(
         to = str(require_replaceable(to))
     write, join = _FORMATS[suffix]
     version = _version(export)
+    pipeline = _pipeline(beam_options)
     parts = list(enumerate(parts_of(log)))
-    options = PipelineOptions([f"--{option}" for option in beam_options])
-    standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or _RUNNER
+    if not parts and suffix == ".txt":
+        raise MindFileError("holds no impressions to rank", log)
     with _temporary_folder(to) as folder:
-        with bad_input_named(), beam.Pipeline(options=options) as pipeline:
+        with errors_of_workers(MindFileError, DivergedError), pipeline:
             found = (
                 pipeline
                 | "Parts" >> beam.Create(parts)
@@ -110,7 +112,11 @@ def score_log(
                 | "Score"
                 >> beam.ParDo(_Score(version, folder, write)).with_outputs("ids", "counts")
             )
-            found.ids | "SameGroup" >> beam.GroupByKey() | "Distinct" >> beam.Map(_distinct)
+            (
+                found.ids
+                | "SameGroup" >> beam.GroupByKey()
+                | "Distinct" >> beam.Map(_require_distinct, log)
+            )
             (
                 found.counts
                 | "Sum" >> beam.CombineGlobally(_sums)
@@ -120,6 +126,16 @@ def score_log(
             join(file, [_file_of(folder, number) for number, _ in parts])
         with open_log(FileSystems.join(folder, _SUMMARY)) as file:
             return json.load(file)
+
+
+def _pipeline(options: Sequence[str]) -> beam.Pipeline:
+    parsed = PipelineOptions([f"--{option}" for option in options])
+    require_known(parsed)
+    runner = parsed.view_as(StandardOptions).runner or _RUNNER
+    try:
+        return beam.Pipeline(runner, parsed)
+    except (ImportError, AttributeError) as error:  # of a module that is named as the runner
+        raise ValueError(f"runner {runner}: {error}") from error
 
 
 class Scorer:
@@ -209,8 +225,11 @@ def _grouped(ids: list[np.ndarray]) -> list[np.ndarray]:
     return np.split(found, np.searchsorted(found % _GROUPS, np.arange(1, _GROUPS)))
 
 
-def _distinct(group: tuple[int, Iterable[np.ndarray]]) -> None:
-    require_distinct(np.concatenate(list(group[1])))
+def _require_distinct(group: tuple[int, Iterable[np.ndarray]], log: str) -> None:
+    try:
+        require_distinct(np.concatenate(list(group[1])))
+    except ValueError as error:
+        raise MindFileError(str(error), log) from error
 
 
 def _sums(counts: Iterable[Sequence[int]]) -> list[int]:

@@ -181,6 +181,22 @@ def test_optima(world):
 # The family.
 
 
+def test_readers_click_words_that_they_prefer(world):
+    topics = world.topic_words()
+    titles = {row["news_id"]: row["title"].lower().split() for row in world.news("train")}
+    clicked, shown = [], []
+    for row in world.behaviors("train"):
+        preferred = world.preferred_words(row["user_id"])
+        assert preferred and preferred <= topics
+        candidates = row["candidates"]
+        for news_id, label in zip(candidates["news_id"], candidates["clicked"]):
+            found = len(preferred.intersection(titles[news_id]))
+            (clicked if label else shown).append(found)
+    assert np.mean(clicked) > 1.5 * np.mean(shown)
+    with pytest.raises(KeyError):
+        world.preferred_words("nobody")
+
+
 def test_same_arguments_give_the_same_world():
     first, second = (SyntheticWorld(seed=3, **SIZES) for _ in range(2))
     assert rows_of(first) == rows_of(second)

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from . import published, synthetic, tsv
+from .errors import MindFileError
 from .sequence import Sequence
 
 _HOMEPAGE = "https://msnews.github.io/"
@@ -111,13 +112,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield number << _KEY_SHIFT, example
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        given = download_config.beam_runner, download_config.beam_options
-        self._on_beam = any(value is not None for value in given)
+        runner, options = download_config.beam_runner, download_config.beam_options
+        self._on_beam = runner is not None or options is not None
         with _small_buffer(), contextlib.ExitStack() as stack:
             if self._on_beam:
-                from .on_beam import bad_input_named
+                from .on_beam import errors_of_workers, require_known
 
-                stack.enter_context(bad_input_named())
+                if options is not None:
+                    require_known(options, runner)
+                stack.enter_context(errors_of_workers(MindFileError))
             super()._download_and_prepare(dl_manager, download_config)
 
 

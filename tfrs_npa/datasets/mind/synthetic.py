@@ -106,9 +106,10 @@ class SyntheticWorld:
         self._abstracts = self._articles.abstracts(self._language, self._rng(_ABSTRACTS))
         self._affinity = Affinity(knobs, self._language, self._articles.contents)
         self._articles.appeal -= self._affinity.crowding(self._language)
+        self._users = Users.draw(knobs, self._language, self._articles, users, self._rng(_USERS))
         self._log = Log(
             self._articles,
-            Users.draw(knobs, self._language, self._articles, users, self._rng(_USERS)),
+            self._users,
             self._affinity,
             impressions,
             self._rng(_HISTORIES),
@@ -172,6 +173,33 @@ class SyntheticWorld:
         return synthetic_optima.reference_auc(
             self._affinity, self._language, self._articles, self._log
         )
+
+    def topic_words(self) -> set[str]:
+        """Returns the words that belong to one subject or one name group, in lower case."""
+        subjects, names = map(len, (self._language.category, self._language.name_category))
+        return self._lower_words(np.arange(subjects), np.arange(names))
+
+    def preferred_words(self, user_id: str) -> set[str]:
+        """Returns the words of the subjects and of the names that a user likes, in lower case.
+
+        Of the `topic_words` of a title, these are the ones that make it one for this user.
+
+        Args:
+            user_id: The id of a user of this world.
+
+        Raises:
+            KeyError: if there is no such user.
+        """
+        tastes, row = self._users.tastes, self._user_rows[user_id]
+        subjects, names = tastes.subjects[row], tastes.names[row]
+        return self._lower_words(np.flatnonzero(subjects), np.flatnonzero(names))
+
+    def _lower_words(self, subjects, names):
+        return {word.lower() for word in self._language.words_of(subjects, names)}
+
+    @functools.cached_property
+    def _user_rows(self) -> dict[str, int]:
+        return {user_id: row for row, user_id in enumerate(self._user_ids)}
 
     def word_vectors(self, dim: int) -> tuple[list[str], np.ndarray]:
         """Returns word vectors, made from a separate corpus of the same language.

@@ -233,6 +233,19 @@ class Language:
         lengths = rng.lognormal(np.log(knobs.title_median), knobs.title_sigma, number)
         return np.clip(np.rint(lengths).astype(int), knobs.title_min, knobs.title_max)
 
+    def words_of(self, subjects: np.ndarray, names: np.ndarray) -> list[str]:
+        """Returns the words that belong to some subjects and name groups, and to no others.
+
+        Args:
+            subjects: Indices of subjects.
+            names: Indices of name groups.
+        """
+        lists = np.concatenate([self._of_subject + subjects, self._of_name + names])
+        ends = self._starts[lists] + self._lengths[lists]
+        return [
+            word for a, b in zip(self._starts[lists], ends) for word in self.words[a:b].tolist()
+        ]
+
     def text(self, tokens: np.ndarray, splits: np.ndarray) -> list[str]:
         """Returns sentences as text; the first letter is a capital."""
         words = self.words[tokens].tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_npa.models.explain import explain
+from tfrs_npa.models.explanation import explain
 
 
 def plain_pool(attention, values, embedding, is_real, mask_padding):
@@ -77,12 +77,79 @@ def test_scores_are_those_of_the_model(random_model, odd_batch):
     assert_close(scores, np.where(odd_batch["candidates"] == 0, 0, model(odd_batch).numpy()))
 
 
+FORMS = {
+    "published": {"published": True},
+    "masked": {"published": True, "mask_padding": True},
+    "one vector": {"user_interest": "mean", "mean_weight": 0.0},
+    "density": {"mean_weight": 0.0},
+    "tilted density": {},
+    "density with padding": {"mask_padding": False},
+    "left out": {"unknown_articles": "left_out"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contributions_add_up_to_the_score(form, random_model, odd_batch):
+    model = random_model(**FORMS[form])
+    found = model.explain(odd_batch)
+    real = odd_batch["candidates"] != 0
+    scores = np.where(real, model(odd_batch).numpy(), 0)
+    assert_close(found.scores, scores)
+    assert_close(found.base_scores + tf.reduce_sum(found.contributions, axis=2), scores)
+    of_nothing = (odd_batch["history"] == 0)[:, np.newaxis] | ~real[:, :, np.newaxis]
+    assert not np.any(np.where(of_nothing, found.contributions, 0))
+    assert np.count_nonzero(found.contributions) >= 10
+
+
+def path_integral(weights, ratios, prior):
+    """Integrated gradients of log(prior + sum_j weights_j ratios_j), from ratios of 1."""
+    steps = 4000
+    gradients = np.zeros_like(weights)
+    for step in range(steps):
+        at = 1 + (step + 0.5) / steps * (ratios - 1)
+        gradients += weights / (prior + weights @ at) / steps
+    return gradients * (ratios - 1)
+
+
+@pytest.mark.parametrize("mean_weight", [0.0, 1.0], ids=["density", "tilted density"])
+def test_contributions_to_a_density_are_integrated_gradients(mean_weight, random_model, odd_batch):
+    model = random_model(mean_weight=mean_weight)
+    found = model.explain(odd_batch)
+    tower, config = model.candidate_tower, model.config
+    prior_clicks = np.exp(model.query_tower.log_prior_clicks.numpy())
+    scale = tower.logit_scale.numpy()
+
+    def encoded(row, articles):
+        users = np.full(len(articles), odd_batch["user_id"][row])
+        return tower({"user_id": users, "news_id": articles}).numpy()
+
+    for row, history in enumerate(odd_batch["history"]):
+        clicked = history[history != 0]
+        attention = found.history_weights[row].numpy()[history != 0]
+        vectors = encoded(row, clicked)[:, : config.num_filters]
+        weights = attention * len(clicked) / (len(clicked) + prior_clicks)
+        for column, article in enumerate(odd_batch["candidates"][row]):
+            if article == 0 or not len(clicked):
+                continue
+            shown = encoded(row, np.array([article]))[0]
+            products = scale * vectors @ shown[: config.num_filters]
+            ratios = np.exp(products + shown[config.num_filters + 1])
+            expected = path_integral(weights, ratios, 1 - weights.sum())
+            if mean_weight:
+                expected += model.query_tower.mean_weight.numpy() * attention * products
+            contributions = found.contributions[row, column].numpy()[history != 0]
+            np.testing.assert_allclose(contributions, expected, rtol=1e-3, atol=1e-4)
+            # Without clicks, there is the term of the title left.
+            assert_close(found.base_scores[row, column], shown[-1])
+
+
 @pytest.mark.parametrize("users", [0, 2])
 def test_nobody_and_nothing(users, random_model):
     model = random_model()
     nothing = np.zeros([users, 0], np.int32)
     found = explain(model, np.zeros(users, np.int32), nothing, nothing)
     assert found.scores.shape == found.history_weights.shape == (users, 0)
+    assert found.contributions.shape == (users, 0, 0)
     assert found.candidate_word_weights.shape == (users, 0, 5)
 
 

@@ -1,4 +1,4 @@
-"""Explains scores by the attention weights of words and of clicked articles."""
+"""Explains scores: attention weights, and what each clicked article adds to each score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.layers.packed import packed_rows, selected
-from tfrs_npa.models.npa import NPA, check_is_npa
+from tfrs_npa.models.distributed_model import check_is_npa
 
 
 class Explanation(NamedTuple):
@@ -18,6 +18,9 @@ class Explanation(NamedTuple):
     and for an empty history. Where a model does not mask padding, padded words have weights too,
     and what the clicked articles lack to 1 lies on the padding of the history.
 
+    A score is its base score plus the contributions of the clicked articles, see
+    `UserEncoder.contributions`.
+
     Attributes:
         scores: `[batch, candidates]`, 0 at padding; of unknown articles as
             `NPA.with_unknown_articles` has them.
@@ -25,16 +28,22 @@ class Explanation(NamedTuple):
         history_weights: `[batch, history]`, the weights of the clicked articles, 0 at padding and
             for unknown articles that are left out.
         history_word_weights: `[batch, history, title_length]`, those of the words of their titles.
+        contributions: `[batch, candidates, history]`, what each clicked article adds to a score; 0
+            at padding and for unknown articles that are left out.
+        base_scores: `[batch, candidates]`, what a score is without them: the term of the title
+            alone, the vector of a history without clicks, and padding that takes part.
     """
 
     scores: tf.Tensor
     candidate_word_weights: tf.Tensor
     history_weights: tf.Tensor
     history_word_weights: tf.Tensor
+    contributions: tf.Tensor
+    base_scores: tf.Tensor
 
 
-def explain(model: NPA, user_id, history, candidates) -> Explanation:
-    """Scores candidates and returns the attention weights behind the scores.
+def explain(model, user_id, history, candidates) -> Explanation:
+    """Explains the scores of candidates, as `NPA.explain`.
 
     Words are those of `model.candidate_tower.tokens`, in their order. Runs eagerly and in a graph.
 
@@ -43,7 +52,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     >>> model.catalog.titles[batch["history"][0, tf.argmax(found.history_weights[0])]]
 
     Args:
-        model: The model.
+        model: The `NPA`.
         user_id: `[batch]` indices of the user index.
         history: `[batch, history]` indices of the catalogue, 0 at padding, as wide as
             `impression_batches` makes it.
@@ -65,6 +74,7 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     clicked, shown = tf.split(titles, parts)
     user = query_tower.encode(clicks, features, clicked, embedding)
     scores = tower.score(features, shown, owners, user["word_query"], user["output"])
+    vectors = tower.vectors(features, shown, owners, user["word_query"])
     rows = tf.concat([packed_rows(clicks.lengths), owners], axis=0)
     words = _word_weights(tower, features, titles, rows, user["word_query"], articles)
     clicked_words, shown_words = tf.split(words, parts)
@@ -79,11 +89,18 @@ def explain(model: NPA, user_id, history, candidates) -> Explanation:
     def of_candidates(values):
         return placed(slots, values, tf.shape(candidates))
 
+    scores = model.with_unknown_articles(of_candidates(scores), candidates)
+    shares = query_tower.contributions(user, clicks, of_candidates(vectors))
+    # Unknown articles that are left out have no score of their own.
+    is_scored = tf.cast(query_tower.known(candidates) != PADDING, tf.float32)
+    shares = tf.transpose(of_clicks(shares), [0, 2, 1]) * is_scored[:, :, tf.newaxis]
     return Explanation(
-        model.with_unknown_articles(of_candidates(scores), candidates),
+        scores,
         of_candidates(shown_words),
         of_clicks(user["attention"].flat_values),
         of_clicks(clicked_words),
+        shares,
+        scores - tf.reduce_sum(shares, axis=2),
     )
 
 

@@ -1,0 +1,62 @@
+"""A report as a picture: the same articles as each reader sees them."""
+
+from __future__ import annotations
+
+import os
+
+from tfrs_npa.explaining.page import pieces
+from tfrs_npa.explaining.report import Candidate, Report
+
+# Inches.
+_WIDTH, _LINE, _MARGIN = 6.5, 0.26, 0.2
+_SHADE = (1.0, 0.69, 0.0)
+_SOFT = "#55585e"
+
+
+def draw(report: Report, path: str | os.PathLike) -> None:
+    """Draws what readers are compared on, or else the best articles of the only one, as PNG.
+
+    Args:
+        report: The report.
+        path: The file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = [reader.compared or reader.best for reader in report.readers]
+    lines = 1 + max((2 * len(candidates) for candidates in columns), default=0)
+    height = 2 * _MARGIN + _LINE * (lines + 1)
+    figure = Figure(figsize=(_WIDTH * len(columns), height))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for number, (reader, candidates) in enumerate(zip(report.readers, columns)):
+        axes = figure.add_axes((number / len(columns), 0, 1 / len(columns), 1))
+        axes.set_axis_off()
+        axes.set_xlim(0, _WIDTH)
+        axes.set_ylim(height, 0)
+        name = reader.user_id or "an anonymous reader"
+        axes.text(_MARGIN, _MARGIN + _LINE, name, weight="bold", size=12, parse_math=False)
+        for row, candidate in enumerate(candidates):
+            y = _MARGIN + _LINE * (2 * row + 2.4)
+            _draw_title(axes, renderer, candidate, y)
+            rank = f"no. {candidate.rank:,}" if candidate.rank else "clicked"
+            facts = f"{rank}, score {candidate.score:+.2f}"
+            axes.text(_MARGIN, y + 0.75 * _LINE, facts, size=8, color=_SOFT)
+    figure.savefig(path, dpi=150, format="png")
+
+
+def _draw_title(axes, renderer, candidate: Candidate, y: float) -> None:
+    """Draws a title with its words shaded; what does not fit is left out."""
+    x = _MARGIN
+    to_data = axes.transData.inverted()
+    for piece in pieces(candidate.article):
+        box = None
+        if piece.word is not None:
+            box = {"boxstyle": "square,pad=0.1", "lw": 0, "fc": (*_SHADE, 0.75 * piece.shade)}
+        text = axes.text(x, y, piece.text, size=10, parse_math=False, bbox=box)
+        extent = text.get_window_extent(renderer)
+        end = to_data.transform((extent.x1, extent.y0))[0]
+        if end > _WIDTH - _MARGIN:
+            text.set_text("…")
+            text.set_bbox(None)
+            return
+        x = end
