@@ -22,7 +22,7 @@ def selected(values, mask):
     """Returns `tf.boolean_mask(values, mask)` by 2 operations, not 20, which a graph is made of.
 
     Args:
-        values: `[..., ...]`, without gradients.
+        values: `[n, ...]`, through which no gradient is needed.
         mask: Booleans of the shape of `values`, or of its first dimensions.
     """
     return tf.gather_nd(values, tf.where(mask))
