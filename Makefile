@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-browser lint format bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test test-browser notebook lint format bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -34,6 +34,10 @@ test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headle
 	  { echo 'chromedriver is missing (Debian, Ubuntu: apt-get install chromium chromium-driver)' >&2; exit 1; }
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,browser]'
 	$(BIN)/python -m pytest tests/explaining/browser
+
+notebook: $(INSTALLED) ## run examples/npa_tutorial.ipynb and check the outputs it is kept with
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,notebook]'
+	$(BIN)/python examples/run_notebook.py
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
