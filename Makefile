@@ -9,12 +9,13 @@ VENV := .venv
 RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-browser notebook lint format bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
-demo: $(INSTALLED) ## train and evaluate on mind/synthetic, into runs/demo
+demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
 	$(BIN)/tfrs-npa evaluate --run runs/demo
 	$(BIN)/tfrs-npa explain --run runs/demo --to runs/demo/report.html
@@ -47,6 +48,16 @@ lint: $(INSTALLED) ## check style, formatting and types
 format: $(INSTALLED) ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS_INSTALLED) ## build the documentation site, into build/docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going -q . build/docs
+	$(BIN)/python docs/check_links.py build/docs
+
+dist: $(INSTALLED) ## build the packages of a release, into dist, and check them
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(INSTALLED) ## run the benchmarks and write their results into README.md and docs
 	$(BIN)/python benchmarks/against_recommenders --json $(RESULTS)/against_recommenders.json \
@@ -103,4 +114,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@# The pip that comes with Python 3.10 searches for minutes where a current one needs seconds.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install -qq --editable '.[test]'
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[docs]'
 	@touch $@

@@ -1,16 +1,21 @@
 """Pages for users: their links, their commands, and a README of a readable length."""
 
+import functools
+import importlib
 import pathlib
 import re
 import shlex
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 import tfrs_npa
-from tfrs_npa.cli import parser
+from tfrs_npa.cli import main, parser
+from tfrs_npa.datasets.mind import SyntheticWorld, synthetic
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
@@ -37,6 +42,21 @@ def commands(path):
     text = re.sub(r" \\\n +", " ", text_of(path))
     lines = re.findall(r"^    .*?\btfrs-npa ([a-z].*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
+
+
+def blocks(path):
+    """The code blocks of a page: language, text, and the text that is around each.
+
+    That is the page up to its first section, and the section that the block is in.
+    """
+    sections = re.split(r"^(?=## )", path.read_text("utf-8"), flags=re.MULTILINE)
+    for section in sections:
+        fenced = re.findall(r"^(?:```|:::)(\S*)[^\n]*\n(.*?)^(?:```|:::)$", section, re.M | re.S)
+        rest = re.sub(r"^(```|:::).*?^(```|:::)$", "", section, flags=re.M | re.S)
+        indented = re.findall(r"(?<=\n\n)(?: {4}[^\n]*\n)+", rest)
+        around = sections[0] + section
+        yield from ((language, text, around) for language, text in fenced)
+        yield from (("", text, around) for text in indented)
 
 
 def anchors(path):
@@ -84,11 +104,39 @@ def test_scripts_exist(path):
         assert (ROOT / script).exists(), script
 
 
-def test_the_snippets_of_data(mind_folder):
-    load_mind, from_pandas, hashed, own_words = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
-    )
+def python_of(page):
+    """The Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+# Pages whose Python is run: here, in test_readme.py and in test_migrating.py, all of their blocks.
+RUN_HERE = {"data", "distributed", "explaining", "getting_started", "hyper_parameters", "training"}
+RUN_ELSEWHERE = {"searching", "serving", "migrating"}
+# Pages whose commands are run.
+COMMANDS_RUN = {"getting_started"}
+# What no code is: output, and what Sphinx makes of other files.
+NO_CODE = re.compile(r"text|\{.*\}")
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent.name == "docs"])
+def test_each_block_is_run_or_labelled(path):
+    for language, text, around in blocks(path):
+        run = RUN_HERE | RUN_ELSEWHERE if language == "python" else COMMANDS_RUN
+        if path.stem not in run and not NO_CODE.fullmatch(language):
+            assert re.search(r"\bnot run\b", around, re.IGNORECASE), text
+
+
+def test_the_snippets_of_data(mind_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    site, load_mind, from_pandas, hashed, own_words, vectors = python_of("docs/data.md")
     names = {}
+    sizes = {"2_000": "30", "10_000": "90", "(8_000, 1_000, 1_000)": "(20, 10, 10)", "=300": "=4"}
+    for size, small in sizes.items():
+        assert size in site
+        site = site.replace(size, small)
+    exec(compile(site, "docs/data.md", "exec"), names)
+    assert (tmp_path / "my-site" / "word_vectors.txt").exists()
+
     exec(compile(load_mind.replace("my-folder", str(mind_folder)), "docs/data.md", "exec"), names)
     article = next(names["train_news"].as_numpy_iterator())
     impression = next(names["train"].as_numpy_iterator())
@@ -112,11 +160,63 @@ def test_the_snippets_of_data(mind_folder):
     exec(compile(own_words, "docs/data.md", "exec"), names)
     assert names["catalog"].vocabulary.words[2:] == ["新桥", "今日", "开通"]
 
+    given = tfrs_npa.ArticleVectors(["N1"], np.ones((1, 3)))
+    catalog = tfrs_npa.NewsCatalog(article_vectors=given).adapt(
+        {"news_id": ["N1"], "title": ["Rain"]}
+    )
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U1"]})
+    names["model"] = tfrs_npa.NPA(names["config"], catalog, users)
+    names["vectors"] = np.ones((1, 3))
+    exec(compile(vectors, "docs/data.md", "exec"), names)
+    assert catalog.index(["N9"])[0] > 1
+
+
+def test_the_snippet_of_hyper_parameters():
+    (code,) = python_of("docs/hyper_parameters.md")
+    names = {}
+    exec(compile(code, "docs/hyper_parameters.md", "exec"), names)
+    assert names["config"].dropout == 0.1
+
+
+def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch):
+    (code,) = python_of("docs/training.md")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = {}
+    exec(compile(code.replace("my-folder", str(mind_folder)), "docs/training.md", "exec"), names)
+    assert names["model"].config == tfrs_npa.NPAConfig.preset("small")
+
+
+def test_getting_started(monkeypatch, tmp_path):
+    """Its Python, then its commands, on a site that trains in seconds."""
+    world = functools.partial(SyntheticWorld, users=60, articles=150, impressions=(150, 40, 40))
+    monkeypatch.setattr(synthetic, "SyntheticWorld", world)
+    monkeypatch.setattr(tfds, "load", functools.partial(tfds.load, data_dir=tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    load, fit, top_k = python_of("docs/getting_started.md")
+    names = {}
+    for snippet in (load, fit, top_k):
+        exec(compile(snippet, "docs/getting_started.md", "exec"), names)
+    assert len(names["titles"]) == 5 and all(names["titles"])
+
+    for arguments in commands(ROOT / "docs/getting_started.md"):
+        arguments = [names["users"].ids[2] if part == "U4413" else part for part in arguments]
+        data = ["--data-dir", str(tmp_path / "data"), "--no-cache"]
+        assert main(arguments + ([] if arguments[0] == "export" else data)) == 0
+    assert (tmp_path / "exports" / "npa" / "1" / "saved_model.pb").exists()
+
+
+def test_every_public_name_is_in_the_reference():
+    text = (ROOT / "docs/reference.md").read_text("utf-8")
+    shown = set(re.findall(r"^\.\. auto\w+:: (?:tfrs_npa\.\w+\.)?(\w+)$", text, re.MULTILINE))
+    public = set(tfrs_npa.__all__)
+    for name in ("data", "datasets.mind", "layers", "metrics", "models", "retrieval", "serving"):
+        public |= set(importlib.import_module(f"tfrs_npa.{name}").__all__)
+    assert public <= shown
+
 
 def test_the_snippets_of_distributed(mind_folder):
-    training, own_loop = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/distributed.md").read_text("utf-8"), re.DOTALL
-    )
+    training, own_loop = python_of("docs/distributed.md")
     names = {"tf": tf, "tfrs_npa": tfrs_npa, "config": tfrs_npa.NPAConfig.preset("small")}
     news = {"news_id": ["N1", "N2", "N3"], "title": ["Rain", "Team wins", "Vote"]}
     log = {
@@ -142,9 +242,7 @@ def test_the_snippets_of_distributed(mind_folder):
 
 
 def test_the_snippets_of_explaining():
-    tensors, report = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/explaining.md").read_text("utf-8"), re.DOTALL
-    )
+    tensors, report = python_of("docs/explaining.md")
     config = tfrs_npa.NPAConfig.preset("small").replace(num_filters=8, attention_dim=4)
     news = {"news_id": ["N1", "N2", "N3"], "title": ["Rain", "Team wins", "Vote"]}
     log = {

@@ -9,6 +9,7 @@ import sys
 import zipfile
 
 import pytest
+import yaml
 
 import tfrs_npa
 
@@ -46,6 +47,18 @@ def test_it_has_every_file_of_the_package_and_no_other(wheel):
     assert "tfrs_npa/py.typed" in names
     assert "tfrs_npa/data/unicode-14.0.0.npz" in names
     assert wheel.name.startswith(f"tfrs_npa-{tfrs_npa.__version__}-")
+
+
+def test_the_registry_would_take_it(wheel):
+    command = [sys.executable, "-m", "twine", "check", "--strict", wheel]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "PASSED" in process.stdout
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == tfrs_npa.__version__
 
 
 def test_it_works_where_no_checkout_is_on_the_path(wheel, tmp_path):

@@ -185,9 +185,9 @@ class DataSettings:
 class TrainingSettings(DataSettings):
     """Settings of a training other than its hyper-parameters.
 
+    The attributes of `DataSettings` come first.
+
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
-            article_ids, user_buckets: See `DataSettings`.
         holdout: The impressions that early stopping monitors, see `DataSettings`; with `none`, the
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
@@ -210,9 +210,9 @@ class TrainingSettings(DataSettings):
 class SearchSettings(DataSettings):
     """Settings of a search other than its space.
 
+    The attributes of `DataSettings` come first.
+
     Attributes:
-        data, data_dir, manual_dir, word_vectors, word_list, tokenizer, news, article_vectors,
-            article_ids, user_buckets: See `DataSettings`.
         holdout: The impressions that the objective `val_auc` is measured on, see `DataSettings`;
             not `none`.
         tuner: One of `TUNERS`.

@@ -22,8 +22,9 @@ class Word:
         weight: Its attention weight for the reader.
         effect: What the score of the article lacks without the word: the score of the title less
             that of the title without it, computed again; None: the article is a click.
-        start, end: Where it is in the title, in characters; None: the title is written in another
+        start: Where it starts in the title, in characters; None: the title is written in another
             way, such as with an accent of its own.
+        end: Where it ends.
     """
 
     text: str
