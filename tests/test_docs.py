@@ -6,6 +6,7 @@ import pathlib
 import re
 import shlex
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,13 +27,22 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "tuning" / "README.md",
     ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "npa_tutorial.ipynb",
 ]
 IDS = [str(path.relative_to(ROOT)) for path in PAGES]
 
 
+def text_of(path):
+    """The text of a page; of a notebook, that between the code."""
+    if path.suffix != ".ipynb":
+        return path.read_text("utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
 def commands(path):
     """The arguments of each `tfrs-npa` command in a page's indented blocks."""
-    text = re.sub(r" \\\n +", " ", path.read_text("utf-8"))
+    text = re.sub(r" \\\n +", " ", text_of(path))
     lines = re.findall(r"^    .*?\btfrs-npa ([a-z].*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
@@ -75,7 +85,7 @@ def test_the_readme_links_every_page():
 
 @pytest.mark.parametrize("path", PAGES, ids=IDS)
 def test_links_lead_somewhere(path):
-    for link in re.findall(r"\]\((?!https?:)(.*?)\)", path.read_text("utf-8")):
+    for link in re.findall(r"\]\((?!https?:)(.*?)\)", text_of(path)):
         file, _, anchor = link.partition("#")
         target = path.parent / file if file else path
         assert target.exists(), link
@@ -91,7 +101,7 @@ def test_commands_are_accepted(path):
 @pytest.mark.parametrize("path", PAGES, ids=IDS)
 def test_scripts_exist(path):
     scripts = re.findall(
-        r"\bpython ((?:benchmarks|examples|tuning)/[\w/]+(?:\.py)?)", path.read_text("utf-8")
+        r"\bpython ((?:benchmarks|examples|tuning)/[\w/]+(?:\.py)?)", text_of(path)
     )
     for script in scripts:
         assert (ROOT / script).exists(), script
