@@ -101,6 +101,18 @@ def test_the_model_is_measured_as_by_keras(model, impressions, baselines):
     assert (found["impressions"], found["skipped_impressions"]) == (4, 1)
 
 
+def test_the_loss_is_of_scores_over_the_temperature(model, impressions, baselines):
+    other = NPA(CONFIG.replace(temperature=2.0), model.catalog, model.users)
+    generator = np.random.default_rng(3)
+    other.set_weights([generator.normal(size=weight.shape) for weight in other.get_weights()])
+    other.compile(optimizer="sgd", run_eagerly=True)
+    batches = impression_batches(impressions, other.catalog, other.users, CONFIG)
+    expected = other.evaluate(batches, verbose=0, return_dict=True)["loss"]
+    data = MindData("mind/synthetic", {})
+    found = evaluate_model(other, data, "test", impressions, baselines)
+    assert found["metrics"]["npa"]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_view_of_impressions(model, impressions):
     values, chosen = model_values(model, impressions), model_values(model, impressions.view([3, 0]))
     for name, column in values.items():

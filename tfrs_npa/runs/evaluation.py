@@ -153,7 +153,8 @@ def evaluate_model(
     slices = slices_of(packed, catalog, baselines.popularity, category, names)
     known_user = packed.user_id != UNKNOWN_USER
     metrics = {name: mean_values(column, known_user) for name, column in values.items()}
-    metrics[NPA_NAME]["loss"] = _cross_entropy(packed.clicked, logits, packed.candidate_splits)
+    tempered = logits / model.config.temperature  # as the loss has them
+    metrics[NPA_NAME]["loss"] = _cross_entropy(packed.clicked, tempered, packed.candidate_splits)
     reference = dict(data.reference_auc.get(split, {}))
     known = int(np.count_nonzero(known_user))
     result: dict[str, Any] = {
