@@ -67,6 +67,7 @@ class Run(ResultFolder):
         "checkpoints/best.weights.h5",
         "history.csv",
         "metrics.json",
+        "report.html",  # of `tfrs-npa explain`, where `make demo` writes it
         "tensorboard/*events.out.tfevents.*",
         "checkpoints/.*.weights.h5",  # temporary files of older versions
     )
