@@ -61,7 +61,7 @@ def distribution(articles, parts_of, by_rank):
     return weights
 
 
-def agree(found, expected):
+def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
@@ -76,7 +76,7 @@ def test_one_by_one(world):
     def of_kind(article):
         return {kind[article]: 1} if kind[article] >= 0 else {}
 
-    agree(
+    assert_close(
         module.calibration(lists, kind + 1, history, history_splits),
         [
             smoothed_distance(
@@ -94,7 +94,7 @@ def test_one_by_one(world):
             {v: voices[article].count(v) / len(voices[article]) for v in voices[article]}
         )
 
-    agree(
+    assert_close(
         module.representation(lists, packed(voices), pool, pool_splits),
         [
             smoothed_distance(
@@ -108,7 +108,7 @@ def test_one_by_one(world):
         share = abs(number[article])
         return {} if np.isnan(share) else {"minority": share, "majority": 1 - share}
 
-    agree(
+    assert_close(
         module.alternative_voices(lists, np.abs(number), pool, pool_splits),
         [
             smoothed_distance(
@@ -134,7 +134,7 @@ def test_one_by_one(world):
                 distribution(candidates, of_bin, False), distribution(row, of_bin, True)
             )
         )
-    agree(module.activation(lists, number, pool, pool_splits), expected)
+    assert_close(module.activation(lists, number, pool, pool_splits), expected)
 
 
 @settings(deadline=None, max_examples=40)
@@ -147,7 +147,7 @@ def test_fragmentation(world, seed):
         distribution([a for a in row if a], lambda a: {kind[a]: 1} if kind[a] >= 0 else {}, True)
         for row in two
     )
-    agree(module.fragmentation(two, kind, seed=seed), [smoothed_distance(first, second)] * 2)
+    assert_close(module.fragmentation(two, kind, seed=seed), [smoothed_distance(first, second)] * 2)
     found = module.fragmentation(lists, kind, seed=seed)
     assert np.all(np.isnan(found) | (found >= 0) & (found <= 1))
     assert np.isnan(module.fragmentation(lists[:1], kind)).all()

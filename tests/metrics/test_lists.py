@@ -45,7 +45,7 @@ def average(values):
     return sum(values) / len(values) if values else math.nan
 
 
-def agree(found, expected):
+def assert_close(found, expected):
     np.testing.assert_allclose(np.asarray(found, float), expected, atol=1e-9)
 
 
@@ -57,19 +57,19 @@ def test_lists_one_by_one(world):
     clicks = np.random.default_rng(len(history)).integers(0, 9, ARTICLES)
     clicks[0] = 0
     total = sum(count + 1 for count in clicks[1:])
-    agree(
+    assert_close(
         module.novelty(lists, clicks),
         [average([-math.log2((clicks[a] + 1) / total) for a in shown(row)]) for row in lists],
     )
     pairs = [list(itertools.combinations(shown(row), 2)) for row in lists]
-    agree(
+    assert_close(
         module.category_diversity(lists, category),
         [
             average([category[a] != category[b] for a, b in row if category[a] and category[b]])
             for row in pairs
         ],
     )
-    agree(
+    assert_close(
         module.vector_diversity(lists, vectors),
         [
             average(
@@ -88,7 +88,7 @@ def test_lists_one_by_one(world):
                 p, q = (side.count(name) / len(side) for side in (clicked, listed))
                 value += p * math.log(p / (0.99 * q + 0.01 * p))
         expected.append(value)
-    agree(module.miscalibration(lists, category, history, splits), expected)
+    assert_close(module.miscalibration(lists, category, history, splits), expected)
 
 
 @settings(deadline=None, max_examples=40)
@@ -155,6 +155,6 @@ def test_as_lenskit_and_informfully():
     np.testing.assert_allclose(
         module.vector_diversity(lists, vectors), ORACLE["vector_diversity"], atol=1e-5
     )
-    agree(
+    assert_close(
         module.category_diversity(lists, np.array(ORACLE["category"])), ORACLE["category_diversity"]
     )
