@@ -71,6 +71,7 @@ ERRORS = {
     "explain --run RUN --to NEW --history A --history B": "several --history need a --user each",
     "explain --run RUN --to NEW --user A --user A": "a --user is given twice",
     "explain --run RUN --to OTHER": "OTHER exists and is not a regular file",
+    "explain --run RUN --to NEW --data mind/tiny": "there is no data set mind/tiny",
     "explain --run NEW --to NEW": "NEW does not exist",
     "explain --export NEW --to NEW": "--export needs readers",
     "explain --export NEW --to NEW --user A": "--export needs --data, or a --history",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfrs_npa._files import atomic_file, require_replaceable
 from tfrs_npa.cli.messages import import_tensorflow
-from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of
+from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, require_inputs
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import DEFAULT_K
 
@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("several --history need a --user each")
     if len(set(options.user)) < len(options.user):
         raise ValueError("a --user is given twice")
+    require_inputs(options)
     require_replaceable(options.to)
     trained = None if options.run is None else Run(options.run)
     import_tensorflow()
