@@ -32,6 +32,12 @@ CACHE_BYTES = 10 * 2**30
 """Bytes that the cache of preprocessed data may take."""
 DEFAULT_K = 10
 """Number of articles to recommend."""
+RERANKINGS = ("mmr", "calibrated")
+"""Ways to re-rank the best articles, see `tfrs_npa.retrieval.reranking`."""
+TRADE_OFF = 0.3
+"""What the other aim of a re-ranking counts."""
+POOL = 100
+"""Number of articles that a re-ranking chooses from."""
 KEPT_VERSIONS = 3
 """Versions of an export that a refresh leaves."""
 DEFAULT_TRIALS = 20

@@ -119,7 +119,7 @@ def other_run(run, mind_folder, tmp_path_factory):
 
 def auc_row(lines, title):
     """The cells of a row of a table, the title left out."""
-    (row,) = (line for line in lines if line.startswith(f"{title}  "))
+    row = next(line for line in lines if line.startswith(f"{title}  "))
     return row.removeprefix(title).split()
 
 
@@ -221,6 +221,78 @@ def test_a_run_of_an_earlier_version(new_fields, other_run, tmp_path, in_process
         assert auc_row(old, title) == auc_row(now, title)
     assert not any(line.startswith(("cosine", "density ratio")) for line in old)
     assert "Without word vectors in the run: no cosine and no density ratio of titles" in old
+
+
+def test_slices_and_lists(run, mind_folder, tmp_path, in_process, capsys):
+    """With values of articles in a file; a second table has the slices."""
+    lines = (mind_folder / "test" / "news.tsv").read_text().splitlines()
+    values, file = tmp_path / "values.csv", tmp_path / "metrics.json"
+    rows = [f"{line.split(chr(9))[0]},{number % 2}" for number, line in enumerate(lines)]
+    values.write_text("\n".join(["news_id,alternative_voices", *rows]))
+    options = ["evaluate", "--run", run, "--json", file]
+    assert in_process(*options, "--lists", "--article-values", values) == 0
+    output = capsys.readouterr().out.splitlines()
+    found = json.loads(file.read_text())
+    new = found["slices"]["users"]["new"]
+    assert new["metrics"]["auc"] == found["metrics"]["npa"]["auc_new_users"]
+    count, auc = auc_row(output, "users: new")[:2]
+    assert (int(count), auc) == (new["impressions"], f"{new['metrics']['auc']:.4f}")
+    measured = found["lists"]["measures"]["10"]
+    assert set(measured) == {*found["metrics"]}
+    assert auc_row(output, "RADio alternative voices")[-1] == (
+        f"{found['lists']['measures']['5']['npa']['radio_alternative_voices']:.4f}"
+    )
+    assert measured["npa"]["title_diversity"] is not None
+    assert "radio_activation" not in measured["npa"]
+
+    values.write_text("news_id,colour\nN1,red\n")
+    assert in_process(*options, "--lists", "--article-values", values) == 2
+    assert f"{values}: the columns are news_id, colour; there must be" in capsys.readouterr().err
+
+
+def test_off_policy(run, data_copy, tmp_path, in_process, capsys):
+    """Estimated where the first candidates are clicked most, with given propensities elsewhere."""
+    file, given = tmp_path / "metrics.json", tmp_path / "propensities.txt"
+    options = ["evaluate", "--run", run, "--data", data_copy, "--json", file, "--off-policy"]
+    assert in_process(*options) == 2
+    assert "clicks do not depend on the position of a candidate" in capsys.readouterr().err
+    given.write_text("1\n0.5\n0.25\n")
+    assert in_process(*options, given) == 0
+    output = capsys.readouterr().out
+    found = json.loads(file.read_text())["off_policy"]
+    assert found["propensities"] == [1, 0.5, 0.25] and not found["estimated"]
+    assert found["values"].keys() == {"logged", *json.loads(file.read_text())["metrics"]}
+    worth = found["values"]["npa"]["clicks"]["ips"]
+    assert auc_row(output[output.index("inverse propensity") :].splitlines(), "NPA")[0] == (
+        f"{worth:.4f}"
+    )
+    assert "Warning: support is thin" in output
+
+    log = data_copy / "test" / "behaviors.tsv"
+    lines = []
+    for line in log.read_text().splitlines():
+        *fields, candidates = line.split("\t")
+        names = sorted(candidates.split(), key=lambda name: not name.endswith("-1"))
+        lines.append("\t".join([*fields, " ".join(names)]))
+    log.write_text("\n".join(lines) + "\n")
+    assert in_process(*options) == 0
+    found = json.loads(file.read_text())["off_policy"]
+    assert found["estimated"] and found["propensities"][0] == 1
+    logged = found["values"]["logged"]["clicks"]["ips"]
+    assert logged == pytest.approx(found["clicks"] / 40)
+    assert "Propensities of the first positions, estimated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "1\n0\n", "1\nmuch\n"])
+def test_propensities_that_are_wrong(run, content, tmp_path, in_process, capsys):
+    (tmp_path / "p.txt").write_text(content)
+    assert in_process("evaluate", "--run", run, "--off-policy", tmp_path / "p.txt") == 2
+    assert f"{tmp_path / 'p.txt'}" in capsys.readouterr().err
+
+
+def test_a_shuffled_log_has_no_ranking(run, in_process, capsys):
+    assert in_process("evaluate", "--run", run, "--data", "mind/small", "--off-policy") == 2
+    assert "the candidates of mind/small are shuffled: no ranking was" in capsys.readouterr().err
 
 
 def identity(path):

@@ -29,6 +29,12 @@ OPTIONS = {
 ERRORS = {
     "export --to A": "give --run and --to, or --refresh",
     "export --run A": "give --run and --to, or --refresh",
+    "recommend --run A --user U --trade-off 0.5": "--trade-off needs --rerank",
+    "recommend --run A --user U --rerank mmr --trade-off 2": "has to be from 0 to 1",
+    "evaluate --run A --article-values B": "--article-values needs --lists",
+    "evaluate --run A --lists --article-values no-such.csv": "no-such.csv: No such file",
+    "evaluate --run A --off-policy no-such.txt": "no-such.txt: No such file",
+    "evaluate --predictions A --truth B --lists": "--lists can only be used with --run",
     "train --data mind/demo --run NEW --set dropout=2": "dropout is 2",
     "train --data mind/demo --run NEW --set num_filter=2": "did you mean 'num_filters'",
     "train --data mind/demo --run NEW --epochs 0": "epochs is 0; it has to be at least 1",
@@ -85,6 +91,7 @@ REFUSED = {
     "evaluate --run A --encoding-memory much": "much is not a number of at least 0",
     "explain --to A": "one of the arguments --run --export is required",
     "explain --run A --to B --format pdf": "invalid choice: 'pdf'",
+    "recommend --run A --user U --rerank best": "invalid choice: 'best'",
     "predict --run A --to B --split train": "invalid choice: 'train'",
     "export --run A --to B --dtype int8": "invalid choice: 'int8'",
 }

@@ -277,3 +277,26 @@ def test_bad_options(run, in_process, capsys, options, expected):
     error = capsys.readouterr().err
     assert error.startswith("tfrs-npa: error: ") and expected in error
     assert len(error.splitlines()) == 1
+
+
+def test_reranked(run, recommend, tmp_path, in_process, capfd):
+    """With categories of the run's data; a run of before has no vectors to compare titles by."""
+    options = ["--history", "N1,N2", "--json"]
+    plain = recommend(*options)
+    assert "rerank" not in plain
+    answer = recommend(*options, "--rerank", "calibrated", "--trade-off", "0")
+    assert answer["rerank"] == {"method": "calibrated", "trade_off": 0}
+    assert ids(answer) == ids(plain) and answer["articles"][0]["category"]
+    assert in_process("recommend", "--run", run, *options, "--rerank", "mmr") == 2
+    assert f"{run} holds no word vectors" in capfd.readouterr().err
+
+    now = shutil.copytree(run, tmp_path / "now")
+    catalog = load_run(run).catalog
+    vectors = np.random.default_rng(0).normal(size=(len(catalog.vocabulary), 4))
+    np.save(now / "word_vectors.npy", vectors.astype(np.float16))
+    assert in_process("recommend", "--run", now, *options, "--rerank", "mmr") == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["rerank"] == {"method": "mmr", "trade_off": 0.3}
+    assert {*ids(answer)} == {*ids(plain)} and ids(answer)[0] == ids(plain)[0]
+    scores = [article["score"] for article in answer["articles"]]
+    assert ids(answer) != ids(plain) and scores != sorted(scores, reverse=True)

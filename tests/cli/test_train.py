@@ -113,7 +113,10 @@ def test_evaluate_gives_what_train_reported(trained, tmp_path, in_process, capfd
     json_file = tmp_path / "metrics.json"
     assert in_process("evaluate", "--run", run, "--json", json_file) == 0
     again, messages = capfd.readouterr()
-    assert output.startswith(again) and not messages
+    # And, in a table of its own, slices of the impressions.
+    table, slices = again.split("\n\n" + " " * 10, maxsplit=1)
+    assert output.startswith(table + "\n") and not messages
+    assert slices.lstrip().startswith("impressions     AUC")
     metrics = Run(run).metrics
     evaluation = json.loads(json_file.read_text())
     assert evaluation == {name: metrics[name] for name in evaluation}

@@ -91,11 +91,15 @@ def test_the_latest_history_of_a_user(folder):
     assert data.latest_histories([user, "nobody"]) == {user: list(last["history"])}
 
 
-def test_categories_of_articles(folder):
-    rows = {row["news_id"]: row for row in read_news(folder / "train" / "news.tsv")}
-    ids = list(rows)[:3]
-    found = load_mind(folder).categories([*ids, "nothing"])
-    assert found == {news_id: rows[news_id]["category"] for news_id in ids}
+def test_topics_of_articles(folder, tmp_path):
+    """Of all splits, also from a cache in which an earlier version kept titles alone."""
+    rows = [row for name in FOLDERS.values() for row in read_news(folder / name / "news.tsv")]
+    expected = {row["news_id"]: (row["category"], row["subcategory"]) for row in rows}
+    assert load_mind(folder).topics() == expected
+    data = load_mind(folder, cache=Cache(tmp_path / "cache"))
+    titles = data.titles("train")
+    for _ in range(2):
+        assert data.topics() == expected and data.titles("train") == titles
 
 
 def test_the_names_are_those_of_the_builder():

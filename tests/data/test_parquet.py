@@ -73,7 +73,8 @@ def test_datetimes_and_seconds_are_the_same(write):
 def test_what_the_other_methods_read(write):
     data = load(write)
     assert data.latest_histories(["U1", "nobody"]) == {"U1": ["A"]}
-    assert data.categories(["A", "B"]) == {"A": "x", "B": ""}
+    assert data.topics() == {"A": ("x", ""), "B": ("", ""), "C": ("y", "")}
+    assert load(write, subcategory=["v", "w", None]).topics()["B"] == ("", "w")
     assert data.is_labelled("train")
     rows = list(data.behaviors["train"].as_numpy_iterator())
     assert [row["time"] for row in rows] == [17 * DAY, 18 * DAY - 1]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import pathlib
 import sys
 from typing import Any
+
+import numpy as np
 
 from tfrs_npa._files import atomic_file, require_replaceable
 from tfrs_npa.cli.messages import import_tensorflow
@@ -19,7 +23,7 @@ from tfrs_npa.cli.options import (
     require_inputs,
 )
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import SPLITS
+from tfrs_npa.settings import SPLITS, is_data_set
 
 SUMMARY = "evaluate a trained model, or predictions"
 DESCRIPTION = """\
@@ -30,19 +34,34 @@ Or evaluates a file of predictions, by this or any other model, as the MIND lead
 
 Metrics have 95 % confidence intervals, by the bootstrap over impressions. With --against, the
 difference to another run, or another file of predictions, has one too, of the same impressions in
-pairs; a difference whose interval holds 0 is called within noise.
+pairs; a difference whose interval holds 0 is called within noise. A second table has the metrics by
+length of the history, number of candidates, category, known and new users, old and fresh articles.
 """
 EPILOG = """\
 examples:
   tfrs-npa evaluate --run runs/demo
   tfrs-npa evaluate --run runs/demo --data my-data --split validation --json metrics.json
   tfrs-npa evaluate --run runs/new --against runs/demo
+  tfrs-npa evaluate --run runs/demo --lists --article-values values.csv
+  tfrs-npa evaluate --run runs/demo --data log.parquet --news news.parquet --off-policy
   tfrs-npa evaluate --predictions prediction.txt --truth my-data/dev/behaviors.tsv
   tfrs-npa evaluate --predictions a.txt --against b.txt --truth my-data/dev/behaviors.tsv
 """
 
 _STANDARD_OUTPUT = "-"
-_OF_A_RUN = ("data", "news", "data_dir", "manual_dir", "cache_dir", "split", "encoding_memory")
+_ESTIMATED = ""
+_OF_A_RUN = (
+    "data",
+    "news",
+    "data_dir",
+    "manual_dir",
+    "cache_dir",
+    "split",
+    "encoding_memory",
+    "lists",
+    "article_values",
+    "off_policy",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +92,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split", choices=SPLITS, help="default: test if it is labelled, else validation"
     )
     add_encoding_memory(run)
+    run.add_argument(
+        "--lists",
+        action="store_true",
+        help="also measure the lists that would be shown, the best 5 and 10 of each impression: "
+        "coverage, novelty, diversity, calibration and more, next to those of the baselines",
+    )
+    run.add_argument(
+        "--article-values",
+        metavar="FILE",
+        help="with --lists: a CSV or Parquet file with news_id and any of alternative_voices, "
+        "activation, representation, story",
+    )
+    run.add_argument(
+        "--off-policy",
+        nargs="?",
+        const=_ESTIMATED,
+        metavar="FILE",
+        help="also estimate the clicks that the rankings would have got, for a log whose "
+        "candidates are in the order in which they were shown (those of MIND are not); FILE: how "
+        "likely each position is to be seen, one number a line, else estimated from the log",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -82,6 +122,12 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--truth needs --predictions; a run is evaluated on --data and --split")
     if options.predictions is not None:
         _check_predictions(options)
+    if options.article_values is not None:
+        if not options.lists:
+            raise ValueError("--article-values needs --lists")
+        os.stat(options.article_values)
+    if options.off_policy:
+        os.stat(options.off_policy)
     if options.json not in (None, _STANDARD_OUTPUT):
         require_replaceable(options.json)
     if options.predictions is None:
@@ -105,9 +151,21 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     if other is not None:
         _require_same_data(options, trained, other)
     import_tensorflow()
-    from tfrs_npa.metrics.table import evaluation_table
+    from tfrs_npa.data.article_values import ArticleValues
+    from tfrs_npa.metrics.table import (
+        evaluation_table,
+        lists_table,
+        off_policy_table,
+        slices_table,
+    )
     from tfrs_npa.runs.evaluation import evaluate_model, model_values
 
+    file = options.article_values
+    article_values = None if file is None else ArticleValues.load(file)
+    off_policy: Any = False
+    if options.off_policy is not None:
+        off_policy = _propensities(options.off_policy) if options.off_policy else True
+        _require_positions(options, trained)
     data = data_of(options, trained, cache_of(options))
     split = options.split or data.report_split
     data.require_labels(split)
@@ -120,12 +178,48 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     # First, so that only one model is in memory.
     against = None if other is None else model_values(*load(other))
     model, impressions = load(trained)
-    metrics = evaluate_model(model, data, split, impressions, trained.baselines, against)
-    table = evaluation_table(metrics)
+    metrics = evaluate_model(
+        model,
+        data,
+        split,
+        impressions,
+        trained.baselines,
+        against,
+        options.lists,
+        article_values,
+        off_policy,
+    )
+    table = evaluation_table(metrics) + "\n\n" + slices_table(metrics)
+    if options.lists:
+        table += "\n\n" + lists_table(metrics["lists"])
+    if off_policy is not False:
+        table += "\n\n" + off_policy_table(metrics["off_policy"])
     if other is not None:
         table += "\n\n" + _comparison(options, metrics["metrics"]["npa"], metrics["against"])
         metrics["against"] = {"run": options.against} | metrics["against"]
     return metrics, table
+
+
+def _propensities(file: str) -> np.ndarray:
+    lines = pathlib.Path(file).read_text(encoding="utf-8").split()
+    try:
+        numbers = np.array(lines, np.float64)
+    except ValueError as error:
+        raise ValueError(
+            f"{file}: {error}; give one number a line, the first position's first"
+        ) from error
+    if not len(numbers) or not np.all(np.isfinite(numbers) & (numbers > 0)):
+        raise ValueError(f"{file} must hold positive numbers, one a line")
+    return numbers
+
+
+def _require_positions(options, trained: Run) -> None:
+    name = options.data or trained.settings.data
+    if is_data_set(name):
+        raise ValueError(
+            f"the candidates of {name} are shuffled: no ranking was shown, so --off-policy cannot "
+            "say what another would have been worth; it needs a log of your own"
+        )
 
 
 def _require_same_data(options, trained: Run, other: Run) -> None:
@@ -145,7 +239,7 @@ def _comparison(options, metrics, against) -> str:
 
 
 def _check_predictions(options) -> None:
-    given = [name for name in _OF_A_RUN if getattr(options, name) is not None]
+    given = [name for name in _OF_A_RUN if getattr(options, name) not in (None, False)]
     if given:
         names = " and ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"{names} can only be used with --run, not with --predictions")

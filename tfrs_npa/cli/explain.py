@@ -169,7 +169,8 @@ def _histories(
 
 
 def _categories(data: MindData, explainer: Explainer) -> dict[str, str]:
-    return data.categories(explainer.ids)
+    topics = data.topics()
+    return {id_: topics[id_][0] for id_ in explainer.ids if id_ in topics}
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:

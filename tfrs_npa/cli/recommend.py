@@ -6,10 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import DATA, add_data, cache_of, data_of, require_inputs
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import DEFAULT_K
+from tfrs_npa.settings import DEFAULT_K, POOL, RERANKINGS, TRADE_OFF
 
 if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
@@ -31,6 +33,7 @@ examples:
   tfrs-npa recommend --run runs/demo --user U13
   tfrs-npa recommend --run runs/demo --user U13 --history N7,N42 --k 5 --include-clicked
   tfrs-npa recommend --run runs/demo --history N7 --data todays-news --json
+  tfrs-npa recommend --run runs/demo --user U13 --rerank mmr --trade-off 0.5
 """
 
 
@@ -53,6 +56,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="recommend articles of the history too (default: leave them out)",
     )
+    parser.add_argument(
+        "--rerank",
+        choices=RERANKINGS,
+        help=f"choose among the best {POOL}: mmr, so that titles differ; calibrated, so that the "
+        "categories are those of the history",
+    )
+    parser.add_argument(
+        "--trade-off",
+        type=float,
+        metavar="X",
+        help="with --rerank: what that counts, from 0, which changes nothing, to 1 "
+        f"(default: {TRADE_OFF})",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     add_data(parser, f"default: the data the run was trained on; other data: {DATA}")
 
@@ -64,13 +80,19 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--user is missing: give a user, a --history or both")
     if options.k < 1:
         raise ValueError(f"--k is {options.k}; it has to be at least 1")
+    if options.trade_off is not None and options.rerank is None:
+        raise ValueError("--trade-off needs --rerank")
+    trade_off = TRADE_OFF if options.trade_off is None else options.trade_off
+    if not 0 <= trade_off <= 1:
+        raise ValueError(f"--trade-off is {trade_off:g}; it has to be from 0 to 1")
     trained = Run(options.run)
     import_tensorflow()
     from tfrs_npa.data.catalog import UNKNOWN_ARTICLE
     from tfrs_npa.data.users import UNKNOWN_USER
 
     data: MindData | None = None
-    if options.data is not None or options.history is None:
+    # Calibration needs the categories of articles.
+    if options.data is not None or options.history is None or options.rerank == "calibrated":
         data = data_of(options, trained, cache_of(options))
     model = trained.load_model()
     if data is not None and options.data is not None:
@@ -95,8 +117,10 @@ def run(options: argparse.Namespace) -> None:
         "known_user": bool(model.users.index(user) != UNKNOWN_USER),
         "history": history,
         "unknown_history": unknown,
-        "articles": _articles(model, data, user, history, options),
+        "articles": _articles(trained, model, data, user, history, trade_off, options),
     }
+    if options.rerank is not None:
+        answer["rerank"] = {"method": options.rerank, "trade_off": trade_off}
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
@@ -108,29 +132,57 @@ def _ids(text: str) -> list[str]:
 
 
 def _articles(
-    model: NPA, data: MindData | None, user: str, history: list[str], options
+    run: Run, model: NPA, data: MindData | None, user: str, history: list[str], trade_off, options
 ) -> list[dict[str, Any]]:
     """Returns the best articles, the best first, with their categories if there is data."""
     from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
 
     index = PersonalizedTopK(model).index()
-    scores, found = index(
+    top_k: Any = index
+    if options.rerank is not None:
+        top_k = _reranker(index, run, model, data, trade_off, options.rerank)
+    scores, found = top_k(
         {"user_id": [user], "history": [history]},
         k=min(options.k, index.num_articles),
         exclude_history=not options.include_clicked,
     )
+    scores, found = np.asarray(scores), np.asarray(found)
     # If fewer than k are left, the last ids are empty.
-    ids = [news_id.decode() for news_id in found[0].numpy() if news_id]
+    ids = [news_id.decode() for news_id in found[0] if news_id]
     titles = [model.catalog.titles[article] for article in model.catalog.index(ids)]
     articles: list[dict[str, Any]] = [
         {"rank": rank, "score": float(score), "news_id": news_id, "title": title}
         for rank, (score, news_id, title) in enumerate(zip(scores[0], ids, titles), start=1)
     ]
     if data is not None:
-        categories = data.categories(ids)
+        topics = data.topics()
         for article in articles:
-            article["category"] = categories.get(article["news_id"], "")
+            article["category"], _ = topics.get(article["news_id"], ("", ""))
     return articles
+
+
+def _reranker(index, run: Run, model: NPA, data: MindData | None, trade_off: float, method: str):
+    from tfrs_npa.data.article_values import category_indices
+    from tfrs_npa.retrieval.reranking import Reranker
+    from tfrs_npa.runs.baselines import title_vectors
+
+    vectors, category = None, None
+    if method == "mmr":
+        words = run.baselines.word_vectors
+        if words is None:
+            raise ValueError(
+                f"{run.path} holds no word vectors, being of an earlier version: --rerank mmr "
+                "cannot compare titles; train again, or use --rerank calibrated"
+            )
+        vectors = title_vectors(model.catalog, words)
+    elif data is not None:
+        category, names = category_indices(data.topics(), model.catalog)
+        if len(names) == 1:
+            raise ValueError(
+                f"the articles of {data.name} have no category, so --rerank calibrated cannot be "
+                "used; use --rerank mmr, or add the column category"
+            )
+    return Reranker(index, model.catalog, method, trade_off, vectors, category)
 
 
 def _report(answer: dict[str, Any], source: str, options, unknown_articles: str) -> str:

@@ -33,6 +33,7 @@ _READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
 }
 _CHUNK = 1024
 _TITLES = ["news_id", "title"]
+_TOPICS = ["news_id", "category", "subcategory"]
 _PARQUET = b"PAR1"
 
 logger = logging.getLogger(__name__)
@@ -107,18 +108,32 @@ class MindData:
 
     def titles(self, split: str) -> dict[str, list[str]]:
         """Returns the columns `news_id` and `title` of the articles of a split."""
+        self.require_split(split)
+        return self._news_columns(split, _TITLES)
 
+    def topics(self) -> dict[str, tuple[str, str]]:
+        """Returns the category and the subcategory of the articles of all splits by id.
+
+        Either is empty where an article has none.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for split in self.tables.get("news", {}):
+            ids, *names = self._news_columns(split, _TOPICS).values()
+            found |= zip(ids, zip(*names, strict=True), strict=True)
+        return found
+
+    def _news_columns(self, split: str, names: Sequence[str]) -> dict[str, list[str]]:
         def read() -> dict[str, list[str]]:
-            columns: dict[str, list[str]] = {name: [] for name in _TITLES}
-            for chunk in text_columns(self.tables["news"][split], _TITLES, "news"):
+            columns: dict[str, list[str]] = {name: [] for name in names}
+            for chunk in text_columns(self.tables["news"][split], names, "news"):
                 for column, part in zip(columns.values(), chunk, strict=True):
                     column.extend(part)
             return columns
 
-        self.require_split(split)
         if self.cache is None:
             return read()
-        return self.cache.json(["titles", state_of(self.files["news"][split])], read)
+        what = "titles" if names == _TITLES else "topics"
+        return self.cache.json([what, state_of(self.files["news"][split])], read)
 
     def add_articles(self, catalog: NewsCatalog) -> NewsCatalog:
         """Extends a catalogue by the articles of all splits, and returns it."""
@@ -197,17 +212,6 @@ class MindData:
                     return list(found)
         return list(found)
 
-    def categories(self, news_ids: Collection[str]) -> dict[str, str]:
-        """Returns the categories of articles by id, of those that are in any split."""
-        wanted = set(news_ids)
-        found: dict[str, str] = {}
-        for table in self.tables["news"].values():
-            for chunk in text_columns(table, ["news_id", "category"], "news"):
-                found.update((news_id, name) for news_id, name in zip(*chunk) if news_id in wanted)
-                if len(found) == len(wanted):
-                    return found
-        return found
-
     def is_labelled(self, split: str) -> bool:
         """Whether the clicks of a split are known, judged by its first candidates."""
         rows: Any = self.tables["behaviors"][split]
@@ -282,7 +286,7 @@ def load_mind(
         manual_dir: Folder of MIND's zips that were downloaded by hand.
         cache: Caches the results of the methods of the returned data.
         news: With Parquet, the articles: a Parquet file with the string columns `news_id`, `title`
-            and possibly `category`.
+            and possibly `category` and `subcategory`.
 
     Raises:
         MindFileError: a file is missing, empty or damaged, or has a bad line.

@@ -27,6 +27,8 @@ TIME = "time"
 _ID = "impression_id"
 _CHUNK = 65536
 _ROWS = 1024
+_OPTIONAL = ("category", "subcategory")
+_NEWS = ("news_id", *_OPTIONAL, "title")
 
 
 class ParquetLog:
@@ -129,10 +131,11 @@ class ParquetLog:
 
 
 class ParquetNews:
-    """The articles of a Parquet file, as dicts of `news_id`, `category` and `title`.
+    """The articles of a Parquet file: dicts of `news_id`, `category`, `subcategory` and `title`.
 
     Args:
-        path: The file, with the string columns `news_id`, `title` and possibly `category`.
+        path: The file, with the string columns `news_id`, `title` and possibly `category` and
+            `subcategory`.
 
     Raises:
         ValueError: if it is no Parquet file, or lacks a column or has it in another type.
@@ -142,7 +145,7 @@ class ParquetNews:
         self.path = os.fspath(path)
         with open_parquet(path) as file:
             schema, self._rows = file.schema_arrow, file.metadata.num_rows
-        self._columns = [name for name in ("news_id", "category", "title") if name in schema.names]
+        self._columns = [name for name in _NEWS if name in schema.names]
         missing = [name for name in ("news_id", "title") if name not in schema.names]
         if missing:
             raise ValueError(
@@ -158,7 +161,7 @@ class ParquetNews:
         return self._rows
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        """Yields the articles; the category of one that has none is empty.
+        """Yields the articles; the category and subcategory of one that has none are empty.
 
         Raises:
             ValueError: if a value is missing; names the file and the row.
@@ -168,13 +171,13 @@ class ParquetNews:
             for batch in file.iter_batches(_ROWS, columns=self._columns):
                 require_values(batch, ["news_id", "title"], range(first, first + len(batch)))
                 for row in batch.to_pylist():
-                    yield row | {"category": row.get("category") or ""}
+                    yield row | {name: row.get(name) or "" for name in _OPTIONAL}
                 first += len(batch)
 
     @property
     def element_spec(self):
         """The specification of a row."""
-        return {name: tf.TensorSpec([], tf.string) for name in ("news_id", "category", "title")}
+        return {name: tf.TensorSpec([], tf.string) for name in _NEWS}
 
 
 @contextlib.contextmanager

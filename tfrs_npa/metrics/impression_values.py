@@ -81,10 +81,15 @@ def mean_values(
     means: dict[str, float | None] = {}
     for group in by_users(values, known_user).values():
         for name, column in group.items():
-            mean = np.mean(column, dtype=np.float64) if len(column) else np.nan
-            means[name] = None if np.isnan(mean) else float(mean)
+            means[name] = mean_of(column)
     scored = values["scored"]
     return means | {
         "impressions": len(scored),
         "skipped_impressions": int(np.count_nonzero(~scored)),
     }
+
+
+def mean_of(column: np.ndarray) -> float | None:
+    """Returns the mean of a metric `[impressions]`; None if there are none, or one is NaN."""
+    mean = np.mean(column, dtype=np.float64) if len(column) else np.nan
+    return None if np.isnan(mean) else float(mean)

@@ -55,30 +55,37 @@ def mean_interval(
     sums = np.empty((len(columns), resamples))
     batch = max(1, _COUNTS // rows)
     for first in range(0, resamples, batch):
-        counts = np.stack(
-            [
-                np.bincount(generator.integers(rows, size=rows, dtype=np.uint32), minlength=rows)
-                for _ in range(min(batch, resamples - first))
-            ]
-        ).astype(np.float64)
+        draws = generator.integers(
+            rows, size=(min(batch, resamples - first), rows), dtype=np.uint32
+        )
+        counts = _counts_by_row(draws, rows).astype(np.float64)
         sums[:, first : first + len(counts)] = deviations @ counts.T
     tail = (1 - confidence) / 2
     bounds = means + np.quantile(sums / rows, [tail, 1 - tail], axis=1).T
     return bounds[0] if np.ndim(values) == 1 else bounds
 
 
-def intervals_of(values: Mapping[Any, np.ndarray]) -> dict[Any, list[float] | None]:
+def _counts_by_row(draws: np.ndarray, values: int) -> np.ndarray:
+    """Returns how often each row `[rows, draws]` has each of the `values`, `[rows, values]`."""
+    cells = draws + np.arange(0, len(draws) * values, values)[:, np.newaxis]
+    return np.bincount(cells.ravel(), minlength=len(draws) * values).reshape(-1, values)
+
+
+def intervals_of(
+    values: Mapping[Any, np.ndarray], resamples: int = RESAMPLES
+) -> dict[Any, list[float] | None]:
     """Returns the confidence intervals of several means, in types that JSON has.
 
     Args:
         values: By a key, float `[impressions]`, all of the same impressions.
+        resamples: How often impressions are drawn.
 
     Returns:
         The lower and the upper bound by key; None where there is nothing to measure.
     """
     if not values:
         return {}
-    bounds = mean_interval(np.stack([*values.values()], axis=1)).tolist()
+    bounds = mean_interval(np.stack([*values.values()], axis=1), resamples).tolist()
     return {
         name: None if np.isnan(pair).any() else pair
         for name, pair in zip(values, bounds, strict=True)

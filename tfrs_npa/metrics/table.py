@@ -33,7 +33,32 @@ ROWS = {
 }
 """What is evaluated, in the order of tables, with its titles."""
 
+SLICES = {
+    "history_length": "clicks in the history",
+    "candidates": "candidates",
+    "category": "category clicked",
+    "users": "users",
+    "article": "article clicked",
+}
+"""Ways to divide impressions, with their titles."""
+MEASURES = {
+    "coverage": "coverage of the catalogue",
+    "gini": "Gini of exposure",
+    "novelty": "novelty (bits)",
+    "category_diversity": "diversity of categories",
+    "title_diversity": "diversity of titles",
+    "miscalibration": "miscalibration (KL)",
+    "personalisation": "personalisation",
+    "radio_calibration": "RADio calibration",
+    "radio_fragmentation": "RADio fragmentation",
+    "radio_representation": "RADio representation",
+    "radio_alternative_voices": "RADio alternative voices",
+    "radio_activation": "RADio activation",
+}
+"""Measures of lists, with their titles."""
+
 _INTERVAL = "± 95 %"
+_MOST_SLICES = 8
 _MISSING = "-"
 
 
@@ -142,13 +167,95 @@ def evaluation_table(result: Mapping[str, Any]) -> str:
     return "\n".join([table, "", *lines])
 
 
+def slices_table(result: Mapping[str, Any]) -> str:
+    """Formats the slices of an evaluation; of many categories, those with most impressions.
+
+    Args:
+        result: The result of `tfrs_npa.runs.evaluation.evaluate_model`.
+    """
+    best = result["best_baseline"]
+    headers = ["impressions", "AUC", _INTERVAL, "MRR", "nDCG@10"]
+    if best is not None:
+        headers.append(f"AUC {ROWS[best['name']]}")
+    lines = []
+    for way, title in SLICES.items():
+        for name, found in [*result["slices"][way].items()][:_MOST_SLICES]:
+            metrics = found["metrics"]
+            line = [f"{title}: {name}", f"{found['impressions']:,}", _number(metrics["auc"])]
+            line.append(_number(_half_width(found["intervals"]["auc"])))
+            line += [_number(metrics[metric]) for metric in ("mrr", "ndcg_10")]
+            if best is not None:
+                line.append(_number(found["baseline_auc"][best["name"]]))
+            lines.append(line)
+    return _aligned(lines, headers)
+
+
+def lists_table(result: Mapping[str, Any]) -> str:
+    """Formats the measures of lists: a table for each length.
+
+    Args:
+        result: The result of `tfrs_npa.runs.list_evaluation.evaluate_lists`.
+    """
+    tables = []
+    for length, rankings in result["measures"].items():
+        names = [name for name in ROWS if name in rankings]
+        lines = [
+            [title, *(_number(rankings[name][measure]) for name in names)]
+            for measure, title in MEASURES.items()
+            if any(rankings[name].get(measure) is not None for name in names)
+        ]
+        table = _aligned(lines, [ROWS[name] for name in names])
+        tables.append(
+            f"Top {length} of {result['impressions']:,} impressions, of "
+            f"{result['catalogue']:,} articles that could be shown\n\n{table}"
+        )
+    return "\n\n".join(tables)
+
+
+def off_policy_table(result: Mapping[str, Any]) -> str:
+    """Formats what rankings would have been worth: a table, and lines below.
+
+    Args:
+        result: `off_policy` of the result of `tfrs_npa.runs.evaluation.evaluate_model`.
+    """
+    rows = {"logged": "as it was shown"} | ROWS
+    headers, lines = [], []
+    for title in ("clicks", "DCG@10"):
+        headers += [f"{title} (IPS)", _INTERVAL, f"{title} (SNIPS)", _INTERVAL]
+    for name, title in rows.items():
+        if name in result["values"]:
+            line = [title]
+            for worth in result["values"][name].values():
+                for estimate in ("ips", "snips"):
+                    line.append(_number(worth[estimate]))
+                    line.append(_number(_half_width(worth[f"{estimate}_interval"])))
+            lines.append(line)
+    shown = ", ".join(_number(number, ".2f") for number in result["propensities"][:10])
+    kind = "estimated from this log" if result["estimated"] else "as given"
+    text = [
+        "What each ranking would have been worth had it been shown, by inverse propensity scoring:",
+        "",
+        _aligned(lines, headers),
+        "",
+        f"Propensities of the first positions, {kind}: {shown}",
+        f"{result['clicks']:,} clicks count as {result['effective_clicks']:,.0f}",
+    ]
+    if result["warning"] is not None:
+        text.append(f"Warning: {result['warning']}")
+    return "\n".join(text)
+
+
 def _table(lines, columns) -> str:
+    return _aligned(lines, [TITLES[name] for name in columns])
+
+
+def _aligned(lines, headers) -> str:
     return tabulate(
         lines,
-        headers=["", *(TITLES[name] for name in columns)],
+        headers=["", *headers],
         # Numbers are text here, so that some of them can have signs.
         disable_numparse=True,
-        colalign=["left", *["right"] * len(columns)],
+        colalign=["left", *["right"] * len(headers)],
     )
 
 

@@ -9,16 +9,20 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrs_npa.data.article_values import ArticleValues, category_indices
 from tfrs_npa.data.batches import impression_batches
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.metrics.impression_values import by_users, impression_values, mean_values
+from tfrs_npa.metrics.off_policy import off_policy_values, propensities_of
 from tfrs_npa.metrics.significance import compare, intervals_of
 from tfrs_npa.metrics.table import OF_ALL_USERS
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.runs.baselines import Baselines
+from tfrs_npa.runs.list_evaluation import ListArticles, evaluate_lists
+from tfrs_npa.runs.slices import slice_metrics, slices_of
 
 NPA_NAME = "npa"
 
@@ -64,9 +68,13 @@ def baseline_values(
         catalog: Their articles.
     """
     packed = impressions.take(slice(None))
+    return _values(dict(baselines.scores(packed, catalog)), packed)
+
+
+def _values(scores: Mapping[str, np.ndarray], packed: Impressions):
     return {
-        name: impression_values(packed.clicked, scores, packed.candidate_splits)
-        for name, scores in baselines.scores(packed, catalog)
+        name: impression_values(packed.clicked, column, packed.candidate_splits)
+        for name, column in scores.items()
     }
 
 
@@ -101,6 +109,9 @@ def evaluate_model(
     impressions: Impressions,
     baselines: Baselines,
     against: Mapping[str, np.ndarray] | None = None,
+    lists: bool = False,
+    article_values: ArticleValues | None = None,
+    off_policy: np.ndarray | bool = False,
 ) -> dict[str, Any]:
     """Evaluates a model on a split, next to the baselines.
 
@@ -111,6 +122,11 @@ def evaluate_model(
         impressions: The labelled impressions.
         baselines: The baselines of the training impressions.
         against: Values of another model to compare with, from `model_values`.
+        lists: Whether to measure the lists that the model and the baselines would show.
+        article_values: For the lists, flags and scores of articles.
+        off_policy: Whether to estimate what the rankings would have been worth had they been shown;
+            an array: with these propensities of positions; true: with those of the impressions.
+            Their candidates have to be in the order in which they were shown.
 
     Returns:
         A dict that JSON can hold: `data`, `split`; `metrics`, by `npa` and by name of the baseline,
@@ -120,18 +136,24 @@ def evaluate_model(
         measure); `reference_auc`, by `history_only` and `true_preferences` and then by `all`,
         `known_users` and `new_users` (empty where it is not known); `share_of_optimum`, how much of
         the way from AUC 0.5 to that of `history_only` the model covers, by group; `impressions`:
-        `all`, `known_users`, `new_users` and `skipped`, those in no mean. With `against`, also
+        `all`, `known_users`, `new_users` and `skipped`, those in no mean; `slices`, see
+        `tfrs_npa.runs.slices.slice_metrics`. With `lists`, also `lists`, see
+        `tfrs_npa.runs.list_evaluation.evaluate_lists`. With `off_policy`, also `off_policy`: the
+        `propensities`, None for a position of which nothing is known; whether they are `estimated`;
+        and what `tfrs_npa.metrics.off_policy.off_policy_values` returns. With `against`, also
         `against`: `metrics` of the other model, and `difference` and `intervals` of this model's
         metrics less the other's, by name.
     """
-    packed = impressions.take(slice(None))
+    packed, catalog = impressions.take(slice(None)), model.catalog
     logits = model_logits(model, packed)
-    scored = packed.clicked, logits, packed.candidate_splits
-    found = impression_values(*scored)
-    values = baseline_values(baselines, packed, model.catalog) | {NPA_NAME: found}
+    scores = dict(baselines.scores(packed, catalog)) | {NPA_NAME: logits}
+    values = _values(scores, packed)
+    found = values[NPA_NAME]
+    category, names = category_indices(data.topics(), catalog)
+    slices = slices_of(packed, catalog, baselines.popularity, category, names)
     known_user = packed.user_id != UNKNOWN_USER
     metrics = {name: mean_values(column, known_user) for name, column in values.items()}
-    metrics[NPA_NAME]["loss"] = _cross_entropy(*scored)
+    metrics[NPA_NAME]["loss"] = _cross_entropy(packed.clicked, logits, packed.candidate_splits)
     reference = dict(data.reference_auc.get(split, {}))
     known = int(np.count_nonzero(known_user))
     result: dict[str, Any] = {
@@ -148,11 +170,30 @@ def evaluate_model(
             "new_users": len(impressions) - known,
             "skipped": metrics[NPA_NAME]["skipped_impressions"],
         },
+        "slices": slice_metrics(slices, values, NPA_NAME),
     }
+    if lists:
+        articles = ListArticles.of(catalog, category, baselines, article_values)
+        result["lists"] = evaluate_lists(scores, packed, articles)
+    if off_policy is not False:
+        result["off_policy"] = _off_policy(scores, packed, off_policy)
     if against is not None:
-        others = {"metrics": mean_values(dict(against))}
-        result["against"] = others | compare(found, against, OF_ALL_USERS)
+        result["against"] = {
+            "metrics": mean_values(dict(against)),
+            **compare(found, against, OF_ALL_USERS),
+        }
     return result
+
+
+def _off_policy(scores, packed: Impressions, given: np.ndarray | bool) -> dict[str, Any]:
+    estimated = isinstance(given, bool)
+    splits = packed.candidate_splits
+    propensity = np.asarray(given)
+    if estimated:
+        propensity = propensities_of(packed.clicked, packed.candidate_values, splits)
+    numbers = [None if np.isnan(number) else number for number in propensity.tolist()]
+    values = off_policy_values(scores, packed.clicked, splits, propensity)
+    return {"propensities": numbers, "estimated": estimated, **values}
 
 
 def _cross_entropy(clicked, logits, splits) -> float | None:
