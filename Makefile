@@ -13,7 +13,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-browser lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -35,6 +35,10 @@ test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headle
 	  { echo 'chromedriver is missing (Debian, Ubuntu: apt-get install chromium chromium-driver)' >&2; exit 1; }
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,browser]'
 	$(BIN)/python -m pytest tests/explaining/browser
+
+notebook: $(INSTALLED) ## run examples/npa_tutorial.ipynb and check the outputs it is kept with
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,notebook]'
+	$(BIN)/python examples/run_notebook.py
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .

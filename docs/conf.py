@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # notebooks keep their outputs; the tests run them
+nb_execution_mode = "off"  # the notebook keeps its outputs; `make notebook` runs it
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

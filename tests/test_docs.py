@@ -6,6 +6,7 @@ import pathlib
 import re
 import shlex
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,9 @@ import tensorflow_datasets as tfds
 import tfrs_npa
 from tfrs_npa.cli import main, parser
 from tfrs_npa.datasets.mind import SyntheticWorld, synthetic
+from tfrs_npa.runs.baselines import Baselines
+from tfrs_npa.runs.run import Run
+from tfrs_npa.settings import TrainingSettings
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
@@ -23,13 +27,22 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "tuning" / "README.md",
     ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "npa_tutorial.ipynb",
 ]
 IDS = [str(path.relative_to(ROOT)) for path in PAGES]
 
 
+def text_of(path):
+    """The text of a page; of a notebook, that between the code."""
+    if path.suffix != ".ipynb":
+        return path.read_text("utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
 def commands(path):
     """The arguments of each `tfrs-npa` command in a page's indented blocks."""
-    text = re.sub(r" \\\n +", " ", path.read_text("utf-8"))
+    text = re.sub(r" \\\n +", " ", text_of(path))
     lines = re.findall(r"^    .*?\btfrs-npa ([a-z].*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
@@ -60,7 +73,7 @@ def anchors(path):
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 160
-    assert text.count("```python") == 1 and text.count("![") == 1
+    assert text.count("```python") == 1 and text.count("![") == 2
 
 
 def test_the_readme_links_every_page():
@@ -72,7 +85,7 @@ def test_the_readme_links_every_page():
 
 @pytest.mark.parametrize("path", PAGES, ids=IDS)
 def test_links_lead_somewhere(path):
-    for link in re.findall(r"\]\((?!https?:)(.*?)\)", path.read_text("utf-8")):
+    for link in re.findall(r"\]\((?!https?:)(.*?)\)", text_of(path)):
         file, _, anchor = link.partition("#")
         target = path.parent / file if file else path
         assert target.exists(), link
@@ -88,7 +101,7 @@ def test_commands_are_accepted(path):
 @pytest.mark.parametrize("path", PAGES, ids=IDS)
 def test_scripts_exist(path):
     scripts = re.findall(
-        r"\bpython ((?:benchmarks|examples|tuning)/[\w/]+(?:\.py)?)", path.read_text("utf-8")
+        r"\bpython ((?:benchmarks|examples|tuning)/[\w/]+(?:\.py)?)", text_of(path)
     )
     for script in scripts:
         assert (ROOT / script).exists(), script
@@ -100,7 +113,15 @@ def python_of(page):
 
 
 # Pages whose Python is run: here, in test_readme.py and in test_migrating.py, all of their blocks.
-RUN_HERE = {"data", "distributed", "explaining", "getting_started", "hyper_parameters", "training"}
+RUN_HERE = {
+    "data",
+    "distributed",
+    "evaluating",
+    "explaining",
+    "getting_started",
+    "hyper_parameters",
+    "training",
+}
 RUN_ELSEWHERE = {"searching", "serving", "migrating"}
 # Pages whose commands are run.
 COMMANDS_RUN = {"getting_started"}
@@ -250,6 +271,37 @@ def test_the_snippets_of_explaining():
     assert names["found"].contributions.shape == (2, 2, 1)
     assert names["words"].keys() <= {"rain", "team", "wins", "vote"}
     assert names["html"].startswith("<!doctype html>")
+
+
+def test_the_snippets_of_evaluating(tmp_path):
+    on_lists, reranking, off_policy = python_of("docs/evaluating.md")
+    names = {}
+    exec(compile(on_lists, "docs/evaluating.md", "exec"), names)
+    assert names["shown"].tolist() == [[2, 4], [4, 2]] and names["gini"] == 0.5
+    assert names["diversity"].tolist() == [1, 1]
+    assert 0 < names["kl"][0] < names["kl"][1] and 0 < names["distance"][0] < 1
+
+    sizes = ("word_embedding_dim", "num_filters", "user_embedding_dim", "attention_dim")
+    ids = [f"N{number}" for number in range(50)]
+    titles = [f"{'rain sun wind'.split()[n % 3]} {n % 5} {n % 7}" for n in range(50)]
+    catalog = tfrs_npa.NewsCatalog().adapt({"news_id": ids, "title": titles})
+    users = tfrs_npa.UserIndex().adapt({"user_id": ["U13"]})
+    config = tfrs_npa.NPAConfig(**dict.fromkeys(sizes, 4))
+    model = tfrs_npa.NPA(config, catalog, users)
+    model.compile(optimizer="sgd")
+    vectors = catalog.word_embeddings(4, seed=0, from_titles=True, centered=True)
+    Run.create(tmp_path / "run", model, TrainingSettings("D"), Baselines({}, vectors))
+    tf.config.run_functions_eagerly(True)  # tracing takes longer than all the rest
+    try:
+        run = reranking.replace("runs/mine", str(tmp_path / "run"))
+        exec(compile(run, "docs/evaluating.md", "exec"), names)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert len({*names["ids"][0].tolist()}) == 5 and names["scores"].shape == (1, 5)
+
+    exec(compile(off_policy, "docs/evaluating.md", "exec"), names)
+    assert abs(names["propensity"] - names["seen"]).max() < 0.05
+    assert 0.06 < names["more"] < 0.1
 
 
 def test_the_performance_tables_agree():

@@ -12,6 +12,7 @@ from tfrs_npa.layers.packed import (
     packed_softmax,
     packed_starts,
     packed_to_dense,
+    selected,
 )
 
 
@@ -40,6 +41,15 @@ def test_chosen_sequences(chosen):
     for row, places in zip(dense, ranges):
         assert row[: len(places)].tolist() == [[place + 1] * 2 for place in places]
         assert not row[len(places) :].any()
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_selected_is_what_a_mask_leaves_in_numpy(rows):
+    mask = np.array(rows)
+    values = np.arange(mask.size * 3, dtype=np.int32).reshape(*mask.shape, 3)
+    np.testing.assert_array_equal(selected(values, mask), values[mask])
+    np.testing.assert_array_equal(selected(values, mask[:, 0]), values[mask[:, 0]])
 
 
 def test_xla_cannot_pack_the_distinct_titles_of_a_batch():

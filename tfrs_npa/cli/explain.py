@@ -17,7 +17,6 @@ from tfrs_npa.settings import DEFAULT_K
 
 if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
-    from tfrs_npa.explaining.explainer import Explainer
     from tfrs_npa.explaining.report import Report
 
 SUMMARY = "show why readers are shown what they are shown"
@@ -130,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
         pathlib.Path(source).name,
         options.k,
         options.compared,
-        None if data is None else _categories(data, explainer),
+        None if data is None else _categories(data),
     )
     _write(report, options)
     print(f"{_summary(report)}\n{os.path.abspath(options.to)}")
@@ -168,9 +167,8 @@ def _histories(
     return {user: found[user] for user in users}
 
 
-def _categories(data: MindData, explainer: Explainer) -> dict[str, str]:
-    topics = data.topics()
-    return {id_: topics[id_][0] for id_ in explainer.ids if id_ in topics}
+def _categories(data: MindData) -> dict[str, str]:
+    return {news_id: category for news_id, (category, _) in data.topics().items()}
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:

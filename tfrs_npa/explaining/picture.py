@@ -11,6 +11,7 @@ from tfrs_npa.explaining.report import Candidate, Report
 _WIDTH, _LINE, _MARGIN = 6.5, 0.26, 0.2
 _SHADE = (1.0, 0.69, 0.0)
 _SOFT = "#55585e"
+_FONT_SIZE = 10  # points
 
 
 def draw(report: Report, path: str | os.PathLike) -> None:
@@ -46,17 +47,23 @@ def draw(report: Report, path: str | os.PathLike) -> None:
 
 def _draw_title(axes, renderer, candidate: Candidate, y: float) -> None:
     """Draws a title with its words shaded; what does not fit is left out."""
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(size=_FONT_SIZE)
+
+    def width(text):
+        return renderer.get_text_width_height_descent(text, font, ismath=False)[0]
+
     x = _MARGIN
-    to_data = axes.transData.inverted()
     for piece in pieces(candidate.article):
+        # Between two letters, since blanks at either end do not count.
+        end = x + (width(f"x{piece.text}x") - width("xx")) / axes.figure.dpi
+        fits = end <= _WIDTH - _MARGIN
         box = None
-        if piece.word is not None:
+        if piece.word is not None and fits:
             box = {"boxstyle": "square,pad=0.1", "lw": 0, "fc": (*_SHADE, 0.75 * piece.shade)}
-        text = axes.text(x, y, piece.text, size=10, parse_math=False, bbox=box)
-        extent = text.get_window_extent(renderer)
-        end = to_data.transform((extent.x1, extent.y0))[0]
-        if end > _WIDTH - _MARGIN:
-            text.set_text("…")
-            text.set_bbox(None)
+        text = piece.text if fits else "…"
+        axes.text(x, y, text, fontproperties=font, parse_math=False, bbox=box)
+        if not fits:
             return
         x = end

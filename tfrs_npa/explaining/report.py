@@ -168,7 +168,8 @@ def explain_readers(
         A `Report`.
 
     Raises:
-        ValueError: if there is no reader, `k` is below 1, or an article to compare on is unknown.
+        ValueError: if there is no reader, `k` is below 1, or an article to compare on is unknown or
+            has no title.
     """
     if not histories:
         raise ValueError("there is no reader to explain")
@@ -203,11 +204,11 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
     clicks = list(clicks)
     shown = list(dict.fromkeys([*best, *compared]))
     found = {name: rows[0] for name, rows in explainer.explain(user, [clicks], shown).items()}
-    unknown = [id_ for id_ in compared if not found["candidate_titles"][shown.index(id_)]]
-    if unknown:
+    untitled = [id_ for id_ in compared if not found["candidate_titles"][shown.index(id_)]]
+    if untitled:
         raise ValueError(
-            f"{len(unknown):,} of the articles to compare the readers on are not known, such as "
-            f"{unknown[0]!r}; give --data that has them"
+            f"{len(untitled):,} of the articles to compare the readers on are not known, or have "
+            f"no title, such as {untitled[0]!r}; give --data that has them"
         )
     read = [column for column, weight in enumerate(found["history_weights"]) if weight > 0]
     without = _without(explainer, user, clicks, read, shown)

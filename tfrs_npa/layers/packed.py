@@ -14,7 +14,18 @@ def packed_rows(lengths):
     Returns:
         `[elements]` integers, ascending.
     """
-    return tf.repeat(tf.range(tf.size(lengths)), lengths)
+    # `tf.repeat` makes this mask too, but a graph of three times as many operations.
+    return tf.cast(tf.where(tf.sequence_mask(lengths))[:, 0], tf.int32)
+
+
+def selected(values, mask):
+    """Returns `tf.boolean_mask(values, mask)` by 2 operations, not 20, which a graph is made of.
+
+    Args:
+        values: `[n, ...]`, through which no gradient is needed.
+        mask: Booleans of the shape of `values`, or of its first dimensions.
+    """
+    return tf.gather_nd(values, tf.where(mask))
 
 
 def packed_starts(lengths):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrs_npa.layers.packed import packed_starts
+from tfrs_npa.layers.packed import packed_rows, packed_starts
 from tfrs_npa.layers.sparse_products import weighted_sums
 
 
@@ -29,13 +29,14 @@ def packed_convolution(x, words, lengths, kernel, bias):
     # What each word and its neighbours add up: rows of `projected`, `window` for each word.
     offsets = [step - (window - 1) // 2 for step in range(window)]
     number = tf.size(words)
-    first = tf.repeat(packed_starts(lengths), lengths)
-    before = tf.range(number) - first
-    after = tf.repeat(lengths, lengths) - before
+    titles = packed_rows(lengths)
+    before = tf.range(number) - tf.gather(packed_starts(lengths), titles)
+    after = tf.gather(lengths, titles) - before
     # Vectors, because TensorFlow takes ten times longer over a comparison that broadcasts.
     inside = tf.stack([(before >= -o) & (after > o) for o in offsets], axis=1)
     at = tf.where(inside, tf.range(number)[:, tf.newaxis] + offsets, 0)
     terms = tf.gather(words, at) * window + tf.range(window)
-    rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
-    sums = weighted_sums(None, projected, rows, tf.boolean_mask(terms, inside), number)
+    places = tf.where(inside)
+    rows = tf.cast(places[:, 0], tf.int32)
+    sums = weighted_sums(None, projected, rows, tf.gather_nd(terms, places), number)
     return tf.nn.relu(sums + tf.cast(bias, x.dtype))

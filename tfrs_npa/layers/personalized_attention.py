@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from tfrs_npa._shards import WholeWeights, whole_variables
@@ -207,5 +209,6 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
 
 def _dense(inputs, kernel, bias):
     """Returns `inputs @ kernel + bias` over the last axis, in the dtype of the inputs."""
-    outputs = tf.tensordot(inputs, tf.cast(kernel, inputs.dtype), 1)
-    return outputs + tf.cast(bias, inputs.dtype)
+    # `tensordot` would add twenty operations to a graph that does not know the number of rows.
+    product = tf.matmul if inputs.shape.rank == 2 else functools.partial(tf.tensordot, axes=1)
+    return product(inputs, tf.cast(kernel, inputs.dtype)) + tf.cast(bias, inputs.dtype)

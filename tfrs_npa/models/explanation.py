@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_npa.data.catalog import PADDING
-from tfrs_npa.layers.packed import packed_rows
+from tfrs_npa.layers.packed import packed_rows, selected
 from tfrs_npa.models.distributed_model import check_is_npa
 
 
@@ -84,7 +84,7 @@ def explain(model, user_id, history, candidates) -> Explanation:
     clicked_slots = tf.where(query_tower.known(history) != PADDING)
 
     def of_clicks(values):
-        return placed(clicked_slots, tf.boolean_mask(values, is_click), tf.shape(history))
+        return placed(clicked_slots, selected(values, is_click), tf.shape(history))
 
     def of_candidates(values):
         return placed(slots, values, tf.shape(candidates))

@@ -18,6 +18,7 @@ from tfrs_npa.layers.packed import (
     packed_softmax,
     packed_starts,
     padded_rows,
+    selected,
 )
 from tfrs_npa.layers.packed_convolution import packed_convolution
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
@@ -326,9 +327,9 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         if self.config.mask_padding:
             real = tokens != PADDING
             lengths = tf.math.count_nonzero(real, axis=1, dtype=tf.int32)
-            words = tf.boolean_mask(tokens, real)
+            words = selected(tokens, real)
         else:
-            lengths = tf.repeat(tf.shape(tokens)[1], tf.shape(tokens)[0])
+            lengths = tf.fill(tf.shape(tokens)[:1], tf.shape(tokens)[1])
             words = tf.reshape(tokens, [-1])
         distinct, words = tf.unique(words)
         x = tf.cast(lookup(self.word_table, distinct), self.compute_dtype)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_npa._shards import WholeWeights
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING, UNKNOWN_ARTICLE
-from tfrs_npa.layers.packed import packed_rows, packed_to_dense
+from tfrs_npa.layers.packed import packed_rows, packed_to_dense, selected
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
@@ -165,9 +165,9 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             first = ~kept & (tf.cumsum(padding, axis=1) == 1)
             slots = tf.where(first, tf.reduce_sum(padding, axis=1, keepdims=True), 1)
             kept |= first
-            slots = tf.boolean_mask(slots, kept)
+            slots = selected(slots, kept)
         lengths = tf.math.count_nonzero(kept, 1, dtype=tf.int32)
-        return Clicks(tf.boolean_mask(history, kept), lengths, slots)
+        return Clicks(selected(history, kept), lengths, slots)
 
     @tf.autograph.experimental.do_not_convert
     def encode(self, clicks: Clicks, features, titles, user_embedding, training=False):
@@ -317,7 +317,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             is_small = tf.abs(total) < 1e-4  # log(1 + D) / D is 1 - D / 2 there
             safe = tf.where(is_small, 1.0, total)
             shares += excess * tf.where(is_small, 1 - total / 2, tf.math.log1p(safe) / safe)
-        return tf.boolean_mask(shares, tf.sequence_mask(clicks.lengths))
+        return selected(shares, tf.sequence_mask(clicks.lengths))
 
     def flat(self, output):
         """Returns user vectors as rows of equal length, whatever the length of the history.

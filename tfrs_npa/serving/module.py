@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.data.users import UNKNOWN_USER
+from tfrs_npa.layers.packed import selected
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.explanation import explain, placed
@@ -273,7 +274,7 @@ class ServingModule(tf.Module):
         clicked, slots = clicks != PADDING, tf.where(model.query_tower.read(clicked_ids))
 
         def of_history(weights):
-            return placed(slots, tf.boolean_mask(weights, clicked), tf.shape(history))
+            return placed(slots, selected(weights, clicked), tf.shape(history))
 
         return {
             "scores": tf.where(articles != PADDING, found.scores, MASKED_LOGIT),

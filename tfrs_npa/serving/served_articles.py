@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.layers.packed import selected
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures, joined
 from tfrs_npa.models.stored_titles import StoredTitles
@@ -151,12 +152,12 @@ class ServedArticles(tf.Module):
         """
         known = tf.size(self.titles)
         is_known = articles < known
-        distinct = tf.sort(tf.unique(tf.boolean_mask(articles, is_known))[0])
+        distinct = tf.sort(tf.unique(selected(articles, is_known))[0])
         base = self.base.count
         in_base = distinct < base
         parts = [
-            self.base.features(tf.boolean_mask(distinct, in_base), dtype),
-            self.added.features(tf.boolean_mask(distinct, ~in_base) - base, dtype),
+            self.base.features(selected(distinct, in_base), dtype),
+            self.added.features(selected(distinct, ~in_base) - base, dtype),
             further,
         ]
         titles = tf.where(
