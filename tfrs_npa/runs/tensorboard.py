@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,15 +21,16 @@ from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.optimizers import LazyAdam
 
-# Of an impression that is shown: its last clicks, candidates, and words of each title.
-_CLICKS, _CANDIDATES, _WORDS = 6, 5, 12
-_LETTERS = 10
-_SHOWN = 2
+_SHOWN = 3
+# Of an impression that is shown: its last clicks, candidates, words of each title, their letters.
+_CLICKS, _CANDIDATES, _WORDS, _LETTERS = 6, 5, 12, 10
 # Impressions among which those are found.
 _SEARCHED = 2_000
 _LEAST_CLICKS = 3
 # Times the weight that all words, or clicks, would have if they were equal.
 _DARKEST = 3
+# The blue of the figures, pale enough for black words.
+_SHADE = np.array([102, 170, 209], np.float32)
 _ARTICLES = 2_000
 _BLOCK = 500
 
@@ -77,11 +79,13 @@ class TensorBoard(tf.keras.callbacks.TensorBoard):
 
 
 class Attention(tf.keras.callbacks.Callback):
-    """Draws the weights of clicked articles and of words, of the same impressions in each epoch.
+    """Draws the attention weights of a few impressions, the same ones in each epoch.
 
-    Step 0 is the model before its first step. The images are heat maps: a line for each of the last
-    clicks and of the first candidates, the clicked ones first; a cell for each word, as dark as its
-    weight; and on the left the weight of a click, or the score of a candidate.
+    Step 0 is the model before its first step. The images are heat maps with a line for each of the
+    last clicks and of a few candidates, the clicked ones first. The cells of words have the weights
+    of words; the first cell has the weight of a click, or the probability of a candidate (the
+    softmax of the scores of all candidates). All are in relation to what they were if all words of
+    the title, all clicks or all candidates had the same.
 
     Args:
         folder: Where the logs are written.
@@ -94,17 +98,20 @@ class Attention(tf.keras.callbacks.Callback):
         self._folder = folder
         self._impressions = _chosen(impressions)
         self._writer: tf.summary.SummaryWriter | None = None
+        self._shown: list[_Shown] = []
 
     def on_train_begin(self, logs=None):
-        """Makes the batch."""
-        self._batch = None
+        """Prepares the images."""
+        model = self.model
         # The tables of parameter servers are not in this process.
-        if len(self._impressions) and not has_parameter_servers(self.model.distribute_strategy):
-            model = self.model
-            batches = impression_batches(
-                self._impressions, model.catalog, model.users, model.config, batch_size=_SHOWN
-            )
-            self._batch = next(iter(batches))
+        if not len(self._impressions) or has_parameter_servers(model.distribute_strategy):
+            return
+        batches = impression_batches(
+            self._impressions, model.catalog, model.users, model.config, batch_size=_SHOWN
+        )
+        self._batch = next(iter(batches))
+        self._shown = _shown(model, self._batch)
+        self._writer = tf.summary.create_file_writer(str(self._folder / "attention"))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Draws the untrained model."""
@@ -121,55 +128,139 @@ class Attention(tf.keras.callbacks.Callback):
             self._writer.close()
 
     def _draw(self, step: int) -> None:
-        if self._batch is None:
-            return
         if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._folder / "attention"))
+            return
+        batch = self._batch
+        found = explain(self.model, batch["user_id"], batch["history"], batch["candidates"])
+        values = {name: value.numpy() for name, value in found._asdict().items()}
         with self._writer.as_default():
-            for number, figure in enumerate(attention_figures(self.model, self._batch)):
-                image = pixels(figure)[np.newaxis]
-                tf.summary.image(f"impression_{number + 1}", image, step=step)
+            for row, shown in enumerate(self._shown):
+                weights = _weights({name: value[row] for name, value in values.items()}, shown)
+                image = shown.heat_map.image(weights)[np.newaxis]
+                tf.summary.image(f"impression_{row + 1}", image, step=step)
         self._writer.flush()
 
 
-def attention_figures(model: NPA, batch: Mapping[str, tf.Tensor]) -> Iterator:
-    """Draws heat maps of the attention weights of impressions; see `Attention`.
+class _Shown(NamedTuple):
+    """What is shown of an impression, by the places in its batch."""
+
+    heat_map: HeatMap
+    clicks: np.ndarray
+    all_clicks: int
+    candidates: np.ndarray
+    all_candidates: np.ndarray
+
+
+def _shown(model: NPA, batch: Mapping[str, tf.Tensor]) -> list[_Shown]:
+    vocabulary = model.catalog.require_vocabulary().words
+    tokens = model.catalog.tokens(min(model.config.title_length, _WORDS))
+
+    def words(articles) -> list[list[str]]:
+        return [[vocabulary[token] for token in row if token] for row in tokens[articles]]
+
+    found = []
+    for history, candidates, clicked in zip(
+        *(batch[name].numpy() for name in ("history", "candidates", "clicked")), strict=True
+    ):
+        clicks = np.flatnonzero(history > UNKNOWN_ARTICLE)
+        everything = np.flatnonzero(candidates != PADDING)
+        order = np.argsort(clicked[everything] != 1, kind="stable")[:_CANDIDATES]
+        last, first = clicks[-_CLICKS:], everything[order]
+        number = int(np.count_nonzero(clicked[first] == 1))
+        heat_map = HeatMap(words(history[last]), words(candidates[first]), number)
+        found.append(_Shown(heat_map, last, len(clicks), first, everything))
+    return found
+
+
+def _weights(values: Mapping[str, np.ndarray], shown: _Shown) -> np.ndarray:
+    """Returns the weights that `HeatMap.image` takes, of an impression."""
+    scores = values["scores"][shown.all_candidates]
+    chances = np.zeros(len(values["scores"]))
+    chances[shown.all_candidates] = np.exp(scores - scores.max())
+    chances *= len(scores) / chances.sum()
+    of_articles = [
+        values["history_weights"][shown.clicks] * shown.all_clicks,
+        chances[shown.candidates],
+    ]
+    of_words = np.concatenate(
+        [
+            values["history_word_weights"][shown.clicks],
+            values["candidate_word_weights"][shown.candidates],
+        ]
+    )
+    of_words *= np.count_nonzero(of_words, axis=1)[:, np.newaxis]
+    columns = shown.heat_map.columns - 1
+    return np.column_stack([np.concatenate(of_articles), of_words[:, :columns]])
+
+
+class HeatMap:
+    """Draws weights of the titles of an impression as the shades of cells with their words.
+
+    The words are drawn once, with Matplotlib, which takes longer than all the rest of an epoch of a
+    small training; `image` puts shades under them.
 
     Args:
-        model: The model.
-        batch: A batch of `impression_batches`.
+        clicked: Words of the titles clicked before.
+        candidates: Words of the titles of candidates, those that were clicked first.
+        clicks: How many of the candidates were clicked.
 
-    Yields:
-        A `matplotlib.figure.Figure` for each impression.
+    Attributes:
+        columns: How many cells a line has: 1 + the words of the longest title.
     """
-    found = explain(model, batch["user_id"], batch["history"], batch["candidates"])
-    values = {name: value.numpy() for name, value in found._asdict().items()}
-    history, candidates, clicked = (
-        batch[name].numpy() for name in ("history", "candidates", "clicked")
-    )
-    for row in range(len(history)):
-        clicks = np.flatnonzero(history[row] > UNKNOWN_ARTICLE)
-        shown = np.flatnonzero(candidates[row] != PADDING)
-        shown = shown[np.argsort(clicked[row, shown] != 1, kind="stable")][:_CANDIDATES]
-        lines = [
-            (
-                history[row, place],
-                f"{values['history_weights'][row, place]:.2f}",
-                values["history_weights"][row, place] * len(clicks),
-                values["history_word_weights"][row, place],
-            )
-            for place in clicks[-_CLICKS:]
-        ]
-        lines += [
-            (
-                candidates[row, place],
-                f"{values['scores'][row, place]:+.1f}" + " ✓" * int(clicked[row, place] == 1),
-                0,
-                values["candidate_word_weights"][row, place],
-            )
-            for place in shown
-        ]
-        yield _heat_map(model, lines, len(clicks[-_CLICKS:]))
+
+    def __init__(
+        self, clicked: Sequence[Sequence[str]], candidates: Sequence[Sequence[str]], clicks: int
+    ):
+        titles = [*clicked, *candidates]
+        columns = 1 + max(map(len, titles))
+        left, below, above, width, height = 1.4, 0.4, 0.3, 0.75 * columns, 0.26 * len(titles)
+        whole = width + left + 0.1, height + below + above
+        figure = new_figure(*whole)
+        figure.patch.set_alpha(0)
+        figure.set_layout_engine("none")  # it takes longest, and would move the cells
+        axes = figure.add_axes(
+            (left / whole[0], below / whole[1], width / whole[0], height / whole[1])
+        )
+        axes.patch.set_alpha(0)
+        axes.set_xlim(-0.5, columns - 0.5)
+        axes.set_ylim(len(titles) - 0.5, -0.5)
+        style = {"fontsize": 7, "parse_math": False}
+        for row, words in enumerate(titles):
+            for column, word in enumerate(words, start=1):
+                axes.text(column, row, word[:_LETTERS], ha="center", va="center", **style)
+        axes.axhline(len(clicked) - 0.5, color="black", linewidth=1)
+        axes.axvline(0.5, color="black", linewidth=1)
+        axes.set_xticks(range(columns), ["article", *range(1, columns)])
+        axes.set_xlabel(f"word of the title (white: weight 0; darkest: {_DARKEST} times equal)")
+        names = [f"clicked before, {number + 1}" for number in range(len(clicked))]
+        names += ["candidate, clicked"] * clicks + ["candidate"] * (len(candidates) - clicks)
+        axes.set_yticks(range(len(titles)), names)
+        axes.xaxis.label.set_size(7)
+        axes.tick_params(labelsize=7, length=0)
+        drawn = pixels(figure).astype(np.float32)
+        self._ink, self._alpha = drawn[..., :3], drawn[..., 3:] / 255
+        bounds = axes.get_window_extent()
+        high = len(drawn)  # where a figure has 0 at the bottom
+        self._rows = _cells(high - bounds.y1, high - bounds.y0, len(titles), high)
+        self.columns = columns
+        self._columns = _cells(bounds.x0, bounds.x1, columns, drawn.shape[1])
+
+    def image(self, weights: np.ndarray) -> np.ndarray:
+        """Draws weights.
+
+        Args:
+            weights: `[titles, 1 + words]`, those of articles and then those of their words: 1 if
+                all are equal.
+
+        Returns:
+            uint8 `[height, width, 3]`.
+        """
+        # The last row and the last column are the paper around the cells.
+        shades = np.zeros(np.array(weights.shape) + 1, np.float32)
+        shades[:-1, :-1] = np.clip(weights / _DARKEST, 0, 1)
+        shades = shades[self._rows[:, np.newaxis], self._columns, np.newaxis]
+        paper = 255 + shades * (_SHADE - 255)
+        return np.round(paper + (self._ink - paper) * self._alpha).astype(np.uint8)
 
 
 def write_projector(
@@ -245,34 +336,7 @@ def _chosen(impressions: Impressions) -> Impressions:
     return packed.take(np.array(list(found.values()), np.int64))
 
 
-def _heat_map(model: NPA, lines, clicks: int):
-    """Draws titles, a line each: the article, a text, a weight, and the weights of the words."""
-    words = model.catalog.require_vocabulary().words
-    tokens = model.candidate_tower.tokens
-    columns = min(model.config.title_length, _WORDS)
-    shades = np.zeros([len(lines), columns + 1])
-    figure = new_figure(1.2 + 0.72 * (columns + 1), 0.9 + 0.26 * len(lines))
-    axes = figure.subplots()
-    for row, (article, text, weight, weights) in enumerate(lines):
-        title = tf.gather(tokens, article).numpy()
-        shades[row, 0] = weight
-        shades[row, 1:] = weights[:columns] * np.count_nonzero(weights)
-        cells = [text, *(words[token][:_LETTERS] for token in title[:columns])]
-        for column, cell in enumerate(cells):
-            style = {"color": "white" if shades[row, column] > 0.6 * _DARKEST else "black"}
-            place = {"horizontalalignment": "center", "verticalalignment": "center"}
-            axes.text(column, row, cell, fontsize=7, parse_math=False, **style, **place)
-    image = axes.imshow(shades, cmap="Blues", vmin=0, vmax=_DARKEST, aspect="auto")
-    axes.axhline(clicks - 0.5, color="black", linewidth=1)
-    axes.axvline(0.5, color="black", linewidth=1)
-    axes.set_xticks([0, *range(1, columns + 1)], ["weight\nor score", *range(1, columns + 1)])
-    axes.set_yticks(
-        [(clicks - 1) / 2, clicks + (len(lines) - clicks - 1) / 2],
-        ["clicked\nbefore", "candidates\n(✓ clicked)"],
-    )
-    axes.tick_params(labelsize=7, length=0)
-    axes.set_xlabel("word of the title", fontsize=7)
-    bar = figure.colorbar(image, extend="max", aspect=12)
-    bar.set_label("weight, 1: all equal", fontsize=7)
-    bar.ax.tick_params(labelsize=7)
-    return figure
+def _cells(start: float, end: float, number: int, pixels_: int) -> np.ndarray:
+    """Returns the cell of each pixel of an axis, -1 outside."""
+    places = (np.arange(pixels_) + 0.5 - start) / (end - start) * number
+    return np.where((places >= 0) & (places < number), np.floor(places), -1).astype(np.int64)
