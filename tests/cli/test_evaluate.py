@@ -233,7 +233,7 @@ def test_plots_in_a_folder(run, mind_folder, tmp_path, in_process, snapshot):
 
 
 def test_plots_of_the_run(run, tmp_path, in_process, capsys):
-    """Of a run of an earlier version, which has none; never of other data."""
+    """Of one without any so far; never of other data."""
     copy = shutil.copytree(run, tmp_path / "run")
     assert in_process("evaluate", "--run", copy, "--split", "test", "--plots") == 2
     error = capsys.readouterr().err
@@ -241,7 +241,10 @@ def test_plots_of_the_run(run, tmp_path, in_process, capsys):
     assert "with --split, give another folder to --plots" in error
     assert in_process("evaluate", "--run", copy, "--plots") == 0
     names = {path.name for path in (copy / "plots").iterdir()}
-    assert names == {"slices.png", "reliability.png", "learning_curves.png"}
+    assert names == {"slices.png", "reliability.png"}
+    (copy / "history.csv").write_text("epoch,loss,seconds,val_auc\n0,,1.0,0.5\n1,2.0,1.0,0.6\n")
+    assert in_process("evaluate", "--run", copy, "--plots") == 0
+    assert (copy / "plots" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_where_a_picture_should_be(run, tmp_path, in_process, monkeypatch, capsys):

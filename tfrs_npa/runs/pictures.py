@@ -32,7 +32,8 @@ def plot_run(run: Run, evaluation: Mapping[str, Any]) -> None:
     from tfrs_npa.runs.callbacks import best_epoch
 
     history = run.history
-    plot_learning_curves(run.plots / LEARNING_CURVES, history, best_epoch(history))
+    if history:  # else the training was interrupted before it had any
+        plot_learning_curves(run.plots / LEARNING_CURVES, history, best_epoch(history))
     plot_evaluation(run.plots, evaluation)
 
 
@@ -57,7 +58,7 @@ def plot_learning_curves(
 
     Args:
         path: The file.
-        history: As `Run.history`, of a training that has ended.
+        history: As `Run.history`, not empty.
         best: The best epoch.
     """
     from matplotlib.ticker import MaxNLocator
@@ -76,9 +77,9 @@ def plot_learning_curves(
         for label, names in panels.items()
         if any(name in row for name in names for row in history)
     }
-    figure = new_figure(7, 0.8 + 2.2 * max(len(panels), 1))
+    figure = new_figure(7, 0.8 + 2.2 * len(panels))
     for axes, (label, names) in zip(
-        figure.subplots(max(len(panels), 1), sharex=True, squeeze=False).flat, panels.items()
+        figure.subplots(len(panels), sharex=True, squeeze=False).flat, panels.items()
     ):
         styles = zip(names.items(), ((BLUE, "o-"), (GREEN, "^--"), (ORANGE, "v:")))
         for (name, title), (colour, style) in styles:
