@@ -375,8 +375,9 @@ def test_article_vectors(mind_folder, tiny, tmp_path, in_process, untraced, caps
     assert re.search(r"^50 of \d+ articles have a vector$", captured.err, re.MULTILINE)
     (tmp_path / "v.npy").unlink()
     assert in_process("evaluate", "--run", tmp_path / "run") == 0
-    table = capsys.readouterr().out.split("\n\n" + " " * 10)[0]  # without that of the slices
-    assert captured.out.startswith(table)
+    # After two parts that `train` shows too, there are the slices.
+    shown = capsys.readouterr().out.split("\n\n")
+    assert captured.out.startswith("\n\n".join(shown[:2])) and len(shown) == 3
     assert in_process("train", "--run", tmp_path / "run", "--resume") == 0
     model = Run(tmp_path / "run").load_model("last")
     assert np.abs(model.candidate_tower.vector_kernel).max() > 0

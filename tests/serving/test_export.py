@@ -109,11 +109,16 @@ def test_signatures(exported):
         "encode": ["user_vectors"],
         "encode_articles": ["article_vectors"],
         "explain": [
+            "base_scores",
+            "candidate_titles",
             "candidate_word_weights",
             "candidate_words",
+            "contributions",
+            "history_titles",
             "history_weights",
             "history_word_weights",
             "history_words",
+            "known_users",
             "scores",
         ],
     }

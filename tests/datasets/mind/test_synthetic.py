@@ -3,9 +3,6 @@
 import collections
 import dataclasses
 import json
-import pathlib
-import re
-import textwrap
 
 import numpy as np
 import pytest
@@ -283,19 +280,6 @@ def test_write(tmp_path):
     np.testing.assert_allclose(
         [[float(value) for value in line.split(" ")[1:]] for line in lines], vectors, atol=1e-5
     )
-
-
-def test_the_example_of_the_documentation(tmp_path, monkeypatch):
-    text = (pathlib.Path(__file__).parents[3] / "docs" / "data.md").read_text("utf-8")
-    (code,) = re.findall(
-        r"^    from tfrs_npa.*SyntheticWorld.*\n(?:\n|    .*\n)+", text, re.MULTILINE
-    )
-    monkeypatch.chdir(tmp_path)
-    small = re.sub(r"users=.*", "users=50, articles=300, impressions=(80, 20, 20)", code)
-    exec(textwrap.dedent(small.replace("word_vector_dim=300", "word_vector_dim=16")))
-    assert {path.name for path in (tmp_path / "my-site").iterdir()} == {
-        *("train", "valid", "test", "world.json", "word_vectors.txt")
-    }
 
 
 def test_write_replaces_nothing(tmp_path):
