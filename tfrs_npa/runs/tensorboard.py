@@ -75,7 +75,8 @@ class TensorBoard(tf.keras.callbacks.TensorBoard):
                 table = variable.name.split(":")[0].split("/")[0]
                 if table.endswith("_table"):
                     rates[f"learning_rate_of_{table}"] = optimizer.learning_rate_of(variable)
-        return {name: float(rate) for name, rate in rates.items()}
+        # Under a strategy, a variable is no number until it is read.
+        return {name: float(tf.convert_to_tensor(rate)) for name, rate in rates.items()}
 
 
 class Attention(tf.keras.callbacks.Callback):
