@@ -223,6 +223,38 @@ def test_a_run_of_an_earlier_version(new_fields, other_run, tmp_path, in_process
     assert "Without word vectors in the run: no cosine and no density ratio of titles" in old
 
 
+def test_plots_in_a_folder(run, mind_folder, tmp_path, in_process, snapshot):
+    """Whatever the data: the run stays as it is."""
+    before, folder = snapshot(run), tmp_path / "new" / "plots"
+    options = ["evaluate", "--run", run, "--data", mind_folder, "--split", "validation"]
+    assert in_process(*options, "--plots", folder) == 0
+    assert {path.name for path in folder.iterdir()} == {"slices.png", "reliability.png"}
+    assert snapshot(run) == before
+
+
+def test_plots_of_the_run(run, tmp_path, in_process, capsys):
+    """Of one without any so far; never of other data."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert in_process("evaluate", "--run", copy, "--split", "test", "--plots") == 2
+    error = capsys.readouterr().err
+    assert f"{copy / 'plots'} shows the data and the split that {copy} reports on: with" in error
+    assert "with --split, give another folder to --plots" in error
+    assert in_process("evaluate", "--run", copy, "--plots") == 0
+    names = {path.name for path in (copy / "plots").iterdir()}
+    assert names == {"slices.png", "reliability.png"}
+    (copy / "history.csv").write_text("epoch,loss,seconds,val_auc\n0,,1.0,0.5\n1,2.0,1.0,0.6\n")
+    assert in_process("evaluate", "--run", copy, "--plots") == 0
+    assert (copy / "plots" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_where_a_picture_should_be(run, tmp_path, in_process, monkeypatch, capsys):
+    """It refuses before any work."""
+    monkeypatch.setattr("tfrs_npa.cli.evaluate.import_tensorflow", None)
+    (tmp_path / "slices.png").mkdir()
+    assert in_process("evaluate", "--run", run, "--plots", tmp_path) == 2
+    assert f"{tmp_path / 'slices.png'} exists and is not a regular file" in capsys.readouterr().err
+
+
 def test_slices_and_lists(run, mind_folder, tmp_path, in_process, capsys):
     """With values of articles in a file; a second table has the slices."""
     lines = (mind_folder / "test" / "news.tsv").read_text().splitlines()

@@ -35,6 +35,9 @@ FILES = {
     "checkpoints/last.weights.h5",
     "history.csv",
     "metrics.json",
+    "plots/learning_curves.png",
+    "plots/reliability.png",
+    "plots/slices.png",
 }
 EPOCHS = 4
 
@@ -101,6 +104,9 @@ def test_what_a_run_holds_and_prints(trained):
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files > FILES
     assert {name.split("/")[0] for name in files - FILES} == {"tensorboard"}
+    logs = {name.split("/")[1] for name in files - FILES}
+    articles = {"articles.tsv", "article_metadata.tsv", "projector_config.pbtxt"}
+    assert logs == {"train", "validation", "attention", *articles}
     assert len((run / "history.csv").read_text().splitlines()) == 2 + EPOCHS
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["parts"] == {"train": "train", "stopping": "validation", "report": "test"}

@@ -13,6 +13,7 @@ from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.metrics.impression_values import impression_values
+from tfrs_npa.metrics.reliability import reliability
 from tfrs_npa.metrics.significance import mean_interval
 from tfrs_npa.metrics.table import ROWS, evaluation_table
 from tfrs_npa.models.npa import NPA
@@ -101,7 +102,9 @@ def test_the_model_is_measured_as_by_keras(model, impressions, baselines):
     assert (found["impressions"], found["skipped_impressions"]) == (4, 1)
 
 
-def test_the_loss_is_of_scores_over_the_temperature(model, impressions, baselines):
+def test_the_loss_and_probabilities_are_of_scores_over_the_temperature(
+    model, impressions, baselines
+):
     other = NPA(CONFIG.replace(temperature=2.0), model.catalog, model.users)
     generator = np.random.default_rng(3)
     other.set_weights([generator.normal(size=weight.shape) for weight in other.get_weights()])
@@ -111,6 +114,10 @@ def test_the_loss_is_of_scores_over_the_temperature(model, impressions, baseline
     data = MindData("mind/synthetic", {})
     found = evaluate_model(other, data, "test", impressions, baselines)
     assert found["metrics"]["npa"]["loss"] == pytest.approx(expected, rel=1e-5)
+    scores = model_logits(other, impressions) / 2
+    splits = impressions.candidate_splits
+    assert found["reliability"] == reliability(impressions.clicked, scores, splits)
+    assert found["reliability"]["impressions"] == 3
 
 
 def test_a_view_of_impressions(model, impressions):

@@ -41,6 +41,7 @@ EPILOG = """\
 examples:
   tfrs-npa evaluate --run runs/demo
   tfrs-npa evaluate --run runs/demo --data my-data --split validation --json metrics.json
+  tfrs-npa evaluate --run runs/demo --data my-data --plots pictures
   tfrs-npa evaluate --run runs/new --against runs/demo
   tfrs-npa evaluate --run runs/demo --lists --article-values values.csv
   tfrs-npa evaluate --run runs/demo --data log.parquet --news news.parquet --off-policy
@@ -50,6 +51,7 @@ examples:
 
 _STANDARD_OUTPUT = "-"
 _ESTIMATED = ""
+_OF_THE_RUN = ""
 _OF_A_RUN = (
     "data",
     "news",
@@ -61,6 +63,7 @@ _OF_A_RUN = (
     "lists",
     "article_values",
     "off_policy",
+    "plots",
 )
 
 
@@ -113,6 +116,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "candidates are in the order in which they were shown (those of MIND are not); FILE: how "
         "likely each position is to be seen, one number a line, else estimated from the log",
     )
+    run.add_argument(
+        "--plots",
+        nargs="?",
+        const=_OF_THE_RUN,
+        metavar="DIR",
+        help="also draw the slices with their intervals, and how well scores are calibrated, into "
+        "this folder; without DIR, into plots/ of the run, as `train` does, which is only for the "
+        "data and split that the run reports on",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -128,6 +140,8 @@ def run(options: argparse.Namespace) -> None:
         os.stat(options.article_values)
     if options.off_policy:
         os.stat(options.off_policy)
+    if options.plots is not None:
+        _check_plots(options)
     if options.json not in (None, _STANDARD_OUTPUT):
         require_replaceable(options.json)
     if options.predictions is None:
@@ -189,6 +203,13 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
         article_values,
         off_policy,
     )
+    if options.plots is not None:
+        from tfrs_npa.runs.pictures import plot_evaluation, plot_run
+
+        if options.plots == _OF_THE_RUN:
+            plot_run(trained, metrics)
+        else:
+            plot_evaluation(options.plots, metrics)
     table = evaluation_table(metrics) + "\n\n" + slices_table(metrics)
     if options.lists:
         table += "\n\n" + lists_table(metrics["lists"])
@@ -229,6 +250,21 @@ def _require_same_data(options, trained: Run, other: Run) -> None:
             f"{options.run} was trained on {names[0]} and {options.against} on {names[1]}: name "
             "the data to compare them on with --data"
         )
+
+
+def _check_plots(options) -> None:
+    from tfrs_npa.runs.pictures import OF_AN_EVALUATION
+
+    folder = options.plots or Run(options.run).plots
+    if options.plots == _OF_THE_RUN:
+        given = [name for name in ("data", "news", "split") if getattr(options, name) is not None]
+        if given:
+            raise ValueError(
+                f"{folder} shows the data and the split that {options.run} reports on: with "
+                f"--{given[0]}, give another folder to --plots"
+            )
+    for name in OF_AN_EVALUATION:
+        require_replaceable(os.path.join(folder, name))
 
 
 def _comparison(options, metrics, against) -> str:

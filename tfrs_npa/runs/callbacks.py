@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.runs.run import Run
+from tfrs_npa.runs.tensorboard import Attention, TensorBoard
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +45,27 @@ def has_stopped(history: Sequence[Mapping[str, float]], patience: int) -> bool:
     return last_epoch(history) - best_epoch(history) >= patience
 
 
-def callbacks(run: Run, verbose: int) -> list[tf.keras.callbacks.Callback]:
+def callbacks(
+    run: Run, verbose: int, rows: int | None = None, shown: Impressions | None = None
+) -> list[tf.keras.callbacks.Callback]:
     """Makes the callbacks of a training, which continue from its history.
 
     Args:
         run: The run, with its history so far.
         verbose: 0 logs a line for each epoch.
+        rows: How many rows an epoch has, for the throughput. None: it is not logged.
+        shown: Impressions, of which TensorBoard shows the attention weights of a few. None: of
+            none.
     """
     chosen = [
         SameDraws(run.config.seed),
         _Seconds(),
-        _TensorBoard(run.path / "tensorboard", write_graph=False),
+        TensorBoard(run.tensorboard, rows),
         _Records(run),
     ]
+    if shown is not None:
+        # First: its seconds count too.
+        chosen.insert(0, Attention(run.tensorboard, shown))
     if not verbose:
         chosen.append(_Lines(run.settings.epochs))
     return chosen
@@ -79,7 +89,7 @@ def record_untrained(
     _record(run, model, 0, logs)
     _log(0, run.settings.epochs, logs)
     # Keras's names: the steps of epoch 0 come before those of its callback.
-    writer = tf.summary.create_file_writer(str(run.path / "tensorboard" / "validation"))
+    writer = tf.summary.create_file_writer(str(run.tensorboard / "validation"))
     with writer.as_default():
         for name, value in metrics.items():
             tf.summary.scalar(f"epoch_{name}", value, step=0)
@@ -113,13 +123,6 @@ class _Seconds(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs):
         logs["seconds"] = time.monotonic() - self._started
-
-
-class _TensorBoard(tf.keras.callbacks.TensorBoard):
-    """Counts trained epochs from 1."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch + 1, logs)
 
 
 class _Records(tf.keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from tfrs_npa.data.loading import MindData
 from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.metrics.impression_values import by_users, impression_values, mean_values
 from tfrs_npa.metrics.off_policy import off_policy_values, propensities_of
+from tfrs_npa.metrics.reliability import log_softmax, reliability
 from tfrs_npa.metrics.significance import compare, intervals_of
 from tfrs_npa.metrics.table import OF_ALL_USERS
 from tfrs_npa.models.npa import NPA
@@ -137,7 +138,8 @@ def evaluate_model(
         `known_users` and `new_users` (empty where it is not known); `share_of_optimum`, how much of
         the way from AUC 0.5 to that of `history_only` the model covers, by group; `impressions`:
         `all`, `known_users`, `new_users` and `skipped`, those in no mean; `slices`, see
-        `tfrs_npa.runs.slices.slice_metrics`. With `lists`, also `lists`, see
+        `tfrs_npa.runs.slices.slice_metrics`; `reliability`: whether articles are clicked as often
+        as the model expects, see `tfrs_npa.metrics.reliability`. With `lists`, also `lists`, see
         `tfrs_npa.runs.list_evaluation.evaluate_lists`. With `off_policy`, also `off_policy`: the
         `propensities`, None for a position of which nothing is known; whether they are `estimated`;
         and what `tfrs_npa.metrics.off_policy.off_policy_values` returns. With `against`, also
@@ -153,8 +155,9 @@ def evaluate_model(
     slices = slices_of(packed, catalog, baselines.popularity, category, names)
     known_user = packed.user_id != UNKNOWN_USER
     metrics = {name: mean_values(column, known_user) for name, column in values.items()}
-    tempered = logits / model.config.temperature  # as the loss has them
-    metrics[NPA_NAME]["loss"] = _cross_entropy(packed.clicked, tempered, packed.candidate_splits)
+    # As the loss has them.
+    tempered = packed.clicked, logits / model.config.temperature, packed.candidate_splits
+    metrics[NPA_NAME]["loss"] = _cross_entropy(*tempered)
     reference = dict(data.reference_auc.get(split, {}))
     known = int(np.count_nonzero(known_user))
     result: dict[str, Any] = {
@@ -172,6 +175,7 @@ def evaluate_model(
             "skipped": metrics[NPA_NAME]["skipped_impressions"],
         },
         "slices": slice_metrics(slices, values, NPA_NAME),
+        "reliability": reliability(*tempered),
     }
     if lists:
         articles = ListArticles.of(catalog, category, baselines, article_values)
@@ -197,18 +201,14 @@ def _off_policy(scores, packed: Impressions, given: np.ndarray | bool) -> dict[s
     return {"propensities": numbers, "estimated": estimated, **values}
 
 
-def _cross_entropy(clicked, logits, splits) -> float | None:
-    """Returns the loss of `NPA.evaluate`; None if no impression has a click, or a logit is NaN."""
+def _cross_entropy(clicked, scores, splits) -> float | None:
+    """Returns the loss of `NPA.evaluate`; None if no impression has a click, or a score is NaN."""
     rows = np.flatnonzero(np.diff(splits))  # others have nothing to sum
-    starts, lengths = splits[rows], np.diff(splits)[rows]
     is_click = clicked == 1
-    clicks = np.add.reduceat(is_click, starts, dtype=np.float64)
-    shifted = logits.astype(np.float64)
-    shifted -= np.repeat(np.maximum.reduceat(shifted, starts), lengths)
-    log_sums = np.log(np.add.reduceat(np.exp(shifted), starts))
-    clicked_sums = np.add.reduceat(np.where(is_click, shifted, 0), starts)
+    logs = np.where(is_click, log_softmax(scores, splits), 0)
+    clicks = np.add.reduceat(is_click, splits[rows], dtype=np.float64)
     has_click = clicks > 0
-    losses = log_sums[has_click] - clicked_sums[has_click] / clicks[has_click]
+    losses = -np.add.reduceat(logs, splits[rows])[has_click] / clicks[has_click]
     loss = np.mean(losses) if len(losses) else np.nan
     return None if np.isnan(loss) else float(loss)
 

@@ -35,9 +35,10 @@ class Run(ResultFolder):
     `last_seen.npz` (which words, articles and users the data has), `warm_start.json` if it started
     from another run, `forgotten.json` if users were removed from it,
     `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
-    epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json`. It is
-    created complete enough to train, and each file is replaced as a whole, so it can be read and
-    resumed whenever the training is interrupted. So can the folders of earlier versions.
+    epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json` and
+    pictures in `plots/`. It is created complete enough to train, and each file is replaced as a
+    whole, so it can be read and resumed whenever the training is interrupted. So can the folders
+    of earlier versions.
 
     Args:
         path: The folder.
@@ -69,6 +70,12 @@ class Run(ResultFolder):
         "metrics.json",
         "report.html",  # of `tfrs-npa explain`, where `make demo` writes it
         "tensorboard/*events.out.tfevents.*",
+        "tensorboard/projector_config.pbtxt",
+        "tensorboard/articles.tsv",
+        "tensorboard/article_metadata.tsv",
+        "plots/learning_curves.png",
+        "plots/slices.png",
+        "plots/reliability.png",
         "checkpoints/.*.weights.h5",  # temporary files of older versions
     )
 
@@ -243,6 +250,16 @@ class Run(ResultFolder):
     def metrics(self, metrics: dict[str, Any]) -> None:
         with atomic_file(self.path / "metrics.json") as temporary:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def plots(self) -> pathlib.Path:
+        """The folder of the pictures of the training and of its evaluation."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """The folder of what TensorBoard shows."""
+        return self.path / "tensorboard"
 
     def has_checkpoint(self, name: str) -> bool:
         """Whether there is a checkpoint `last` or `best`."""

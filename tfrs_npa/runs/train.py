@@ -33,9 +33,11 @@ from tfrs_npa.runs.callbacks import (
 from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.last_seen import LastSeen
+from tfrs_npa.runs.pictures import plot_run
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.source import Source
 from tfrs_npa.runs.strategies import joined, own_folder
+from tfrs_npa.runs.tensorboard import write_projector
 from tfrs_npa.settings import TrainingSettings
 
 _PACKAGES = (
@@ -222,8 +224,9 @@ def _train(
 ) -> dict[str, Any]:
     """Trains from `epoch` on, if it is not the end, then evaluates the best checkpoint."""
     config, settings = model.config, run.settings
-    validation = None
+    validation, shown = None, splits.train
     if splits.validation is not None:
+        shown = splits.validation
         validation = impression_batches(splits.validation, model.catalog, model.users, config)
         if epoch == 0 and not run.history:
             started = time.monotonic()
@@ -235,12 +238,15 @@ def _train(
             initial_epoch=epoch,
             epochs=settings.epochs,
             validation_data=validation,
-            callbacks=callbacks(run, verbose),
+            callbacks=callbacks(run, verbose, len(rows), shown),
             verbose=verbose,
         )
     run.load_checkpoint(model, "best")
+    baselines = run.baselines
+    views = {news_id: shown for news_id, (_, shown) in baselines.popularity.items()}
+    write_projector(run.tensorboard, model, views, splits.data.topics())
     started = time.monotonic()
-    evaluation = evaluate_model(model, splits.data, splits.test_split, splits.test, run.baselines)
+    evaluation = evaluate_model(model, splits.data, splits.test_split, splits.test, baselines)
     seconds = time.monotonic() - started
     history = run.history
     run.metrics = evaluation | {
@@ -255,6 +261,7 @@ def _train(
         "seed": config.seed,
         "versions": {"python": platform.python_version()} | _versions(),
     }
+    plot_run(run, evaluation)
     return evaluation
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Collection, Sequence
 
-from tfrs_npa._files import atomic_file
+from tfrs_npa._figures import new_figure, save_figure
 from tfrs_npa.search.oracle import OBJECTIVE
 from tfrs_npa.search.trials import COMPLETED, FAILED, TrialRecord, searched
 
@@ -20,10 +20,9 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
         path: The file.
         trials: The trials, in the order in which they were started; one of them is completed.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     numbered = list(enumerate(trials, start=1))
     completed = [(number, trial) for number, trial in numbered if trial.score is not None]
@@ -52,14 +51,13 @@ def plot_hyperparameters(
         trials: The trials, one of which is completed.
         logarithmic: The hyper-parameters that get a logarithmic axis.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     completed = [trial for trial in trials if trial.status == COMPLETED]
     names = searched(completed)
     columns = min(_COLUMNS, max(len(names), 1))
     rows = max(math.ceil(len(names) / columns), 1)
-    figure = Figure(figsize=(3 * columns, 2.6 * rows), layout="constrained")
+    figure = new_figure(3 * columns, 2.6 * rows)
     panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for axes in panels[max(len(names), 1) :]:
         axes.remove()
@@ -94,5 +92,4 @@ def _scatter(axes, xs, trials: Sequence[TrialRecord]) -> None:
 def _save(figure, path, trials: Sequence[TrialRecord]) -> None:
     if len({trial.epochs for trial in trials}) > 1:
         figure.suptitle("the paler, the fewer epochs", fontsize="small")
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    save_figure(figure, path)
