@@ -232,19 +232,27 @@ def test_plots_in_a_folder(run, mind_folder, tmp_path, in_process, snapshot):
     assert snapshot(run) == before
 
 
-def test_plots_of_the_run(run, tmp_path, in_process, capsys):
-    """Of one without any so far; never of other data."""
-    copy = shutil.copytree(run, tmp_path / "run")
-    assert in_process("evaluate", "--run", copy, "--split", "test", "--plots") == 2
-    error = capsys.readouterr().err
-    assert f"{copy / 'plots'} shows the data and the split that {copy} reports on: with" in error
-    assert "with --split, give another folder to --plots" in error
-    assert in_process("evaluate", "--run", copy, "--plots") == 0
+def test_plots_of_the_run(run, tmp_path, in_process):
+    """Of one without any so far; never of another split."""
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+    assert in_process("evaluate", "--run", copy, "--split", "test") == 0
+    assert not (copy / "plots").exists()
+    assert in_process("evaluate", "--run", copy) == 0
     names = {path.name for path in (copy / "plots").iterdir()}
     assert names == {"slices.png", "reliability.png"}
     (copy / "history.csv").write_text("epoch,loss,seconds,val_auc\n0,,1.0,0.5\n1,2.0,1.0,0.6\n")
-    assert in_process("evaluate", "--run", copy, "--plots") == 0
+    assert in_process("evaluate", "--run", copy) == 0
     assert (copy / "plots" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plots_that_cannot_be_written(run, tmp_path, in_process, capsys):
+    """The metrics are shown all the same."""
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+    (copy / "plots").write_text("no folder")
+    assert in_process("evaluate", "--run", copy) == 0
+    output = capsys.readouterr()
+    assert "no pictures: " in output.err and "another folder with --plots" in output.err
+    assert "NPA" in output.out
 
 
 def test_a_folder_where_a_picture_should_be(run, tmp_path, in_process, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -25,6 +26,8 @@ from tfrs_npa.cli.options import (
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import SPLITS, is_data_set
 
+logger = logging.getLogger(__name__)
+
 SUMMARY = "evaluate a trained model, or predictions"
 DESCRIPTION = """\
 Evaluates the best model of a run again: by default on the data it was trained on, on the split
@@ -36,6 +39,7 @@ Metrics have 95 % confidence intervals, by the bootstrap over impressions. With 
 difference to another run, or another file of predictions, has one too, of the same impressions in
 pairs; a difference whose interval holds 0 is called within noise. A second table has the metrics by
 length of the history, number of candidates, category, known and new users, old and fresh articles.
+Pictures of it, and of the calibration of scores, are drawn into plots/ of the run.
 """
 EPILOG = """\
 examples:
@@ -51,7 +55,6 @@ examples:
 
 _STANDARD_OUTPUT = "-"
 _ESTIMATED = ""
-_OF_THE_RUN = ""
 _OF_A_RUN = (
     "data",
     "news",
@@ -118,12 +121,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--plots",
-        nargs="?",
-        const=_OF_THE_RUN,
         metavar="DIR",
-        help="also draw the slices with their intervals, and how well scores are calibrated, into "
-        "this folder; without DIR, into plots/ of the run, as `train` does, which is only for the "
-        "data and split that the run reports on",
+        help="folder for pictures of the slices with their intervals and of the calibration of "
+        "scores (default: plots/ of the run, on the data and the split that it reports on; none "
+        "with --data, --news or --split)",
     )
 
 
@@ -203,13 +204,7 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
         article_values,
         off_policy,
     )
-    if options.plots is not None:
-        from tfrs_npa.runs.pictures import plot_evaluation, plot_run
-
-        if options.plots == _OF_THE_RUN:
-            plot_run(trained, metrics)
-        else:
-            plot_evaluation(options.plots, metrics)
+    _plot(options, trained, metrics)
     table = evaluation_table(metrics) + "\n\n" + slices_table(metrics)
     if options.lists:
         table += "\n\n" + lists_table(metrics["lists"])
@@ -255,16 +250,20 @@ def _require_same_data(options, trained: Run, other: Run) -> None:
 def _check_plots(options) -> None:
     from tfrs_npa.runs.pictures import OF_AN_EVALUATION
 
-    folder = options.plots or Run(options.run).plots
-    if options.plots == _OF_THE_RUN:
-        given = [name for name in ("data", "news", "split") if getattr(options, name) is not None]
-        if given:
-            raise ValueError(
-                f"{folder} shows the data and the split that {options.run} reports on: with "
-                f"--{given[0]}, give another folder to --plots"
-            )
     for name in OF_AN_EVALUATION:
-        require_replaceable(os.path.join(folder, name))
+        require_replaceable(os.path.join(options.plots, name))
+
+
+def _plot(options, trained: Run, metrics) -> None:
+    from tfrs_npa.runs.pictures import plot_evaluation, plot_run
+
+    if options.plots is not None:
+        plot_evaluation(options.plots, metrics)
+    elif not any((options.data, options.news, options.split)):
+        try:
+            plot_run(trained, metrics)
+        except OSError as error:
+            logger.warning("no pictures: %s; name another folder with --plots", error)
 
 
 def _comparison(options, metrics, against) -> str:
