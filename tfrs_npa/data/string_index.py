@@ -7,6 +7,8 @@ import pathlib
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
@@ -70,11 +72,15 @@ class StringIndex:
         """Looks up many strings at once, eagerly.
 
         Args:
-            strings: A list, array or tensor of strings of any shape.
+            strings: A list, array or tensor of strings of any shape, or an Arrow array.
 
         Returns:
             `int32` array of the same shape; the index of `"[UNK]"` for strings never added.
         """
+        if isinstance(strings, pa.Array):
+            text = pa.large_string()  # an array of nothing has no type of its own
+            found = pc.index_in(strings.cast(text), value_set=pa.array(self.strings, text))
+            return found.fill_null(len(self.specials) - 1).to_numpy()
         return self.table.lookup(tf.convert_to_tensor(strings, tf.string)).numpy()
 
     @property
