@@ -91,6 +91,6 @@ def _flat(info: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
         if isinstance(part, Mapping):
             yield from _flat(part, f"{prefix}{name}/")
         elif part.shape:
-            yield prefix + name, tf.io.RaggedFeature(part.tf_dtype)
+            yield prefix + name, tf.io.RaggedFeature(part.tf_dtype, row_splits_dtype=tf.int64)
         else:
             yield prefix + name, tf.io.FixedLenFeature([], part.tf_dtype)

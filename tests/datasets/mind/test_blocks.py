@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.datasets.mind import blocks, columns, read_behaviors
+from tfrs_npa.datasets.mind import blocks, columns, read_behaviors, read_news
 from tfrs_npa.datasets.mind.errors import MindFileError
+from tfrs_npa.datasets.mind.tsv import NEWS_COLUMNS
 
 
 
@@ -172,3 +173,51 @@ def test_a_range_that_ends_in_an_empty_line_goes_on():
     file = io.BytesIO(b"a\n\n\nb\nc\n")
     assert list(blocks.lines_between(file, 0, 3)) == [b"a\n", b"\n", b"\n", b"b\n"]
     assert list(blocks.lines_between(file, 5, 6)) == []
+
+
+NEWS = "N1\tc\ts\tA title\t\turl\t[]\t[]\n"
+ODD_NEWS = (
+    *("N1", "", " ", "N 1", "N1 ", "N\xa01", "N\x0b1", "é", "\ufeffN1", '"N1', "a\x00"),
+    *("N1\t", "N1\r"),
+)
+
+
+def articles_of(data, size, tmp_path):
+    path = tmp_path / "news.tsv"
+    path.write_bytes(data)
+    found = list(blocks.read_news_columns(path, NEWS_COLUMNS, size))
+    return [row for columns in found for row in zip(*columns)]
+
+
+@settings(
+    deadline=None,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    rows=st.lists(st.tuples(usually(("N1", "N2", "N3")), st.text(max_size=6)), max_size=5),
+    odd=st.sampled_from(ODD_NEWS),
+    end=st.sampled_from(("\n", "\n", "\r\n", "", "\n\n", "\xff\n")),
+    size=st.sampled_from((1, 60, 1 << 20)),
+)
+def test_articles_in_blocks(rows, odd, end, size, tmp_path, caplog):
+    """Repeated ids are left out; any text is a title, but for tabs and line ends."""
+    lines = [NEWS.replace("N1", news_id).replace("A title", title) for news_id, title in rows]
+    lines.insert(len(lines) // 2, NEWS.replace("N1", odd).replace("\n", end))
+    data = "".join(lines).encode("utf-8", "replace").replace("\xff".encode(), b"\xff")
+    (tmp_path / "news.tsv").write_bytes(data)
+    caplog.clear()
+    expected = outcome(
+        lambda: [tuple(row.values()) for row in read_news(tmp_path / "news.tsv")],
+    )
+    warned = caplog.messages
+    caplog.clear()
+    assert outcome(lambda: articles_of(data, size, tmp_path)) == expected
+    assert caplog.messages == warned
+
+
+def test_most_articles_are_read_many_lines_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "read_articles", None)
+    text = "\ufeff" + NEWS + NEWS.replace("N1", "N2").replace("A title", '"\xa0\u2028 é') + NEWS
+    found = articles_of(text.replace("\n", "\r\n").encode(), 1 << 20, tmp_path)
+    assert [row[3] for row in found] == ["A title", '"\xa0\u2028 é']

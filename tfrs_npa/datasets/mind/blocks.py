@@ -140,7 +140,8 @@ def read_news_columns(
                     seen.add(news_id)
                     rows.append(row)
             repeated += len(columns["news_id"]) - len(rows)
-            yield tuple(columns[column].take(pa.array(rows)).to_pylist() for column in names)
+            kept = pa.array(rows, pa.int64())
+            yield tuple(columns[column].take(kept).to_pylist() for column in names)
     warn_of_repeated(name, repeated)
 
 
@@ -148,8 +149,8 @@ def _news_columns(first_line: int, lines: bytes, name: str) -> dict[str, pa.Arra
     try:
         columns = parsed_news(_without_mark(lines, first_line))
     except UnusualLines:
-        rows = read_articles(io.BytesIO(lines), name, first_line)
-        columns = [pa.array(column, pa.string()) for column in zip(*rows)]
+        rows = list(read_articles(io.BytesIO(lines), name, first_line))
+        columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(NEWS_COLUMNS))]
     return dict(zip(NEWS_COLUMNS, columns, strict=True))
 
 
