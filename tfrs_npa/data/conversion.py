@@ -238,11 +238,9 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
 
 
 def _indices(catalog: NewsCatalog, ids) -> np.ndarray:
-    if not isinstance(ids, pa.Array):
-        return catalog.index(ids)
-    # Each id is looked up once.
-    coded = ids.dictionary_encode()
-    return catalog.index(coded.dictionary)[coded.indices.to_numpy()]
+    if isinstance(ids, pa.DictionaryArray):
+        return catalog.index(ids.dictionary)[ids.indices.to_numpy()]
+    return catalog.index(ids)
 
 
 def _numbers(tensor: tf.RaggedTensor) -> tuple[np.ndarray, np.ndarray]:
