@@ -66,6 +66,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	  --plot $(RESULTS)/time_to_quality.png \
 	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
 	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
+	$(BIN)/python benchmarks/reading.py --json $(RESULTS)/reading.json
 	$(BIN)/python benchmarks/metrics.py --json $(RESULTS)/metrics.json
 	$(BIN)/python benchmarks/optimizer_step.py --json $(RESULTS)/optimizer_step.json
 	$(BIN)/python benchmarks/scaling.py --json $(RESULTS)/scaling.json \

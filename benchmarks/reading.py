@@ -51,9 +51,7 @@ def main() -> None:
         started = time.time()
         start, more = in_process(first_step, root, started, args.large + args.large_dev)
         measurements += more
-    results_file.report(
-        args.json, "Reading", __doc__, [impressions, articles, start], measurements
-    )
+    results_file.report(args.json, "Reading", __doc__, [impressions, articles, start], measurements)
 
 
 def in_process(function: Callable[..., Any], *arguments: Any) -> Any:

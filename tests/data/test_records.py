@@ -50,6 +50,5 @@ def test_articles_are_those_of_the_data_set(prepared, monkeypatch):
     monkeypatch.setattr(records, "_BATCH", 7)
     table = prepared("news")
     found = [row for chunk in table.text_columns(["news_id", "title"]) for row in zip(*chunk)]
-    assert found == [
-        (row["news_id"].decode(), row["title"].decode()) for row in table.dataset.as_numpy_iterator()
-    ]
+    rows = table.dataset.as_numpy_iterator()
+    assert found == [(row["news_id"].decode(), row["title"].decode()) for row in rows]

@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +33,7 @@ from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import find_splits, read_news
 from tfrs_npa.settings import SECONDS_PER_DAY, is_data_set, parquet_logs, require_data
 
-_TABLES = {"news": TsvNews, "behaviors": TsvLog}
+_TABLES: Mapping[str, type[TsvTable]] = {"news": TsvNews, "behaviors": TsvLog}
 _CHUNK = 1024
 _TITLES = ["news_id", "title"]
 _TOPICS = ["news_id", "category", "subcategory"]

@@ -33,6 +33,15 @@ class TsvTable:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return type(self).read(self.path, name=os.fspath(self.path))
 
+    @staticmethod
+    def count(path: str | os.PathLike) -> int:
+        """Returns how many rows a file has, each of which is checked.
+
+        Raises:
+            MindFileError: it is missing, empty or has a bad line.
+        """
+        raise NotImplementedError
+
     @property
     def element_spec(self):
         """The specification of a row: the features of the builder, as TensorFlow sees them."""
@@ -49,11 +58,7 @@ class TsvLog(TsvTable):
 
     @staticmethod
     def count(path: str | os.PathLike) -> int:
-        """Returns how many impressions a file has, each of which is checked.
-
-        Raises:
-            MindFileError: it is missing, empty or has a bad line.
-        """
+        """As `TsvTable.count`; of impressions."""
         return count_impressions(path)
 
     def chunks(self, features: Sequence[str] = ()) -> Iterator[Chunk]:
@@ -79,11 +84,7 @@ class TsvNews(TsvTable):
 
     @staticmethod
     def count(path: str | os.PathLike) -> int:
-        """Returns how many articles a file has, each of which is checked.
-
-        Raises:
-            MindFileError: it is missing, empty or has a bad line.
-        """
+        """As `TsvTable.count`; of articles."""
         return sum(len(ids) for (ids,) in read_news_columns(path, ["news_id"]))
 
     def text_columns(self, names: Sequence[str]) -> Iterator[tuple[list[str], ...]]:

@@ -78,6 +78,7 @@ class Block:
         except UnusualLines:
             return sum(1 for _ in self.impressions())
 
+
 def blocks(file: BinaryIO, name: str, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """Yields the lines of a `behaviors.tsv` in blocks.
 
@@ -154,7 +155,8 @@ def _news_columns(first_line: int, lines: bytes, name: str) -> dict[str, pa.Arra
         columns = parsed_news(_without_mark(lines, first_line))
     except UnusualLines:
         rows = list(read_articles(io.BytesIO(lines), name, first_line))
-        columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(NEWS_COLUMNS))]
+        fields = zip(*rows) if rows else [()] * len(NEWS_COLUMNS)
+        columns = [pa.array(column, pa.string()) for column in fields]
     return dict(zip(NEWS_COLUMNS, columns, strict=True))
 
 

@@ -20,7 +20,7 @@ from .tsv import BEHAVIORS_COLUMNS, BYTE_ORDER_MARK, NEWS_COLUMNS
 
 _BLANK, _HYPHEN, _ZERO, _ONE = b" -01"
 # What separates ids in a list besides a blank: white space of `str.split`.
-_ASCII_SPACES = tuple(bytes([code]) for code in (*b"\x0b\x0c\x1c\x1d\x1e\x1f",))
+_ASCII_SPACES = tuple(bytes([code]) for code in b"\x0b\x0c\x1c\x1d\x1e\x1f")
 _OTHER_SPACES = re.compile(
     rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
