@@ -58,7 +58,10 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Returns the result of a call in a fresh process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, initializer=import_tensorflow) as pool:
-        return pool.apply(function, arguments)
+        result = pool.apply(function, arguments)
+        pool.close()
+        pool.join()
+    return result
 
 
 def write_sources(root: pathlib.Path, impressions: int) -> None:
@@ -131,7 +134,8 @@ def read_impressions(root: pathlib.Path, source: str) -> tuple[float, float, flo
     seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     arrays = [array for array in vars(found).values() if isinstance(array, np.ndarray)]
     result = sum(array.nbytes for array in arrays) / 1e6
-    return seconds, cpu, memory("VmHWM") - before - result
+    # What was free before may hold some of the result.
+    return seconds, cpu, max(0.0, memory("VmHWM") - before - result)
 
 
 def _whole(path: pathlib.Path):

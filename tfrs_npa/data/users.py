@@ -6,6 +6,7 @@ import os
 import zipfile
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
@@ -310,6 +311,9 @@ class HashedUserIndex(UserIndex):
             raise ValueError(f"{path} is damaged, or holds no users: {error}") from error
         index.seen = seen
         return index
+
+    def _index_of_array(self, strings: pa.Array) -> np.ndarray:
+        return self.index(strings.to_pylist())
 
     def _set(self, indices: np.ndarray) -> None:
         for first in range(0, len(indices), _CHUNK):
