@@ -49,7 +49,10 @@ def text_columns(
         chunks = _row_chunks(source, names, what)
     for chunk in chunks:
         texts = tuple(
-            [_texts(value, name, what, name in lists) for value in column]
+            [
+                value if type(value) is str else _texts(value, name, what, name in lists)
+                for value in column
+            ]
             for name, column in zip(names, chunk, strict=True)
         )
         lengths = {name: len(column) for name, column in zip(names, texts, strict=True)}

@@ -95,7 +95,8 @@ class UserIndex(StringIndex):
         """
         ids = other.ids
         if indices is not None:
-            ids = np.array(ids, object)[indices].tolist()
+            first = np.unique(indices, return_index=True)[1]
+            ids = np.array(ids, object)[indices[np.sort(first)]].tolist()
         return self.extend({"user_id": ids})
 
     def indices_in(self, other: UserIndex, indices: np.ndarray | None = None) -> np.ndarray:
