@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ _TITLES, _PAIRS = 4096, 8192
 _USERS = (2, 4, 8, 16)
 # Titles of about equal length are pooled together: lengths are rounded up to a multiple of this.
 _WORDS = 4
+# Words that are held even if there is no memory for them.
+_LEAST = 2**16
+
+logger = logging.getLogger(__name__)
 
 
 class Vectors(NamedTuple):
@@ -63,8 +68,9 @@ class EncodedTitles:
     Args:
         encoder: The candidate tower.
         news_attention: The attention of the query tower.
-        memory: Bytes for words. If they do not suffice for all, words are encoded again when they
-            are needed again.
+        memory: Bytes for words; 65,536 of them are held anyway. If it is too little for all that are
+            needed, they are encoded again when they are needed again, and a warning says so unless
+            it is 0.
 
     Attributes:
         titles: `[articles]` the title of each article of the catalogue.
@@ -82,7 +88,7 @@ class EncodedTitles:
         self._has_shared = np.zeros(self.number, bool)
         self._words: dict[str, tf.Tensor] = {}
         self._starts = np.full(self.number, -1, np.int64)
-        self._held, self._memory = 0, memory
+        self._held, self._memory, self._warns = 0, memory, memory > 0
 
     def for_everyone(self, titles: np.ndarray) -> Vectors:
         """Returns the vectors of titles for the unknown user.
@@ -110,6 +116,8 @@ class EncodedTitles:
                 users.
             projected: Whether `Block.projected` is needed.
         """
+        if not len(titles):
+            return
         order = np.argsort(titles)
         titles, users = titles[order], users[order]
         for slab in self._slabs(titles):
@@ -189,7 +197,7 @@ class EncodedTitles:
         """Yields slices of pairs, ordered by title, whose words can be held at the same time."""
         starts = np.flatnonzero(np.append(True, titles[1:] != titles[:-1]))
         words = np.cumsum(self._lengths[titles[starts]])
-        first, limit = 0, max(self._capacity, 1)
+        first, limit = 0, self._capacity
         bounds = [0]
         while first < len(starts):
             before = words[first - 1] if first else 0
@@ -200,7 +208,8 @@ class EncodedTitles:
     @property
     def _capacity(self) -> int:
         """How many words can be held."""
-        return min(self._memory // self._word_size, int(self._lengths.sum(dtype=np.int64)))
+        most = max(self._memory // self._word_size, _LEAST)
+        return min(most, int(self._lengths.sum(dtype=np.int64)))
 
     @property
     def _word_size(self) -> int:
@@ -225,11 +234,26 @@ class EncodedTitles:
         missing = _missing(self._starts >= 0, titles)
         words = int(self._lengths[missing].sum(dtype=np.int64))
         if self._held + words > self._capacity:
+            self._warn()
             self._starts[:] = -1
             self._held, self._words = 0, {}
             missing = _missing(self._starts >= 0, titles)
         for chunk in _chunks(missing):
             self._encode(chunk, hold=True)
+
+    def _warn(self):
+        if self._warns:
+            size = self._word_size * int(self._lengths.sum(dtype=np.int64))
+            logger.warning(
+                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; they "
+                "are encoded again when they are needed again, which takes longer and scores the "
+                "same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate --encoding-memory`), "
+                "or set it to 0 if this is what you want",
+                f"{self.number:,}",
+                size / 2**30,
+                self._memory / 2**30,
+            )
+        self._warns = False
 
     def _encode(self, titles, hold):
         encoder, news = self._encoder, self._news_attention

@@ -23,8 +23,9 @@ from tfrs_npa.models.encoded_titles import EncodedTitles, Vectors
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import Clicks, UserEncoder
 
-# Impressions that are scored together: the more, the more users a title is pooled for at a time.
-_WINDOW = 65_536
+# Impressions that are scored together, in the beginning and later: the more, the more users a title
+# is pooled for at a time, but the later the first answer.
+_FIRST, _MOST = 1024, 65_536
 # Pairs of an article and a known user whose vectors a density needs at the same time.
 _PAIRS = 200_000
 # Clicks of readers who are encoded, and candidates that are scored, at a time.
@@ -107,14 +108,14 @@ class ImpressionScores:
                 `[batch, candidates]`.
         """
         window: list[dict[str, np.ndarray]] = []
-        rows = 0
+        rows, enough = 0, _FIRST
         for batch in batches:
             names = "user_id", "history", "candidates"
             window.append({name: np.asarray(batch[name]) for name in names})
             rows += len(window[-1]["user_id"])
-            if rows >= _WINDOW:
+            if rows >= enough:
                 yield from self._of_window(window)
-                window, rows = [], 0
+                window, rows, enough = [], 0, min(4 * enough, _MOST)
         if window:
             yield from self._of_window(window)
 
@@ -225,7 +226,7 @@ class ImpressionScores:
             own[block.pairs] = tf.reduce_sum(products, axis=1)
         if self._encoder.num_terms:
             terms, rows = self._titles.terms(titles), np.arange(len(titles))
-            own += inner_products(vectors[:, filters:], terms, owners, rows)
+            own += inner_products(vectors[:, filters:], terms, owners, rows).numpy()
         return result
 
     def _means(self, of, queries, weights):

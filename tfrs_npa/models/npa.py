@@ -97,6 +97,8 @@ class NPA(DistributedModel):
 
     def __init__(self, config: NPAConfig, catalog: NewsCatalog, users: UserIndex, name="npa"):
         super().__init__(name=name)
+        # Of all that is given, only scores are no integers, and those stay float32.
+        self._autocast = False
         self.config = config
         self.catalog = catalog
         self.users = users
