@@ -68,7 +68,7 @@ class EncodedTitles:
     Args:
         encoder: The candidate tower.
         news_attention: The attention of the query tower.
-        memory: Bytes for words; 65,536 of them are held anyway. If it is too little for all that are
+        memory: Bytes for words; 65,536 are held anyway. If it is too little for all that are
             needed, they are encoded again when they are needed again, and a warning says so unless
             it is 0.
 
@@ -245,9 +245,10 @@ class EncodedTitles:
         if self._warns:
             size = self._word_size * int(self._lengths.sum(dtype=np.int64))
             logger.warning(
-                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; they "
-                "are encoded again when they are needed again, which takes longer and scores the "
-                "same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate --encoding-memory`), "
+                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
+                "they are encoded again when they are needed again, which takes longer and scores "
+                "the same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate "
+                "--encoding-memory`), "
                 "or set it to 0 if this is what you want",
                 f"{self.number:,}",
                 size / 2**30,
