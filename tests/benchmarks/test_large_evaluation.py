@@ -30,8 +30,9 @@ def test_json(
     (cells,) = result["tables"][0]["rows"]
     assert cells[0] == ", ".join(case)
     assert cells[1] == "376"
-    seconds, memory = (measurement["value"] for measurement in result["measurements"])
-    assert 0 < float(cells[5]) <= float(cells[6]) == pytest.approx(memory, abs=0.01)
+    seconds, cpu_seconds, memory = (measurement["value"] for measurement in result["measurements"])
+    assert 0 < float(cells[6]) <= float(cells[7]) == pytest.approx(memory, abs=0.01)
+    assert float(cells[4]) == pytest.approx(cpu_seconds, abs=0.06)
     assert float(cells[3]) == pytest.approx(seconds, abs=0.06)
     assert result["measurements"][0].get("at_most") == (30 if case[1] == "uniform" else None)
 
