@@ -143,6 +143,56 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             return values
         return tf.tanh(_dense(values, self.key_kernel, self.key_bias))
 
+    @property
+    def folds(self) -> bool:
+        """Whether `folded_keys` are shorter than keys."""
+        if self.kind != "personalized" or self.form != "recommenders":
+            return False
+        return self.query_kernel.shape[0] + 1 < self.attention_dim
+
+    def folded_keys(self, keys):
+        """Returns keys to be compared with `folded_query`, as short as they can be.
+
+        A query of the `recommenders` form is linear, so `k . (V e + v) = (V' k) . e + k . v`.
+
+        Args:
+            keys: `[rows, ...]`, see `keys`.
+
+        Returns:
+            `[rows, user_embedding_dim + 1]` where that is less, else `keys`.
+        """
+        if not self.folds:
+            return keys
+        kernel = tf.concat([self.query_kernel, self.query_bias[tf.newaxis]], axis=0)
+        return tf.matmul(keys, tf.cast(kernel, keys.dtype), transpose_b=True)
+
+    def folded_query(self, user_embedding):
+        """Returns what `folded_keys` are compared with, `[rows, user_embedding_dim + 1]` or so.
+
+        Args:
+            user_embedding: `[rows, user_embedding_dim]`.
+        """
+        if not self.folds:
+            return self.query(user_embedding)
+        return tf.pad(user_embedding, [[0, 0], [0, 1]], constant_values=1)
+
+    def projected(self, values):
+        """Returns `W values`, from which `projected_keys` makes keys; None where keys need no `W`.
+
+        Args:
+            values: `[rows, features]`.
+
+        Returns:
+            `[rows, attention_dim]` or None.
+        """
+        if self.kind == "mean" or self.form == "paper":
+            return None
+        return tf.matmul(values, tf.cast(self.key_kernel, values.dtype))
+
+    def projected_keys(self, projected):
+        """Returns the `keys` of values, given the result of `projected`."""
+        return tf.tanh(projected + tf.cast(self.key_bias, projected.dtype))
+
     def pool(self, values, keys, query, mask=None):
         """Pools `values` by the softmax of `query . keys`; see the class for shapes and result."""
         if self.kind == "mean":
@@ -177,9 +227,7 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             logits = tf.zeros_like(values[:, 0])
         else:
             logits = tf.reduce_sum(keys * query, axis=-1)
-        if repeats is not None:
-            logits += tf.math.log(tf.cast(repeats, logits.dtype))
-        weights, rows = packed_softmax(logits, lengths), packed_rows(lengths)
+        weights, rows = packed_weights(logits, lengths, repeats), packed_rows(lengths)
         output = weighted_sums(weights, values, rows, tf.range(tf.size(rows)), tf.size(lengths))
         attention = tf.RaggedTensor.from_row_lengths(weights, lengths, validate=False)
         return {"output": output, "attention": attention}
@@ -205,6 +253,19 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             "uniform_start": self.uniform_start,
             "seed": self.seed,
         }
+
+
+def packed_weights(logits, lengths, repeats=None):
+    """Returns the weights of the elements of packed sequences.
+
+    Args:
+        logits: `[elements]`.
+        lengths: As in `PersonalizedAttention.pool_packed`.
+        repeats: As in `PersonalizedAttention.pool_packed`.
+    """
+    if repeats is not None:
+        logits += tf.math.log(tf.cast(repeats, logits.dtype))
+    return packed_softmax(logits, lengths)
 
 
 def _dense(inputs, kernel, bias):

@@ -185,7 +185,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         vectors = np.zeros((number, self.config.num_filters), np.float32)
         if len(titles):
             drawn = tf.constant(generator.choice(titles, number), tf.int32)
-            vectors = tf.cast(self._for_everyone(self.title_features(drawn)), tf.float32).numpy()
+            vectors = tf.cast(self.for_everyone(self.title_features(drawn)), tf.float32).numpy()
         self.background = self.add_weight(
             name="background",
             shape=vectors.shape,
@@ -374,8 +374,15 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         """Returns vectors of unit length, if r_u is to have it; those without words stay zero."""
         return unit(vectors) if self.config.unit_vectors else vectors
 
-    def _for_everyone(self, features):
-        """Returns the vector of each title of `features` as the unknown user sees it."""
+    def for_everyone(self, features):
+        """Returns the vector of each title of `features` as the unknown user sees it.
+
+        Args:
+            features: `TitleFeatures`.
+
+        Returns:
+            `[titles, num_filters]`.
+        """
         titles = tf.range(tf.size(features.lengths))
         query = self.attention.query(self.user_embedding(tf.constant([UNKNOWN_USER])))
         return self.pool(features, titles, tf.zeros_like(titles), query)
@@ -400,16 +407,26 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         chosen = TitleFeatures(
             tf.gather(features.values, words), keys, packed_starts(lengths), lengths
         )
-        return tf.gather(self._terms(chosen), back)
+        return tf.gather(self.terms_of(self.for_everyone(chosen)), back)
 
     @tf.autograph.experimental.do_not_convert
     def with_terms(self, features):
         """Returns `features` with the terms of all its titles."""
-        return features._replace(terms=self._terms(features)) if self.num_terms else features
+        if not self.num_terms:
+            return features
+        return features._replace(terms=self.terms_of(self.for_everyone(features)))
 
-    def _terms(self, features):
+    def terms_of(self, vectors):
+        """Returns the `terms` of titles, given the result of `for_everyone`.
+
+        Args:
+            vectors: `[titles, num_filters]`.
+
+        Returns:
+            `[titles, num_terms]`.
+        """
         # Whole groups of rows, so that equal titles have equal terms to the last bit.
-        vectors = padded_rows(self._for_everyone(features), ROWS)
+        number, vectors = tf.shape(vectors)[0], padded_rows(vectors, ROWS)
         terms = []
         if self.config.user_interest == "density":
             background = tf.cast(self.background, vectors.dtype)
@@ -420,7 +437,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
             terms += [tf.ones_like(density), -density]
         if self.config.item_bias:
             terms.append(tf.linalg.matvec(vectors, tf.cast(self.item_bias, vectors.dtype)))
-        return tf.stack(terms, axis=1)[: tf.size(features.lengths)]
+        return tf.stack(terms, axis=1)[:number]
 
     def vectors(self, features, titles, rows, query):
         """Returns the vectors of articles whose products with user vectors are scores.

@@ -195,32 +195,45 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             query = tf.repeat(query, clicks.lengths, axis=0)
         keys = self.attention.keys(values)
         pooled = self.attention.pool_packed(values, keys, query, clicks.lengths, clicks.slots)
-        pooled |= {"vectors": vectors, "word_query": word_query}
+        weights = pooled["attention"].flat_values
+        pooled["output"] = self.user_vectors(pooled["output"], clicks, vectors, weights)
+        return pooled | {"vectors": vectors, "word_query": word_query}
+
+    @tf.autograph.experimental.do_not_convert
+    def user_vectors(self, means, clicks: Clicks, vectors=None, weights=None):
+        """Returns what `call` does, from the attention over the history.
+
+        Args:
+            means: `[batch, num_filters]` weighted sums of the vectors of clicked articles.
+            clicks: The result of `clicks`.
+            vectors: `[clicks, num_filters]` of the clicked articles, for a density.
+            weights: `[clicks]` their weights, for a density.
+        """
+        scale = (
+            tf.cast(self.news_encoder.logit_scale, means.dtype) if self.config.unit_vectors else 1
+        )
         if self.config.user_interest == "density":
-            mean = pooled["output"]
-            pooled["output"] = self._densities(vectors, pooled["attention"], clicks)
+            output = self._densities(vectors, weights, clicks)
             if self.config.mean_weight:
                 # In every vector, so that it comes out of `logsumexp` as it went in.
-                scale = tf.cast(self.mean_weight * self.news_encoder.logit_scale, mean.dtype)
-                mean = tf.pad(scale * mean, [[0, 0], [0, self.news_encoder.num_terms]])
-                pooled["output"] += mean[:, tf.newaxis]
-            return pooled
+                tilt = tf.cast(self.mean_weight, means.dtype) * scale * means
+                tilt = tf.pad(tilt, [[0, 0], [0, self.news_encoder.num_terms]])
+                output += tilt[:, tf.newaxis]
+            return output
         if self.config.mask_padding:
-            default = tf.cast(self.default_history, vectors.dtype)
-            has_clicks = clicks.lengths[:, tf.newaxis] > 0
-            pooled["output"] = tf.where(has_clicks, pooled["output"], default)
-        if self.config.unit_vectors:
-            pooled["output"] *= tf.cast(self.news_encoder.logit_scale, vectors.dtype)
+            default = tf.cast(self.default_history, means.dtype)
+            means = tf.where(clicks.lengths[:, tf.newaxis] > 0, means, default)
+        means *= scale
         if self.news_encoder.num_terms:
-            pooled["output"] = tf.pad(pooled["output"], [[0, 0], [0, 1]], constant_values=1)
-        return pooled
+            means = tf.pad(means, [[0, 0], [0, 1]], constant_values=1)
+        return means
 
-    def _densities(self, vectors, attention, clicks):
+    def _densities(self, vectors, weights, clicks):
         """Returns a user vector for each click, and one for the prior before them; see the class.
 
         Args:
             vectors: `[clicks, num_filters]` of the clicked articles.
-            attention: Ragged `[batch, (clicks)]`, their weights.
+            weights: `[clicks]`, their weights.
             clicks: `Clicks`.
 
         Returns:
@@ -228,8 +241,7 @@ class UserEncoder(WholeWeights, tf.keras.Model):
         """
         dtype, encoder = vectors.dtype, self.news_encoder
         log_clicks, log_prior = self._log_shares(clicks)
-        weights = tf.cast(attention.flat_values, tf.float32)
-        logits = tf.math.log(tf.maximum(weights, 1e-30))
+        logits = tf.math.log(tf.maximum(tf.cast(weights, tf.float32), 1e-30))
         logits += tf.repeat(log_clicks, clicks.lengths)
         kernel = [vectors * tf.cast(encoder.logit_scale, dtype), tf.cast(logits, dtype)[:, None]]
         ones = tf.ones([tf.size(logits), encoder.num_terms - 1], dtype)

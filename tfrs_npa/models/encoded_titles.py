@@ -1,0 +1,317 @@
+"""Titles that are encoded once for many users."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
+from tfrs_npa.models.news_encoder import NewsEncoder
+
+# Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
+# for a processor's cache, many enough that the number of operations does not matter.
+_TITLES, _PAIRS = 4096, 8192
+# For how many users a title is pooled at a time.
+_USERS = (2, 4, 8, 16)
+# Titles of about equal length are pooled together: lengths are rounded up to a multiple of this.
+_WORDS = 4
+# Words that are held even if there is no memory for them.
+_LEAST = 2**16
+
+logger = logging.getLogger(__name__)
+
+
+class Vectors(NamedTuple):
+    """Vectors r_u of articles for users.
+
+    Attributes:
+        vectors: `[rows, num_filters]`.
+        rows: `[pairs]` the row of each pair of an article and a user.
+    """
+
+    vectors: tf.Tensor
+    rows: np.ndarray
+
+
+class Block(NamedTuple):
+    """Vectors r_u of some titles, each for several users.
+
+    Attributes:
+        pairs: `[rows]` the pair of each row.
+        is_first: `[rows]` booleans, False for a row that repeats another one of the block.
+        vectors: `[rows, num_filters]` float32.
+        projected: `[rows, ...]` float32, what the news attention's `projected` makes of them, or
+            None.
+    """
+
+    pairs: np.ndarray
+    is_first: np.ndarray
+    vectors: tf.Tensor
+    projected: tf.Tensor | None
+
+
+class EncodedTitles:
+    """The titles of a catalogue, encoded up to the point where a user is needed.
+
+    A title is encoded when it is needed first. Articles with equal titles share one.
+
+    Of each word there are the value c_i, a key that is as short as can be
+    (`PersonalizedAttention.folded_keys`), and `W c_i`: the key of a clicked article in the
+    attention over a history is `tanh(W r + b)`, where `W r` is a sum of these as r is a sum of
+    values, so no click needs a product with W. Of each title there is its vector for the unknown
+    user, whom all users without an embedding share.
+
+    Args:
+        encoder: The candidate tower.
+        news_attention: The attention of the query tower.
+        memory: Bytes for words; 65,536 are held anyway. If it is too little for all that are
+            needed, they are encoded again when they are needed again, and a warning says so unless
+            it is 0.
+
+    Attributes:
+        titles: `[articles]` the title of each article of the catalogue.
+        number: How many titles there are.
+    """
+
+    def __init__(self, encoder: NewsEncoder, news_attention: PersonalizedAttention, memory: int):
+        self._encoder, self._news_attention = encoder, news_attention
+        self._articles, self.titles = _distinct(encoder.article_tables)
+        self.number = len(self._articles)
+        self._lengths = encoder.title_lengths()[self._articles]
+        dtype = encoder.compute_dtype
+        filters = encoder.config.num_filters
+        self._shared = {"vectors": tf.raw_ops.Empty(shape=[self.number, filters], dtype=dtype)}
+        self._has_shared = np.zeros(self.number, bool)
+        self._words: dict[str, tf.Tensor] = {}
+        self._starts = np.full(self.number, -1, np.int64)
+        self._held, self._memory, self._warns = 0, memory, memory > 0
+
+    def for_everyone(self, titles: np.ndarray) -> Vectors:
+        """Returns the vectors of titles for the unknown user.
+
+        Args:
+            titles: `[pairs]` titles.
+        """
+        self._require_shared(titles)
+        return Vectors(self._shared["vectors"], titles)
+
+    def terms(self, titles: np.ndarray):
+        """Returns the terms of the scores of titles, see `NewsEncoder`, `[titles, num_terms]`."""
+        self._require_shared(titles)
+        return tf.gather(self._shared["terms"], titles)
+
+    def blocks(
+        self, titles: np.ndarray, users: np.ndarray, queries, projected: bool = False
+    ) -> Iterator[Block]:
+        """Yields the vectors of titles for users, title by title.
+
+        Args:
+            titles: `[pairs]` titles.
+            users: `[pairs]` rows of `queries`.
+            queries: `[users, ...]` float32, what `PersonalizedAttention.folded_query` makes of
+                users.
+            projected: Whether `Block.projected` is needed.
+        """
+        if not len(titles):
+            return
+        order = np.argsort(titles)
+        titles, users = titles[order], users[order]
+        for slab in self._slabs(titles):
+            self._require_words(titles[slab])
+            for places, is_pair in self._places(titles[slab]):
+                places += slab.start
+                found = self._pool(titles[places[:, 0]], users[places], queries, projected)
+                yield Block(order[places.ravel()], is_pair.ravel(), *found)
+
+    def pooled(self, titles: np.ndarray, users: np.ndarray, queries) -> Vectors:
+        """Returns the vectors of titles for users.
+
+        Args:
+            titles: As in `blocks`.
+            users: As in `blocks`.
+            queries: As in `blocks`.
+        """
+        if self._encoder.attention.kind != "personalized":
+            return self.for_everyone(titles)
+        rows, vectors, first = np.empty(len(titles), np.int64), [], 0
+        for block in self.blocks(titles, users, queries):
+            rows[block.pairs] = np.arange(first, first + len(block.pairs))
+            first += len(block.pairs)
+            vectors.append(tf.cast(block.vectors, self._encoder.compute_dtype))
+        return Vectors(tf.concat(vectors, axis=0), rows)
+
+    def _places(self, titles) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields places `[blocks, users]` of one title in each row, and which are no repetition."""
+        starts = np.flatnonzero(np.append(True, titles[1:] != titles[:-1]))
+        counts = np.diff(np.append(starts, len(titles)))
+        most = np.array(_USERS)[np.minimum(np.searchsorted(_USERS, counts), len(_USERS) - 1)]
+        words = -(-self._lengths[titles[starts]] // _WORDS)
+        for width in np.unique(words):
+            for number in _USERS:
+                chosen = np.flatnonzero((words == width) & (most == number))
+                blocks = -(-counts[chosen] // number)
+                within = np.arange(blocks.sum()) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+                begin = np.repeat(starts[chosen], blocks) + within * number
+                last = np.repeat(starts[chosen] + counts[chosen], blocks) - 1
+                size = _PAIRS // number
+                for block in range(0, len(begin), size):
+                    part = slice(block, block + size)
+                    places = begin[part, np.newaxis] + np.arange(number)
+                    ends = last[part, np.newaxis]
+                    yield np.minimum(places, ends), places <= ends
+
+    def _pool(self, titles, users, queries, with_projected):
+        """Pools each title for several users, `users` `[titles, number]`."""
+        width = self._lengths[titles].max(initial=0)
+        inside = np.arange(width) < self._lengths[titles, np.newaxis]
+        # The first row is zero.
+        words = np.where(inside, self._starts[titles, np.newaxis] + np.arange(width), 0)
+
+        def of_words(name):
+            return tf.cast(tf.gather(self._words[name], words), tf.float32)
+
+        def flat(products):
+            return tf.reshape(products, [users.size, products.shape[-1]])
+
+        values = of_words("values")
+        keys = of_words("keys") if "keys" in self._words else values
+        logits = tf.matmul(tf.gather(queries, users), keys, transpose_b=True)
+        logits += np.where(inside, np.float32(0), np.float32(MASKED_LOGIT))[:, np.newaxis]
+        weights = tf.nn.softmax(logits)
+        vectors = flat(tf.matmul(weights, values))
+        projected = None
+        if with_projected and "projected" in self._words:
+            projected = flat(tf.matmul(weights, of_words("projected")))
+        if self._encoder.config.unit_vectors:
+            squares = tf.reduce_sum(tf.square(vectors), axis=1, keepdims=True)
+            roots = tf.math.rsqrt(tf.maximum(squares, 1e-12))
+            vectors *= roots
+            projected = None if projected is None else projected * roots
+        return vectors, projected
+
+    def _slabs(self, titles) -> Iterator[slice]:
+        """Yields slices of pairs, ordered by title, whose words can be held at the same time."""
+        starts = np.flatnonzero(np.append(True, titles[1:] != titles[:-1]))
+        words = np.cumsum(self._lengths[titles[starts]])
+        first, limit = 0, self._capacity
+        bounds = [0]
+        while first < len(starts):
+            before = words[first - 1] if first else 0
+            first = max(first + 1, int(np.searchsorted(words, before + limit, side="right")))
+            bounds.append(starts[first] if first < len(starts) else len(titles))
+        return (slice(*pair) for pair in zip(bounds, bounds[1:]))
+
+    @property
+    def _capacity(self) -> int:
+        """How many words can be held."""
+        most = max(self._memory // self._word_size, _LEAST)
+        return min(most, int(self._lengths.sum(dtype=np.int64)))
+
+    @property
+    def _word_size(self) -> int:
+        """Bytes of a word."""
+        encoder, news = self._encoder, self._news_attention
+        numbers = encoder.config.num_filters
+        if encoder.attention.form == "recommenders":
+            config = encoder.config
+            numbers += (
+                config.user_embedding_dim + 1 if encoder.attention.folds else config.attention_dim
+            )
+        if news.kind != "mean" and news.form == "recommenders":
+            numbers += encoder.config.attention_dim
+        return numbers * tf.as_dtype(encoder.compute_dtype).size
+
+    def _require_shared(self, titles):
+        missing = _missing(self._has_shared, titles)
+        for chunk in _chunks(missing):
+            self._encode(chunk, hold=self._held + self._lengths[chunk].sum() <= self._capacity)
+
+    def _require_words(self, titles):
+        missing = _missing(self._starts >= 0, titles)
+        words = int(self._lengths[missing].sum(dtype=np.int64))
+        if self._held + words > self._capacity:
+            self._warn()
+            self._starts[:] = -1
+            self._held, self._words = 0, {}
+            missing = _missing(self._starts >= 0, titles)
+        for chunk in _chunks(missing):
+            self._encode(chunk, hold=True)
+
+    def _warn(self):
+        if self._warns:
+            size = self._word_size * int(self._lengths.sum(dtype=np.int64))
+            logger.warning(
+                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
+                "they are encoded again when they are needed again, which takes longer and scores "
+                "the same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate "
+                "--encoding-memory`), "
+                "or set it to 0 if this is what you want",
+                f"{self.number:,}",
+                size / 2**30,
+                self._memory / 2**30,
+            )
+        self._warns = False
+
+    def _encode(self, titles, hold):
+        encoder, news = self._encoder, self._news_attention
+        features = encoder.title_features(tf.constant(self._articles[titles]))
+        fresh = titles[~self._has_shared[titles]]
+        if len(fresh):
+            vectors = encoder.for_everyone(features)
+            shared = {"vectors": vectors}
+            if encoder.num_terms:
+                shared["terms"] = encoder.terms_of(vectors)
+            for name, part in shared.items():
+                if name not in self._shared:
+                    self._shared[name] = tf.raw_ops.Empty(
+                        shape=[self.number, part.shape[1]], dtype=part.dtype
+                    )
+                self._shared[name] = tf.raw_ops.InplaceUpdate(
+                    x=self._shared[name], i=tf.constant(titles, tf.int32), v=part
+                )
+            self._has_shared[titles] = True
+        if not hold or encoder.attention.kind != "personalized":
+            return
+        words = {"values": features.values, "projected": news.projected(features.values)}
+        if encoder.attention.form == "recommenders":
+            words["keys"] = encoder.attention.folded_keys(features.keys)
+        number = int(self._lengths[titles].sum())
+        capacity = 1 + max(self._capacity, number)
+        rows = tf.range(1 + self._held, 1 + self._held + number)
+        for name, part in words.items():
+            if part is None:
+                continue
+            if name not in self._words:
+                whole = tf.raw_ops.Empty(shape=[capacity, part.shape[1]], dtype=part.dtype)
+                self._words[name] = tf.raw_ops.InplaceUpdate(
+                    x=whole, i=[0], v=tf.zeros([1, part.shape[1]], part.dtype)
+                )
+            self._words[name] = tf.raw_ops.InplaceUpdate(x=self._words[name], i=rows, v=part)
+        lengths = self._lengths[titles].astype(np.int64)
+        self._starts[titles] = 1 + self._held + np.cumsum(lengths) - lengths
+        self._held += number
+
+
+def _distinct(tables) -> tuple[np.ndarray, np.ndarray]:
+    """Returns an article of each distinct title, and the title of each article."""
+    rows = [np.ascontiguousarray(table.numpy()) for table in tables]
+    raw = np.concatenate([row.view(np.uint8).reshape(len(row), -1) for row in rows], axis=1)
+    raw = raw.view(np.dtype((np.void, raw.shape[1])))[:, 0]
+    _, articles, titles = np.unique(raw, return_index=True, return_inverse=True)
+    return articles.astype(np.int32), titles.astype(np.int32)
+
+
+def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
+    """Returns the distinct titles that are not there."""
+    needed = np.zeros(len(there), bool)
+    needed[titles] = True
+    return np.flatnonzero(needed & ~there)
+
+
+def _chunks(titles: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(titles), _TITLES):
+        yield titles[first : first + _TITLES]
