@@ -164,8 +164,7 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
         "config = tfrs_npa.NPAConfig.preset('small').replace(num_filters=4)\n"
         "model = tfrs_npa.NPA(config, catalog, users)\n"
         "model.compile(optimizer=tfrs_npa.default_optimizer(config))\n"
-        f"model.save({path!r})\n"
-        + forks(CLASSES_KNOWN + loads, [path])
+        f"model.save({path!r})\n" + forks(CLASSES_KNOWN + loads, [path])
     )
 
 
