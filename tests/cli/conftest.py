@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import io
 import itertools
 import os
@@ -67,12 +66,6 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(path))
         yield path / "tfrs-npa"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def frozen():
-    """Spares the garbage collector, which KerasTuner calls for each model, all that is imported."""
-    gc.freeze()
 
 
 @pytest.fixture
