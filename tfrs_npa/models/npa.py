@@ -53,8 +53,8 @@ class NPA(DistributedModel):
 
     `evaluate` (and with it `fit(validation_data=...)`), `predict` and `predict_batches` encode each
     title once and score many batches at a time, see `ImpressionScores`. The scores are those of
-    the towers. Under a strategy of several devices, or where a subclass has a `call` or towers of its own, each
-    batch goes through the towers.
+    the towers. Under a strategy of several devices, or where a subclass has a `call` or towers of
+    its own, each batch goes through the towers.
 
     Weights can be kept as a TensorFlow checkpoint (`save_weights("name")`) or as `.weights.h5`,
     and the whole model, with catalogue and users, as `.keras`.
