@@ -171,9 +171,8 @@ def command():
 
     def command(*arguments, program=("-m", "tfrs_npa"), untraced=False, pause=None, **variables):
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED} | variables
-        environment["PYTHONPATH"] = str(ROOT)
-        if untraced or pause:
-            environment["PYTHONPATH"] += os.pathsep + str(HOOKS)
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HOOKS)])
+        environment["UNOPTIMIZED"] = "1"
         if untraced:
             environment["UNTRACED"] = "1"
         if pause:
