@@ -229,6 +229,33 @@ def record_ends(monkeypatch):
     return record
 
 
+@pytest.fixture(scope="session")
+def _drawn():
+    """The pictures that `same_picture` has drawn."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def same_picture(_drawn):
+    """Draws the first of all pictures in files, and writes it again for each of the others.
+
+    Drawing takes a quarter of a tiny training; tests/runs/test_pictures.py looks at the pictures.
+    """
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure, file, **options):
+        if not _drawn:
+            draw(figure, file, **options)
+            _drawn.append(pathlib.Path(file).read_bytes())
+        pathlib.Path(file).write_bytes(_drawn[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
 @pytest.fixture(scope="module")
 def eager_functions():
     """Saves the tracing, which takes longer than everything else on little data."""

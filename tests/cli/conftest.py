@@ -68,6 +68,11 @@ def cache_folder(tmp_path_factory):
         yield path / "tfrs-npa"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pictures(same_picture):
+    """All commands draw, none is tested here for what."""
+
+
 @pytest.fixture
 def data_copy(mind_folder, tmp_path):
     """A copy of `mind_folder` to change."""
