@@ -26,7 +26,7 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 	$(BIN)/python tuning/retrain.py --run runs/tune-demo --epochs 1
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium

@@ -25,6 +25,17 @@ from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+# Few tests that take long, and of which others would wait for the last.
+_FIRST = ("models/test_strategies.py", "runs/test_strategies.py", "cli/test_tune.py")
+_FIRST += ("tuning/test_distributed.py", "cli/test_train.py", "runs/test_train.py")
+_FIRST += ("serving/test_module.py", "test_keras_selection.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the longest files, for `--no-loadscope-reorder`."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_FIRST))
+
+
 def pytest_collection_finish():
     """Saves what takes up to a quarter of the CPU seconds of tests that trace graphs.
 
@@ -227,6 +238,33 @@ def record_ends(monkeypatch):
         return ends
 
     return record
+
+
+@pytest.fixture(scope="session")
+def _drawn():
+    """The pictures that `same_picture` has drawn."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def same_picture(_drawn):
+    """Draws the first of all pictures in files, and writes it again for each of the others.
+
+    Drawing takes a quarter of a tiny training; tests/runs/test_pictures.py looks at the pictures.
+    """
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure, file, **options):
+        if not _drawn:
+            draw(figure, file, **options)
+            _drawn.append(pathlib.Path(file).read_bytes())
+        pathlib.Path(file).write_bytes(_drawn[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,11 @@ def cache_folder(tmp_path_factory):
         yield path / "tfrs-npa"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pictures(same_picture):
+    """All commands draw, none is tested here for what."""
+
+
 @pytest.fixture
 def data_copy(mind_folder, tmp_path):
     """A copy of `mind_folder` to change."""
@@ -171,9 +176,8 @@ def command():
 
     def command(*arguments, program=("-m", "tfrs_npa"), untraced=False, pause=None, **variables):
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED} | variables
-        environment["PYTHONPATH"] = str(ROOT)
-        if untraced or pause:
-            environment["PYTHONPATH"] += os.pathsep + str(HOOKS)
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HOOKS)])
+        environment["UNOPTIMIZED"] = "1"
         if untraced:
             environment["UNTRACED"] = "1"
         if pause:
