@@ -208,8 +208,8 @@ class EncodedTitles:
     @property
     def _capacity(self) -> int:
         """How many words can be held."""
-        most = max(self._memory // self._word_size, _LEAST)
-        return min(most, int(self._lengths.sum(dtype=np.int64)))
+        most = max(self._memory / self._word_size, _LEAST)  # infinite where memory is
+        return int(min(most, self._lengths.sum(dtype=np.int64)))
 
     @property
     def _word_size(self) -> int:
