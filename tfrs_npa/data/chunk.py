@@ -52,6 +52,32 @@ class Chunk(NamedTuple):
             {},
         )
 
+    @classmethod
+    def of_tensors(cls, batch, history, news_id, clicked, features=(), candidate_features=None):
+        """Returns impressions of a `tf.data` pipeline.
+
+        Args:
+            batch: `impression_id`, `user_id` and features, dense.
+            history: Ragged `[impressions, (clicks)]` strings.
+            news_id: Ragged `[impressions, (candidates)]` strings.
+            clicked: Ragged `[impressions, (candidates)]`.
+            features: The names of features in `batch`.
+            candidate_features: As the attribute; None: none.
+        """
+        return cls(
+            batch["impression_id"].numpy(),
+            pa.array(texts_of(batch["user_id"]), pa.string()),
+            # Strings stay with TensorFlow, which looks them up.
+            history.values,
+            history.row_lengths().numpy(),
+            news_id.values,
+            news_id.row_lengths().numpy(),
+            clicked.values.numpy(),
+            clicked.row_lengths().numpy(),
+            {name: batch[name].numpy() for name in features},
+            candidate_features or {},
+        )
+
     def pieces(self, size: int) -> Iterator[Chunk]:
         """Yields the impressions, `size` at a time; they have no features of candidates."""
         history, candidates = map(ragged.splits_of, (self.history_lengths, self.candidate_lengths))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tfrs_npa.data.arrow_tables import table_chunks
 from tfrs_npa.data.catalog import PADDING, NewsCatalog
-from tfrs_npa.data.chunk import Chunk, texts_of
+from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.data.pipelines import without_autotuning
 from tfrs_npa.data.users import hashed_indices
 
@@ -219,22 +219,15 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
     spec = dataset.element_spec
     of_candidates = [name for name in features if _is_of_candidates(spec[name])]
     for batch in without_autotuning(batches.prefetch(1)):
-        history = _as_ragged(batch["history"])
-        news_id = _as_ragged(batch["candidates"]["news_id"])
-        clicked = _as_ragged(batch["candidates"]["clicked"])
-        yield Chunk(
-            batch["impression_id"].numpy(),
-            pa.array(texts_of(batch["user_id"]), pa.string()),
-            # Strings stay with TensorFlow, which looks them up.
-            history.values,
-            history.row_lengths().numpy(),
-            news_id.values,
-            news_id.row_lengths().numpy(),
-            clicked.values.numpy(),
-            clicked.row_lengths().numpy(),
-            {name: batch[name].numpy() for name in features if name not in of_candidates},
+        chunk = Chunk.of_tensors(
+            batch,
+            _as_ragged(batch["history"]),
+            _as_ragged(batch["candidates"]["news_id"]),
+            _as_ragged(batch["candidates"]["clicked"]),
+            [name for name in features if name not in of_candidates],
             {name: _numbers(_as_ragged(batch[name])) for name in of_candidates},
-        ).checked("impression {}", batch["impression_id"].numpy())
+        )
+        yield chunk.checked("impression {}", chunk.impression_id)
 
 
 def _indices(catalog: NewsCatalog, ids) -> np.ndarray:

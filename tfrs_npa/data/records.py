@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import pyarrow as pa
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
@@ -56,21 +55,9 @@ class PreparedTable:
         """Reads the impressions; args as those of `tfrs_npa.data.conversion.convert`."""
         names = ["impression_id", "user_id", _HISTORY, _NEWS_ID, _CLICKED, *features]
         for batch in self._batches(names):
-            impression_id = batch["impression_id"].numpy()
             history, news_id, clicked = (batch[name] for name in (_HISTORY, _NEWS_ID, _CLICKED))
-            yield Chunk(
-                impression_id,
-                pa.array(texts_of(batch["user_id"]), pa.string()),
-                # Strings stay with TensorFlow, which looks them up.
-                history.values,
-                history.row_lengths().numpy(),
-                news_id.values,
-                news_id.row_lengths().numpy(),
-                clicked.values.numpy(),
-                clicked.row_lengths().numpy(),
-                {name: batch[name].numpy() for name in features},
-                {},
-            ).checked("impression {}", impression_id)
+            chunk = Chunk.of_tensors(batch, history, news_id, clicked, features)
+            yield chunk.checked("impression {}", chunk.impression_id)
 
     def text_columns(self, names: Sequence[str]) -> Iterator[tuple[list[str], ...]]:
         """Yields columns of the examples, many rows at a time."""

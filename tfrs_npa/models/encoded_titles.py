@@ -135,8 +135,6 @@ class EncodedTitles:
             users: As in `blocks`.
             queries: As in `blocks`.
         """
-        if self._encoder.attention.kind != "personalized":
-            return self.for_everyone(titles)
         rows, vectors, first = np.empty(len(titles), np.int64), [], 0
         for block in self.blocks(titles, users, queries):
             rows[block.pairs] = np.arange(first, first + len(block.pairs))

@@ -84,7 +84,7 @@ def checked_impressions(lines: bytes, labelled: bool | None) -> ImpressionColumn
 def parsed_impressions(lines: bytes, labelled: bool | None) -> ImpressionColumns:
     """Returns the impressions of lines; as `checked_impressions`, but `candidates` holds ids."""
     found = checked_impressions(lines, labelled)
-    # What distinct candidates end in is cut off once.
+    # The label at the end of distinct candidates is removed once.
     coded = found.candidates.dictionary_encode()
     if found.clicked[0] >= 0:
         ids = pc.utf8_slice_codeunits(coded.dictionary, 0, -2)
