@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
+from tfrs_npa.models.ahead import mapped_ahead
 from tfrs_npa.models.news_encoder import NewsEncoder
 
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
@@ -38,20 +40,22 @@ class Vectors(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Vectors r_u of some titles, each for several users.
+    """Titles of about equal length, each of which several users read.
 
     Attributes:
-        pairs: `[rows]` the pair of each row.
-        is_first: `[rows]` booleans, False for a row that repeats another one of the block.
-        vectors: `[rows, num_filters]` float32.
-        projected: `[rows, ...]` float32, what the news attention's `projected` makes of them, or
-            None.
+        titles: `[titles]`.
+        pairs: `[titles, users]` pairs of a title and a user.
+        is_first: `[titles, users]` booleans, False for one that repeats another pair of the block.
+        slab: Blocks with the same one have their words held at the same time.
+        weights: `[titles, users, words]` float32, those of words in the vectors r_u: a vector is
+            the sum of words' values, times these. None before `EncodedTitles.attended`.
     """
 
+    titles: np.ndarray
     pairs: np.ndarray
     is_first: np.ndarray
-    vectors: tf.Tensor
-    projected: tf.Tensor | None
+    slab: int
+    weights: tf.Tensor | None = None
 
 
 class EncodedTitles:
@@ -104,43 +108,125 @@ class EncodedTitles:
         self._require_shared(titles)
         return tf.gather(self._shared["terms"], titles)
 
-    def blocks(
-        self, titles: np.ndarray, users: np.ndarray, queries, projected: bool = False
-    ) -> Iterator[Block]:
-        """Yields the vectors of titles for users, title by title.
+    def blocks(self, titles: np.ndarray) -> Iterator[Block]:
+        """Yields blocks of pairs of a title and a user.
 
         Args:
-            titles: `[pairs]` titles.
-            users: `[pairs]` rows of `queries`.
-            queries: `[users, ...]` float32, what `PersonalizedAttention.folded_query` makes of
-                users.
-            projected: Whether `Block.projected` is needed.
+            titles: `[pairs]` the title of each.
         """
         if not len(titles):
             return
         order = np.argsort(titles)
-        titles, users = titles[order], users[order]
-        for slab in self._slabs(titles):
-            self._require_words(titles[slab])
-            for places, is_pair in self._places(titles[slab]):
+        titles = titles[order]
+        for number, slab in enumerate(self._slabs(titles)):
+            for places, is_first in self._places(titles[slab]):
                 places += slab.start
-                found = self._pool(titles[places[:, 0]], users[places], queries, projected)
-                yield Block(order[places.ravel()], is_pair.ravel(), *found)
+                yield Block(titles[places[:, 0]], order[places], is_first, number)
 
-    def pooled(self, titles: np.ndarray, users: np.ndarray, queries) -> Vectors:
-        """Returns the vectors of titles for users.
+    def each(self, blocks: Iterable[Block], function: Callable) -> Iterator:
+        """Yields what a function makes of blocks, whose words are held meanwhile.
 
         Args:
-            titles: As in `blocks`.
-            users: As in `blocks`.
-            queries: As in `blocks`.
+            blocks: What `blocks` yields, in its order.
+            function: A function of a block, which several threads may call.
         """
-        rows, vectors, first = np.empty(len(titles), np.int64), [], 0
-        for block in self.blocks(titles, users, queries):
-            rows[block.pairs] = np.arange(first, first + len(block.pairs))
-            first += len(block.pairs)
-            vectors.append(tf.cast(block.vectors, self._encoder.compute_dtype))
-        return Vectors(tf.concat(vectors, axis=0), rows)
+        for _, slab in itertools.groupby(blocks, lambda block: block.slab):
+            slab = list(slab)
+            self._require_words(np.concatenate([block.titles for block in slab]))
+            yield from mapped_ahead(function, slab)
+
+    def pooled(self, titles: np.ndarray, users: np.ndarray, queries) -> Vectors:
+        """Returns the vectors r_u of titles for users.
+
+        Args:
+            titles: `[pairs]` titles.
+            users: `[pairs]` rows of `queries`.
+            queries: As for `attended`.
+        """
+        blocks = list(self.blocks(titles))
+        rows, first = np.empty(len(titles), np.int64), 0
+        shape = sum(block.pairs.size for block in blocks), self._encoder.config.num_filters
+        vectors = tf.raw_ops.Empty(shape=shape, dtype=self._encoder.compute_dtype)
+
+        def pool(block):
+            block, own = self._with_vectors(self._attended(block, users, queries))
+            return block, tf.cast(own, self._encoder.compute_dtype)
+
+        for block, own in self.each(blocks, pool):
+            last = first + block.pairs.size
+            vectors = tf.raw_ops.InplaceUpdate(x=vectors, i=tf.range(first, last), v=own)
+            rows[block.pairs.ravel()] = np.arange(first, last)
+            first = last
+        return Vectors(vectors, rows)
+
+    def attended(self, block: Block, users: np.ndarray, queries) -> Block:
+        """Returns a block with the weights of words.
+
+        Args:
+            block: A block.
+            users: `[pairs]` rows of `queries`.
+            queries: `[users, ...]` float32, what `PersonalizedAttention.folded_query` makes of
+                users.
+        """
+        block = self._attended(block, users, queries)
+        if self._encoder.config.unit_vectors:
+            block, _ = self._with_vectors(block)
+        return block
+
+    def sums(self, block: Block, name: str = "values", factors=None):
+        """Returns weighted sums of words, `[titles * users, ...]` float32.
+
+        Args:
+            block: The result of `attended`.
+            name: Of what: `values`, for the vectors r_u, or `projected`, for what the news
+                attention's `projected` makes of them.
+            factors: `[titles, users]` float32, by which they are multiplied; None: 1.
+        """
+        weights = block.weights
+        if factors is not None:
+            weights *= factors[:, :, np.newaxis]
+        sums = tf.matmul(weights, self._of_words(block, name))
+        return tf.reshape(sums, [block.pairs.size, sums.shape[-1]])
+
+    def inner_products(self, block: Block, vectors):
+        """Returns the inner products of the vectors r_u and others, `[titles, users]` float32.
+
+        Args:
+            block: The result of `attended`.
+            vectors: `[titles, users, num_filters]` float32, the other of each pair.
+        """
+        of_words = tf.matmul(vectors, self._of_words(block, "values"), transpose_b=True)
+        return tf.reduce_sum(of_words * block.weights, axis=2)
+
+    @property
+    def projects(self) -> bool:
+        """Whether `projected` of words is held."""
+        return self._news_attention.kind != "mean" and self._news_attention.form == "recommenders"
+
+    def _attended(self, block, users, queries):
+        keys = self._of_words(block, "keys" if "keys" in self._words else "values")
+        logits = tf.matmul(tf.gather(queries, users[block.pairs]), keys, transpose_b=True)
+        inside = np.arange(keys.shape[1]) < self._lengths[block.titles, np.newaxis]
+        logits += np.where(inside, np.float32(0), np.float32(MASKED_LOGIT))[:, np.newaxis]
+        return block._replace(weights=tf.nn.softmax(logits))
+
+    def _with_vectors(self, block):
+        """Returns a block and its vectors, of unit length where the encoder's have that."""
+        vectors = self.sums(block)
+        if not self._encoder.config.unit_vectors:
+            return block, vectors
+        squares = tf.reduce_sum(tf.square(vectors), axis=1, keepdims=True)
+        roots = tf.math.rsqrt(tf.maximum(squares, 1e-12))
+        weights = block.weights * tf.reshape(roots, [*block.pairs.shape, 1])
+        return block._replace(weights=weights), vectors * roots
+
+    def _of_words(self, block, name):
+        """Returns something of the words of titles, `[titles, words, ...]` float32."""
+        width = self._lengths[block.titles].max(initial=0)
+        inside = np.arange(width) < self._lengths[block.titles, np.newaxis]
+        # The first row is zero.
+        words = np.where(inside, self._starts[block.titles, np.newaxis] + np.arange(width), 0)
+        return tf.cast(tf.gather(self._words[name], words), tf.float32)
 
     def _places(self, titles) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields places `[blocks, users]` of one title in each row, and which are no repetition."""
@@ -161,35 +247,6 @@ class EncodedTitles:
                     places = begin[part, np.newaxis] + np.arange(number)
                     ends = last[part, np.newaxis]
                     yield np.minimum(places, ends), places <= ends
-
-    def _pool(self, titles, users, queries, with_projected):
-        """Pools each title for several users, `users` `[titles, number]`."""
-        width = self._lengths[titles].max(initial=0)
-        inside = np.arange(width) < self._lengths[titles, np.newaxis]
-        # The first row is zero.
-        words = np.where(inside, self._starts[titles, np.newaxis] + np.arange(width), 0)
-
-        def of_words(name):
-            return tf.cast(tf.gather(self._words[name], words), tf.float32)
-
-        def flat(products):
-            return tf.reshape(products, [users.size, products.shape[-1]])
-
-        values = of_words("values")
-        keys = of_words("keys") if "keys" in self._words else values
-        logits = tf.matmul(tf.gather(queries, users), keys, transpose_b=True)
-        logits += np.where(inside, np.float32(0), np.float32(MASKED_LOGIT))[:, np.newaxis]
-        weights = tf.nn.softmax(logits)
-        vectors = flat(tf.matmul(weights, values))
-        projected = None
-        if with_projected and "projected" in self._words:
-            projected = flat(tf.matmul(weights, of_words("projected")))
-        if self._encoder.config.unit_vectors:
-            squares = tf.reduce_sum(tf.square(vectors), axis=1, keepdims=True)
-            roots = tf.math.rsqrt(tf.maximum(squares, 1e-12))
-            vectors *= roots
-            projected = None if projected is None else projected * roots
-        return vectors, projected
 
     def _slabs(self, titles) -> Iterator[slice]:
         """Yields slices of pairs, ordered by title, whose words can be held at the same time."""
@@ -212,14 +269,14 @@ class EncodedTitles:
     @property
     def _word_size(self) -> int:
         """Bytes of a word."""
-        encoder, news = self._encoder, self._news_attention
+        encoder = self._encoder
         numbers = encoder.config.num_filters
         if encoder.attention.form == "recommenders":
             config = encoder.config
             numbers += (
                 config.user_embedding_dim + 1 if encoder.attention.folds else config.attention_dim
             )
-        if news.kind != "mean" and news.form == "recommenders":
+        if self.projects:
             numbers += encoder.config.attention_dim
         return numbers * tf.as_dtype(encoder.compute_dtype).size
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from tfrs_npa.layers.personalized_attention import (
 )
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.user_embedding import UserEmbedding
+from tfrs_npa.models.ahead import made_ahead
 from tfrs_npa.models.encoded_titles import EncodedTitles, Vectors
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.user_encoder import Clicks, UserEncoder
@@ -100,35 +101,42 @@ class ImpressionScores:
         self._encoder, self._query_tower = model.candidate_tower, model.query_tower
         self._titles = EncodedTitles(self._encoder, self._query_tower.attention, memory)
 
-    def of_batches(self, batches: Iterable[Mapping]) -> Iterator[np.ndarray]:
-        """Yields the scores of each batch, float32 `[batch, candidates]`, -1e9 at padding.
+    def of_batches(self, batches: Iterable) -> Iterator[tuple]:
+        """Yields batches, each with its scores, float32 `[batch, candidates]`, -1e9 at padding.
+
+        While those of one part are used, a thread reads and scores the next.
 
         Args:
-            batches: Dicts of `user_id` `[batch]`, `history` `[batch, history]` and `candidates`
-                `[batch, candidates]`.
+            batches: Batches as Keras's steps take them: dicts of `user_id` `[batch]`, `history`
+                `[batch, history]` and `candidates` `[batch, candidates]`, or tuples that begin with
+                them.
         """
-        window: list[dict[str, np.ndarray]] = []
-        rows, enough = 0, _FIRST
+        for window in made_ahead(self._scored_windows(batches)):
+            yield from window
+
+    def _scored_windows(self, batches):
+        window, rows, enough = [], 0, _FIRST
         for batch in batches:
-            names = "user_id", "history", "candidates"
-            window.append({name: np.asarray(batch[name]) for name in names})
-            rows += len(window[-1]["user_id"])
+            window.append(batch)
+            rows += len(features_of(batch)["user_id"])
             if rows >= enough:
-                yield from self._of_window(window)
+                yield self._scored(window)
                 window, rows, enough = [], 0, min(4 * enough, _MOST)
         if window:
-            yield from self._of_window(window)
+            yield self._scored(window)
 
-    def _of_window(self, window):
-        real = [batch["candidates"] != PADDING for batch in window]
-        of, candidates = self._impressions(window, real)
-        scores, first = self._scores(of)[candidates], 0
-        for mask in real:
-            number = np.count_nonzero(mask)
-            result = np.full(mask.shape, MASKED_LOGIT, np.float32)
-            result[mask] = scores[first : first + number]
-            first += number
-            yield result
+    def _scored(self, window):
+        names = "user_id", "history", "candidates"
+        features = [{name: np.asarray(features_of(batch)[name]) for name in names} for batch in window]
+        real = [batch["candidates"] != PADDING for batch in features]
+        of, candidates = self._impressions(features, real)
+        scores = self._scores(of)[candidates]
+        ends = np.cumsum([np.count_nonzero(mask) for mask in real])
+        results = []
+        for mask, own in zip(real, np.split(scores, ends[:-1]), strict=True):
+            results.append(np.full(mask.shape, MASKED_LOGIT, np.float32))
+            results[-1][mask] = own
+        return list(zip(window, results, strict=True))
 
     def _impressions(self, window, real):
         """Returns the `Impressions` of batches, and which candidate of them each real one is."""
@@ -172,29 +180,49 @@ class ImpressionScores:
         queries = None
         if self._encoder.attention.kind == "personalized":
             queries = tf.cast(self._encoder.attention.folded_query(embedding), tf.float32)
-        weights = self._click_weights(of, embedding, queries)
+        logits, blocks = self._click_logits(of, embedding, queries)
+        weights = packed_weights(tf.constant(logits), of.lengths, of.slots).numpy()
         if self._query_tower.config.user_interest == "density":
             return self._density_scores(of, queries, weights)
-        return self._mean_scores(of, queries, weights)
+        return self._mean_scores(of, queries, weights, blocks)
 
-    def _click_weights(self, of, embedding, queries):
-        """Returns the weights of all clicks, `[clicks]`."""
-        news, logits = self._query_tower.attention, np.zeros(len(of.clicked), np.float32)
+    def _click_logits(self, of, embedding, queries):
+        """Returns the logits of all clicks, and the blocks of those that are not shared.
+
+        Args:
+            of: `Impressions`.
+            embedding: `[readers, user_embedding_dim]`.
+            queries: As for `EncodedTitles.attended`.
+
+        Returns:
+            `[clicks]`, and a list of blocks with weights; without those where there is a density.
+        """
+        news, titles, blocks = self._query_tower.attention, self._titles, []
+        split = of.click_splits[of.shared]
+        users = np.repeat(np.arange(len(of.users)), of.lengths)[split:]
+        logits, query = np.zeros(len(of.clicked), np.float32), None
         if news.kind != "mean":
             query = tf.cast(news.query(embedding), tf.float32)
-            split = of.click_splits[of.shared]
             self._write_shared_logits(logits[:split], of, query)
-            owners = np.repeat(np.arange(len(of.users)), of.lengths)[split:]
-            for block in self._titles.blocks(of.clicked[split:], owners, queries, projected=True):
-                if block.projected is None:
-                    keys = news.keys(block.vectors)
-                else:
-                    keys = news.projected_keys(block.projected)
-                own = query
-                if news.kind == "personalized":
-                    own = tf.gather(query, owners[block.pairs])
-                logits[split:][block.pairs] = tf.reduce_sum(keys * own, axis=1)
-        return packed_weights(tf.constant(logits), of.lengths, of.slots).numpy()
+
+        def attend(block):
+            block = titles.attended(block, users, queries)
+            if query is None:
+                return block, 0
+            if titles.projects:
+                keys = news.projected_keys(titles.sums(block, "projected"))
+            else:
+                keys = news.keys(titles.sums(block))
+            own = query
+            if news.kind == "personalized":
+                own = tf.gather(query, users[block.pairs.ravel()])
+            return block, tf.reshape(tf.reduce_sum(keys * own, axis=1), block.pairs.shape)
+
+        for block, own in titles.each(titles.blocks(of.clicked[split:]), attend):
+            logits[split:][block.pairs] = own
+            if self._query_tower.config.user_interest != "density":
+                blocks.append(block)
+        return logits, blocks
 
     def _write_shared_logits(self, logits, of, query):
         """Writes the logits of clicks of readers who see articles as the unknown user does."""
@@ -209,10 +237,10 @@ class ImpressionScores:
             owners = packed_rows(of.lengths[: of.shared])
             logits[:] = inner_products(query, keys, owners, tf.constant(rows, tf.int32))
 
-    def _mean_scores(self, of, queries, weights):
+    def _mean_scores(self, of, queries, weights, blocks):
         """Returns the scores where every reader has one vector."""
         lengths = tf.constant(of.lengths)
-        means = self._means(of, queries, weights)
+        means = self._means(of, weights, blocks)
         vectors = self._query_tower.user_vectors(means, Clicks(None, lengths, None))
         result = np.empty(len(of.titles), np.float32)
         shared = self._titles.for_everyone(of.titles)
@@ -221,15 +249,21 @@ class ImpressionScores:
         own, titles = result[of.splits[first] :], of.titles[of.splits[first] :]
         owners = np.repeat(of.readers, np.diff(of.splits))[of.splits[first] :]
         filters = self._encoder.config.num_filters
-        for block in self._titles.blocks(titles, owners, queries):
-            products = block.vectors * tf.gather(vectors[:, :filters], owners[block.pairs])
-            own[block.pairs] = tf.reduce_sum(products, axis=1)
+        users = vectors[:, :filters]
+
+        def score(block):
+            block = self._titles.attended(block, owners, queries)
+            own = tf.gather(users, owners[block.pairs])
+            return block, self._titles.inner_products(block, own)
+
+        for block, scores in self._titles.each(self._titles.blocks(titles), score):
+            own[block.pairs] = scores
         if self._encoder.num_terms:
             terms, rows = self._titles.terms(titles), np.arange(len(titles))
             own += inner_products(vectors[:, filters:], terms, owners, rows).numpy()
         return result
 
-    def _means(self, of, queries, weights):
+    def _means(self, of, weights, blocks):
         """Returns the weighted sums of clicked articles, `[readers, num_filters]` float32."""
         split = of.click_splits[of.shared]
         titles, rows = np.unique(of.clicked[:split], return_inverse=True)
@@ -241,12 +275,15 @@ class ImpressionScores:
             of.shared,
         )
         personal = tf.zeros([len(of.users) - of.shared, self._encoder.config.num_filters])
-        owners = np.repeat(np.arange(len(of.users)), of.lengths)[split:]
-        for block in self._titles.blocks(of.clicked[split:], owners, queries):
-            factors = weights[split:][block.pairs] * block.is_first
-            rows = tf.constant(owners[block.pairs] - of.shared, tf.int32)
-            added = block.vectors * factors[:, np.newaxis]
-            personal = tf.raw_ops.InplaceAdd(x=personal, i=rows, v=added)
+        owners = np.repeat(np.arange(len(of.users) - of.shared), of.lengths[of.shared :])
+        own = weights[split:]
+
+        def weigh(block):
+            return block, self._titles.sums(block, factors=own[block.pairs] * block.is_first)
+
+        for block, sums in self._titles.each(blocks, weigh):
+            rows = tf.constant(owners[block.pairs.ravel()], tf.int32)
+            personal = tf.raw_ops.InplaceAdd(x=personal, i=rows, v=sums)
         return tf.concat([shared, personal], axis=0)
 
     def _density_scores(self, of, queries, weights):
@@ -319,6 +356,11 @@ class ImpressionScores:
                 articles = tf.concat([articles, terms], axis=2)
             own = tf.gather(users, of.readers[some] - first)
             result[at[inside]] = self._query_tower.scores(own, articles).numpy()[inside]
+
+
+def features_of(batch):
+    """Returns the features of a batch as Keras's steps take it."""
+    return batch[0] if isinstance(batch, tuple) else batch
 
 
 def _gathered(vectors: Vectors, pairs):

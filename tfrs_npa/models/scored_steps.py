@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tfrs_npa.models.impression_scores import ImpressionScores
+from tfrs_npa.models.impression_scores import ImpressionScores, features_of
 
 LOGITS = "logits"
 """The feature of a batch that holds its scores, where they are known already."""
@@ -43,6 +43,8 @@ class ScoredSteps:
 
     def release(self) -> None:
         """Forgets the scores and what they are made from."""
+        if self._scored is not None:
+            self._scored.close()
         self._scores, self._steps, self._scored = None, None, None
 
     def __call__(self, iterator):
@@ -67,17 +69,12 @@ def with_logits(scores: ImpressionScores, batches) -> Iterator:
         scores: The scores of batches.
         batches: Batches, as Keras's steps take them: features, or a tuple that begins with them.
     """
-    first, second = itertools.tee(batches)
-    for batch, logits in zip(first, scores.of_batches(map(_features, second)), strict=True):
+    for batch, logits in scores.of_batches(batches):
         yield _with(batch, tf.constant(logits))
 
 
-def _features(batch):
-    return batch[0] if isinstance(batch, tuple) else batch
-
-
 def _with(batch, logits):
-    features = {**_features(batch), LOGITS: logits}
+    features = {**features_of(batch), LOGITS: logits}
     return (features, *batch[1:]) if isinstance(batch, tuple) else features
 
 

@@ -1,0 +1,51 @@
+"""Work that threads do ahead of the one that uses it, in its order."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+# Two fill the cores where one waits: a TensorFlow op uses all cores, but not all the time.
+_THREADS = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def mapped_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """Yields what a function makes of items; while one is used, threads make the next ones.
+
+    Args:
+        function: A function that several threads may call at the same time.
+        items: Its arguments.
+    """
+    futures: collections.deque = collections.deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for item in items:
+                futures.append(pool.submit(function, item))
+                if len(futures) > _THREADS:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yields items of an iterator; while one is used, a thread makes the next.
+
+    Args:
+        items: The iterator, of which nothing else may take items.
+    """
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(next, items, end)
+        while (item := future.result()) is not end:
+            future = pool.submit(next, items, end)
+            yield item
