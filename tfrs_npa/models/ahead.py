@@ -14,9 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def mapped_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[Result]:
+def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yields what a function makes of items; while one is used, threads make the next ones.
 
     Args:

@@ -127,7 +127,9 @@ class ImpressionScores:
 
     def _scored(self, window):
         names = "user_id", "history", "candidates"
-        features = [{name: np.asarray(features_of(batch)[name]) for name in names} for batch in window]
+        features = [
+            {name: np.asarray(features_of(batch)[name]) for name in names} for batch in window
+        ]
         real = [batch["candidates"] != PADDING for batch in features]
         of, candidates = self._impressions(features, real)
         scores = self._scores(of)[candidates]
