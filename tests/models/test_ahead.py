@@ -1,0 +1,82 @@
+"""Work of threads ahead of its user."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tfrs_npa.models.ahead import made_ahead, mapped_ahead
+
+
+def test_order_is_kept():
+    """Although later items are ready earlier."""
+    second = threading.Event()
+
+    def function(item):
+        if item == 0:
+            assert second.wait(10)
+        else:
+            second.set()
+        return -item
+
+    assert list(mapped_ahead(function, range(7))) == [0, -1, -2, -3, -4, -5, -6]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_few_items(number):
+    assert list(mapped_ahead(str, range(number))) == [str(item) for item in range(number)]
+    assert list(made_ahead(iter(range(number)))) == list(range(number))
+
+
+def test_no_more_items_are_taken_than_needed():
+    """So that memory does not grow with the number of items."""
+    taken = []
+    results = mapped_ahead(str, (taken.append(item) or item for item in range(100)))
+    for _ in range(10):
+        next(results)
+    assert len(taken) < 15
+    results.close()
+    made = made_ahead(taken.append(item) or item for item in range(100))
+    del taken[:]
+    next(made)
+    made.close()
+    assert len(taken) <= 2
+
+
+def test_one_item_ahead():
+    """The second is made while the first is used."""
+    started = threading.Event()
+
+    def items():
+        yield 1
+        started.set()
+        yield 2
+
+    made = made_ahead(items())
+    assert next(made) == 1
+    assert started.wait(10)
+    assert list(made) == [2]
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        lambda: mapped_ahead(lambda item: 1 // (2 - item), range(9)),
+        lambda: made_ahead(1 // (2 - item) for item in range(9)),
+    ],
+    ids=["mapped", "made"],
+)
+def test_errors_come_where_their_items_would(ahead):
+    items = ahead()
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+
+
+def test_threads_end_with_an_iterator_that_is_left():
+    before = threading.active_count()
+    for ahead in mapped_ahead(str, range(9)), made_ahead(iter(range(9))):
+        next(ahead)
+        ahead.close()
+    assert threading.active_count() == before
