@@ -72,6 +72,7 @@ def test_synchronous_training_is_that_of_one_machine(results, strategy):
     assert len(found["history loss"]) == 2
     assert ({"own steps loss", "resumed loss"} <= found.keys()) == (strategy != "one-device")
     assert strategy != "mirrored" or found["trial"][1] == 3
+    assert found["many batches at a time"]
     assert_close(found, results["single"])
 
 
@@ -85,6 +86,7 @@ def test_callbacks(results, strategy):
 
 def test_parameter_servers_measure_as_one_machine_does(results):
     found = results["parameter-server"]
+    assert not found["many batches at a time"]
     assert_close({name: found[name] for name in found if "untrained" in name}, results["single"])
     assert found["trained impressions"] == 23
     assert found["trained loss"] == found["history val_loss"][-1]

@@ -59,6 +59,7 @@ def main(name, path, single):
     from conftest import World
 
     from tfrs_npa._shards import read_whole, whole_variables
+    from tfrs_npa.models.scored_steps import ScoredSteps
 
     with strategy.scope():
         world = World(graph=True, batch_size=11, **WITHOUT_DROPOUT)
@@ -77,6 +78,7 @@ def main(name, path, single):
     for metric, values in world.fit(2, validation_data=world.impression_batches()).items():
         results[f"history {metric}"] = values
     measure("trained")
+    results["many batches at a time"] = isinstance(world.model.test_function, ScoredSteps)
     world.model.save_weights(f"{path}.weights.h5")
     world.model.save(f"{path}.keras")
     world.model.save_weights(f"{path}.checkpoint")

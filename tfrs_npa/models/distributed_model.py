@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -25,6 +27,8 @@ class DistributedModel(tfrs.Model):
 
     _evaluates = False
     _training_data = _evaluation_data = None
+    # How many steps the evaluation or prediction has at most; None: as many as there are batches.
+    _steps: int | None = None
 
     # No property: Keras would save what it returns a second time.
     def training_metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -67,6 +71,7 @@ class DistributedModel(tfrs.Model):
         given |= given.pop("kwargs", {})
         _distribute(self.distribute_strategy, given, "x", "steps")
         self._evaluation_data, self._evaluates = _sent(given.get("x")), True
+        self._steps = given.get("steps")
         try:
             return super().evaluate(**given)
         finally:
@@ -79,11 +84,20 @@ class DistributedModel(tfrs.Model):
         Where several workers train together, each of them predicts everything, as the coordinator
         does with parameter servers: they could not exchange ragged tensors.
         """
-        strategy = self._distribution_strategy
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            self._distribution_strategy = None
-        try:
+        self._steps = (
+            inspect.signature(super().predict).bind(*args, **kwargs).arguments.get("steps")
+        )
+        if not isinstance(self._distribution_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return super().predict(*args, **kwargs)
+        with self.without_replicas():
+            return super().predict(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def without_replicas(self) -> Iterator[None]:
+        """For a `with` block, this process does all steps, on one device."""
+        strategy, self._distribution_strategy = self._distribution_strategy, None
+        try:
+            yield
         finally:
             self._distribution_strategy = strategy
 

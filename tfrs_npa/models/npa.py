@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 from collections.abc import Iterator
 
@@ -24,7 +23,7 @@ from tfrs_npa.models.distributed_model import DistributedModel, require_no_serve
 from tfrs_npa.models.explanation import Explanation, explain
 from tfrs_npa.models.impression_scores import ImpressionScores, impression_scores
 from tfrs_npa.models.news_encoder import NewsEncoder
-from tfrs_npa.models.replicas import has_parameter_servers, sum_over_replicas
+from tfrs_npa.models.replicas import reads_everywhere, sum_over_replicas
 from tfrs_npa.models.scored_steps import LOGITS, ScoredSteps, with_logits
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
@@ -450,15 +449,16 @@ class NPA(DistributedModel):
 
     def evaluate(self, *args, **kwargs):
         """Evaluates the model, as `tf.keras.Model.evaluate`; encodes each title once."""
-        steps = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments.get("steps")
-        with self._scoring(steps):
+        with self._scoring():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """Scores candidates, as `tf.keras.Model.predict`; encodes each title once."""
-        steps = inspect.signature(super().predict).bind(*args, **kwargs).arguments.get("steps")
-        with self._scoring(steps):
-            return super().predict(*args, **kwargs)
+        with self._scoring() as scores:
+            if scores is None:
+                return super().predict(*args, **kwargs)
+            with self.without_replicas():
+                return super().predict(*args, **kwargs)
 
     def predict_batches(self, batches: tf.data.Dataset) -> Iterator[tf.RaggedTensor]:
         """Scores candidates as `predict`, but keeps no scores: memory does not grow with the log.
@@ -481,9 +481,7 @@ class NPA(DistributedModel):
 
     def _impression_scores(self) -> ImpressionScores | None:
         """Returns what scores many impressions faster than `call`, if it would score them alike."""
-        if isinstance(self.user_embedding.table, tf.distribute.DistributedValues):
-            return None
-        if has_parameter_servers(self.distribute_strategy):
+        if not reads_everywhere(self.distribute_strategy):
             return None
         executions = self._steps_per_execution
         if type(self).call is not NPA.call or (executions is not None and executions.numpy() != 1):
@@ -491,12 +489,11 @@ class NPA(DistributedModel):
         return impression_scores(self, self.encoding_memory)
 
     @contextlib.contextmanager
-    def _scoring(self, steps: int | None) -> Iterator[None]:
+    def _scoring(self) -> Iterator[ImpressionScores | None]:
         """For a `with` block, steps take the scores of batches from `_impression_scores`."""
-        scores = self._impression_scores()
-        self._scores = None if scores is None else (scores, steps)
+        self._scores = self._impression_scores()
         try:
-            yield
+            yield self._scores
         finally:
             self._scores = None
             for function in (self.test_function, self.predict_function):
@@ -507,9 +504,9 @@ class NPA(DistributedModel):
         if force or not isinstance(function, ScoredSteps):
             if self._scores is None:
                 return None
-            function = ScoredSteps(step, counter, self.run_eagerly)
+            function = ScoredSteps(step, counter, self.run_eagerly, self.distribute_strategy)
         if self._scores is not None:
-            function.start(*self._scores)
+            function.start(self._scores, self._steps)
         return function
 
     def make_test_function(self, force=False):

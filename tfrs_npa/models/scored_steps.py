@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import tensorflow as tf
 
@@ -23,10 +24,19 @@ class ScoredSteps:
         step: What Keras's function would run, a function of a batch.
         counter: The variable in which Keras counts steps.
         eagerly: Whether steps run eagerly.
+        strategy: Of the model. Its first replica makes the scores, and each replica has the steps
+            of its part of a batch.
     """
 
-    def __init__(self, step: Callable, counter: tf.Variable, eagerly: bool):
+    def __init__(
+        self,
+        step: Callable,
+        counter: tf.Variable,
+        eagerly: bool,
+        strategy: tf.distribute.Strategy,
+    ):
         self._step, self._counter, self._eagerly = step, counter, eagerly
+        self._strategy = strategy
         self._functions: dict = {}
         self._scores: ImpressionScores | None = None
         self._steps: int | None = None
@@ -50,27 +60,66 @@ class ScoredSteps:
     def __call__(self, iterator):
         """Runs the next step of Keras's `iterator`."""
         if self._scores is not None and self._scored is None:
-            self._scored = with_logits(self._scores, itertools.islice(iterator, self._steps))
+            batches = itertools.islice(iterator, self._steps)
+            self._scored = with_logits(self._scores, batches, self._strategy)
         batch = next(iterator if self._scored is None else self._scored)
         self._counter.assign_add(1)
         if self._eagerly:
-            return self._step(batch)
-        spec = _spec(iterator.element_spec, self._scored is not None)
-        key = tuple(map(str, tf.nest.flatten(spec)))
+            return self._of_replicas(batch)
+        if self._strategy.num_replicas_in_sync > 1:
+            spec, key = None, self._scored is not None
+        else:
+            spec = _spec(iterator.element_spec, self._scored is not None)
+            key = tuple(map(str, tf.nest.flatten(spec)))
+            spec = [spec]
         if key not in self._functions:
-            self._functions[key] = tf.function(self._step, input_signature=[spec])
+            self._functions[key] = tf.function(
+                self._of_replicas, input_signature=spec, reduce_retracing=True
+            )
         return self._functions[key](batch)
 
+    def _of_replicas(self, batch):
+        """Runs a step in each replica; returns the result of the first."""
+        if self._strategy.num_replicas_in_sync == 1:
+            return self._step(batch)
+        return _of_replica(self._strategy, self._strategy.run(self._step, args=(batch,)), 0)
 
-def with_logits(scores: ImpressionScores, batches) -> Iterator:
+
+def with_logits(
+    scores: ImpressionScores, batches, strategy: tf.distribute.Strategy | None = None
+) -> Iterator:
     """Yields batches with their scores as the feature `LOGITS`.
 
     Args:
         scores: The scores of batches.
         batches: Batches, as Keras's steps take them: features, or a tuple that begins with them.
+        strategy: The strategy whose replicas have a part each of a batch; None: one replica.
     """
-    for batch, logits in scores.of_batches(batches):
-        yield _with(batch, tf.constant(logits))
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        for batch, logits in scores.of_batches(batches):
+            yield _with(batch, tf.constant(logits))
+        return
+    number = len(strategy.extended.worker_devices)
+    parts = (_of_replica(strategy, batch, i) for batch in batches for i in range(number))
+    scored = (_with(part, tf.constant(logits)) for part, logits in scores.of_batches(parts))
+    while of_replicas := list(itertools.islice(scored, number)):
+        yield tf.nest.map_structure(partial(_distributed, strategy), *of_replicas)
+
+
+def _distributed(strategy, *values):
+    """Returns the values of the replicas of this process as one."""
+
+    def of_replica(context):
+        return values[context.replica_id_in_sync_group % len(values)]
+
+    return strategy.experimental_distribute_values_from_function(of_replica)
+
+
+def _of_replica(strategy, batch, replica):
+    """Returns what is a replica's of the values of all."""
+    return tf.nest.map_structure(
+        lambda value: strategy.experimental_local_results(value)[replica], batch
+    )
 
 
 def _with(batch, logits):
