@@ -150,6 +150,16 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             return False
         return self.query_kernel.shape[0] + 1 < self.attention_dim
 
+    @property
+    def folded_dim(self) -> int:
+        """Length of a `folded_query`; 0 where weights depend on no user."""
+        if self.kind != "personalized":
+            return 0
+        if self.folds:
+            return self.query_kernel.shape[0] + 1
+        kernel = self.preference_kernel if self.form == "paper" else self.query_kernel
+        return kernel.shape[1]
+
     def folded_keys(self, keys):
         """Returns keys to be compared with `folded_query`, as short as they can be.
 
@@ -175,6 +185,10 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
         if not self.folds:
             return self.query(user_embedding)
         return tf.pad(user_embedding, [[0, 0], [0, 1]], constant_values=1)
+
+    def unfolded_query(self, folded):
+        """Returns the `query` of users, given their `folded_query`."""
+        return self.query(folded[:, :-1]) if self.folds else folded
 
     def projected(self, values):
         """Returns `W values`, from which `projected_keys` makes keys; None where keys need no `W`.

@@ -12,12 +12,14 @@ from tfrs_npa.models.title_layout import TitleLayout
 
 
 class StoredTitles(TitleBlocks):
-    """`TitleBlocks` with access to each title.
+    """`TitleBlocks` with access to each title, as it is kept: that is what scores are of.
 
     Args:
         encoder: The candidate tower.
         dtype: `"float32"` or `"bfloat16"`, how words are kept.
     """
+
+    _is_of_encoder = False
 
     def __init__(self, encoder: NewsEncoder, dtype: str = "float32"):
         super().__init__(encoder, dtype)
@@ -59,14 +61,18 @@ class StoredTitles(TitleBlocks):
         own.articles = _scored_first(listed, scored)
         own.layout = TitleLayout(own.encoder.title_lengths()[own.articles], len(scored))
 
-    def block_scores(self, users):
-        """Scores titles for all users; see `TitleBlocks.block_scores`. There may be none."""
-        nothing = tf.zeros([0, tf.shape(users)[0]])
-        block_scores = super().block_scores
-        return tf.cond(tf.size(self.order) > 0, lambda: block_scores(users), lambda: nothing)
+    def _block_scores(self, users, is_rounded):
+        """There may be no titles; see `TitleBlocks`."""
+        block_scores = super()._block_scores
+        nothing = [tf.zeros([0, tf.shape(users)[0]])] * (1 + is_rounded)
+        return tf.cond(
+            tf.size(self.order) > 0, lambda: block_scores(users, is_rounded), lambda: nothing
+        )
 
     def features(self, titles, dtype) -> TitleFeatures:
         """Returns the features of some articles, without encoding anything.
+
+        Their keys are to be compared with a `PersonalizedAttention.folded_query`.
 
         Args:
             titles: `[titles]` places of articles among those that are listed.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
-from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.retrieval.top_k import ArticleTopK, best, best_of_rounded, without_gradients
 from tfrs_npa.settings import DEFAULT_K, DTYPES
 
 
@@ -45,11 +45,11 @@ class PersonalizedTopK(ArticleTopK):
     Args:
         model: A trained model. Its catalogue grows by the articles that the layer is given.
         k: Number of articles to return, unless a call says otherwise.
-        dtype: How the words are kept. `"float32"`: scores are exact. `"bfloat16"`: half the memory,
-            at about the same speed; words and keys are rounded to 8 significant bits, products are
-            still float32. Measured errors of a score are at most 3.4 % of the deviation of its
-            user's scores, and 99.5 % of the exact top 10 come back (`benchmarks/top_k.py`: 65,000
-            articles, made-up weights); with a trained model, 1.7 % (`benchmarks/top_k_recall.py`).
+        dtype: How the words are kept; answers are the same. `"float32"`: every article is scored
+            by its words. `"bfloat16"`: about half the memory. Every article is scored by words
+            that are rounded to 8 significant bits; those that may be among the best in spite of
+            that, as bounds of the errors say (`TitleBlocks`), are encoded again and scored
+            exactly. That are few for a small k, and all of them where k is the number of articles.
         name: Name of the layer.
 
     Raises:
@@ -63,12 +63,11 @@ class PersonalizedTopK(ArticleTopK):
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.")
         blocks = TitleBlocks(model.candidate_tower, dtype)
-        self._untracked.is_exact = dtype == "float32"
         self._untracked.blocks = blocks
         self._untracked.width = blocks.width
         strings = tf.TensorSpec([None, None], tf.string)
         self._untracked.best = tf.function(
-            self._best,
+            without_gradients(self._best),
             input_signature=[
                 tf.TensorSpec([None, self._untracked.width], tf.float32),
                 tf.TensorSpec([], tf.int32),
@@ -76,11 +75,12 @@ class PersonalizedTopK(ArticleTopK):
                 strings,
                 tf.TensorSpec([], tf.bool),
             ],
+            autograph=False,
         )
 
     def is_exact(self) -> bool:
-        """Whether scores are those of the towers: True in float32, False in bfloat16."""
-        return self._untracked.is_exact
+        """True: scores are those of the towers."""
+        return True
 
     @property
     def bytes_per_article(self) -> float:
@@ -141,8 +141,9 @@ class PersonalizedTopK(ArticleTopK):
 
         Returns:
             `[batch, width]` float32: the user's vectors as `UserEncoder.flat` gives them, then the
-            query of the attention over words: `attention_dim` numbers (`num_filters` in the `paper`
-            form), none where word weights depend on no user. With `user_interest="mean"`, the score
+            query of the attention over words, `PersonalizedAttention.folded_query`:
+            `user_embedding_dim` and one, or `attention_dim` numbers if that is less (`num_filters`
+            in the `paper` form), none where word weights depend on no user. With `user_interest="mean"`, the score
             of an article is the product with what the candidate tower returns, followed by zeros.
 
         Raises:
@@ -182,6 +183,14 @@ class PersonalizedTopK(ArticleTopK):
         return users
 
     def _best(self, users, k, excluded, allowed, only_allowed):
-        articles = self._untracked.articles
+        articles, blocks = self._untracked.articles, self._untracked.blocks
         hidden = articles.mask(excluded) | (only_allowed & ~articles.mask(allowed))
-        return best(self._untracked.blocks.scores(users), hidden, articles.ids.read_value(), k)
+        ids = articles.ids.read_value()
+        if not blocks.is_rounded:
+            return best(blocks.scores(users), hidden, ids, k)
+
+        def exact_scores(places, titles, rows):
+            indices = tf.gather(articles.indices, places)
+            return blocks.exact_scores(places, indices, titles, rows, users)
+
+        return best_of_rounded(*blocks.rounded_scores(users), hidden, ids, k, exact_scores)

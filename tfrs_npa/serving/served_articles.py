@@ -136,15 +136,27 @@ class ServedArticles(tf.Module):
         Returns:
             `[batch, recommendable]` float32, in the order of `indexed`.
         """
-        rows = [titles.block_scores(users) for titles in (self.base, self.added)]
+        return self._ordered([titles.block_scores(users) for titles in (self.base, self.added)])
+
+    def rounded_scores(self, users):
+        """Scores them roughly, see `TitleBlocks.rounded_scores`."""
+        found = [titles.rounded_block_scores(users) for titles in (self.base, self.added)]
+        return [self._ordered(parts) for parts in zip(*found)]
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether encoded titles are bfloat16."""
+        return self.base.is_rounded
+
+    def _ordered(self, rows):
         return tf.transpose(tf.gather(tf.concat(rows, axis=0), self._rows))
 
-    def features(self, articles, further: TitleFeatures, dtype):
-        """Returns the features of articles.
+    def features(self, articles, further: TitleFeatures | None, dtype):
+        """Returns the features of articles, see `StoredTitles.features`.
 
         Args:
             articles: `[n]` int32 indices; beyond the catalogue, of `further` titles.
-            further: Features of titles that are in no catalogue.
+            further: Features of titles that are in no catalogue, or None.
             dtype: Type of the features.
 
         Returns:
@@ -158,8 +170,9 @@ class ServedArticles(tf.Module):
         parts = [
             self.base.features(selected(distinct, in_base), dtype),
             self.added.features(selected(distinct, ~in_base) - base, dtype),
-            further,
         ]
+        if further is not None:
+            parts.append(further)
         titles = tf.where(
             is_known, tf.searchsorted(distinct, articles), tf.size(distinct) + articles - known
         )
