@@ -8,7 +8,7 @@ import numpy as np
 # multiplied by whole groups: a product of few rows would give equal titles unequal last bits.
 ROWS = 32
 # Words of a block, about: with their products, few enough for a processor's cache.
-BLOCK = 4096
+BLOCK = 16384
 
 
 class TitleLayout:
