@@ -295,6 +295,8 @@ def without_gradients(function):
 
     @functools.wraps(function)
     def traced(*args):
+        if tf.executing_eagerly():
+            return function(*args)
         graph = tf.compat.v1.get_default_graph()
         graph.gradient_override_map = lambda _: contextlib.nullcontext()
         return function(*args)
