@@ -204,7 +204,9 @@ class TitleBlocks(tf.Module):
         if self._personalized:
             keys = tf.cast(features.keys, tf.float32)
             if self._keys is not None:
-                keys = parts["keys"] = encoder.attention.folded_keys(keys)
+                # Whole groups of rows, so that equal words have equal keys to the last bit.
+                number, keys = tf.shape(keys)[0], padded_rows(keys, ROWS)
+                keys = parts["keys"] = encoder.attention.folded_keys(keys)[:number]
             parts["reach"] = tf.sqrt(tf.maximum(tf.reduce_max(tf.reduce_sum(keys**2, axis=1)), 0))
         if encoder.num_terms:
             parts["terms"] = tf.cast(features.terms, tf.float32)
