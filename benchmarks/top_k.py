@@ -9,8 +9,8 @@ with 25 clicks, and weights with which scores differ are made up. Requests are s
 another user; `BruteForce` is given user vectors. For one user, the towers score the whole
 catalogue; for a batch, a sample of it, with each title encoded once for all users of the batch, and
 the time is scaled by the articles. Results are medians, and p99 is over the calls for one user; CPU
-seconds are of all threads. Recall is the share of the exact top 10 that is found with these weights;
-a trained model has its own (`TwoStageTopK.recall`).
+seconds are of all threads. Recall is the share of the exact top 10 that is found with these
+weights; a trained model has its own (`TwoStageTopK.recall`).
 """
 
 from __future__ import annotations
@@ -200,7 +200,9 @@ class Benchmark:
             self._exact = ids.numpy(), scores.numpy(), every.numpy().std(axis=1, keepdims=True)
         _, exact, deviations = self._exact
         error = np.abs((scores.numpy() - exact) / deviations).max()
-        self._memory.append([name, f"{index.bytes_per_article:,.0f}", f"{seconds:.0f}", f"{error:.0e}"])
+        self._memory.append(
+            [name, f"{index.bytes_per_article:,.0f}", f"{seconds:.0f}", f"{error:.0e}"]
+        )
         self._note_recall(name, ids)
 
     def two_stage(self, length: int) -> None:

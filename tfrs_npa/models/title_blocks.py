@@ -329,7 +329,9 @@ class TitleBlocks(tf.Module):
                 # One row is multiplied faster than one column.
                 result = tf.cond(
                     tf.shape(columns)[1] == 1,
-                    lambda: tf.transpose(tf.matmul(columns, part, transpose_a=True, transpose_b=True)),
+                    lambda: tf.transpose(
+                        tf.matmul(columns, part, transpose_a=True, transpose_b=True)
+                    ),
                     lambda: tf.matmul(part, columns),
                 )
                 return tf.cast(result, tf.float32)

@@ -143,8 +143,9 @@ class PersonalizedTopK(ArticleTopK):
             `[batch, width]` float32: the user's vectors as `UserEncoder.flat` gives them, then the
             query of the attention over words, `PersonalizedAttention.folded_query`:
             `user_embedding_dim` and one, or `attention_dim` numbers if that is less (`num_filters`
-            in the `paper` form), none where word weights depend on no user. With `user_interest="mean"`, the score
-            of an article is the product with what the candidate tower returns, followed by zeros.
+            in the `paper` form), none where word weights depend on no user. With
+            `user_interest="mean"` and these left aside, the score of an article is the product with
+            what the candidate tower returns.
 
         Raises:
             ValueError: as `call`.
