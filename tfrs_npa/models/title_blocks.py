@@ -324,18 +324,7 @@ class TitleBlocks(tf.Module):
             return tf.reshape(part[groups[0] : groups[1]], [-1, part.shape[-1]])
 
         def product(part, columns):
-            if part.dtype == tf.bfloat16 and is_rounded:
-                columns = tf.cast(columns, part.dtype)
-                # One row is multiplied faster than one column.
-                result = tf.cond(
-                    tf.shape(columns)[1] == 1,
-                    lambda: tf.transpose(
-                        tf.matmul(columns, part, transpose_a=True, transpose_b=True)
-                    ),
-                    lambda: tf.matmul(part, columns),
-                )
-                return tf.cast(result, tf.float32)
-            return tf.matmul(tf.cast(part, tf.float32), columns)
+            return _rounded_product(part, columns) if is_rounded else _product(part, columns)
 
         def score(block, *results):
             group, length, titles = tf.unstack(blocks[block], num=3)
@@ -377,14 +366,7 @@ class TitleBlocks(tf.Module):
                 result = tf.reshape(result, [-1, number, self._interests])
                 if is_rounded:
                     bound = errors.of_products()
-            if self._terms.shape[1]:
-                part = padded_rows(own["terms"], ROWS)[:, tf.newaxis, tf.newaxis]
-                for k in range(self._terms.shape[1]):
-                    result += part[..., k] * factors[:, :, k]
-            if self._interests == 1:
-                result = result[:, :, 0]
-            else:
-                result = tf.reduce_logsumexp(result, axis=2)
+            result = self._with_terms(result, own["terms"], factors)
             found = [result[:titles]]
             if is_rounded:
                 found.append(bound + _FLOAT32 * (1 + tf.abs(found[0])))
@@ -397,6 +379,32 @@ class TitleBlocks(tf.Module):
         ]
         _, *results = tf.while_loop(lambda block, *_: block < count, score, (0, *results))
         return [result.concat() for result in results]
+
+    def _with_terms(self, products, terms, factors):
+        """Returns scores of titles, given their products with user vectors, and their terms."""
+        if self._terms.shape[1]:
+            terms = padded_rows(terms, ROWS)[:, tf.newaxis, tf.newaxis]
+            for k in range(self._terms.shape[1]):
+                products += terms[..., k] * factors[:, :, k]
+        return products[:, :, 0] if self._interests == 1 else tf.reduce_logsumexp(products, axis=2)
+
+
+def _product(rows, columns):
+    return tf.matmul(tf.cast(rows, tf.float32), columns)
+
+
+def _rounded_product(rows, columns):
+    """As `_product`, but in bfloat16 if rows are."""
+    if rows.dtype == tf.float32:
+        return _product(rows, columns)
+    columns = tf.cast(columns, rows.dtype)
+    # One row is multiplied faster than one column.
+    result = tf.cond(
+        tf.shape(columns)[1] == 1,
+        lambda: tf.transpose(tf.matmul(columns, rows, transpose_a=True, transpose_b=True)),
+        lambda: tf.matmul(rows, columns),
+    )
+    return tf.cast(result, tf.float32)
 
 
 class _Reach:
