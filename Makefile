@@ -26,7 +26,7 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 	$(BIN)/python tuning/retrain.py --run runs/tune-demo --epochs 1
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
@@ -66,6 +66,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	  --plot $(RESULTS)/time_to_quality.png \
 	  --recommenders-venv $(RECOMMENDERS_VENV) --recommenders-python $(RECOMMENDERS_PYTHON)
 	$(BIN)/python benchmarks/input_pipeline.py --json $(RESULTS)/input_pipeline.json
+	$(BIN)/python benchmarks/reading.py --json $(RESULTS)/reading.json
 	$(BIN)/python benchmarks/metrics.py --json $(RESULTS)/metrics.json
 	$(BIN)/python benchmarks/optimizer_step.py --json $(RESULTS)/optimizer_step.json
 	$(BIN)/python benchmarks/scaling.py --json $(RESULTS)/scaling.json \

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import io
+import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +23,30 @@ import tfrs_npa  # noqa: F401  chooses Keras 2 before any test imports TensorFlo
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+# Few tests that take long, and of which others would wait for the last.
+_FIRST = ("models/test_strategies.py", "runs/test_strategies.py", "cli/test_tune.py")
+_FIRST += ("tuning/test_distributed.py", "cli/test_train.py", "runs/test_train.py")
+_FIRST += ("serving/test_module.py", "test_keras_selection.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the longest files, for `--no-loadscope-reorder`."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_FIRST))
+
+
+def pytest_collection_finish():
+    """Saves what takes up to a quarter of the CPU seconds of tests that trace graphs.
+
+    Grappler, whose gain tiny graphs do not live to see; the processes that tests start have it. And
+    looking for garbage among all that is imported.
+    """
+    if "tensorflow" in sys.modules:
+        optimizer = sys.modules["tensorflow"].config.optimizer
+        optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +153,66 @@ def run_here():
     return run
 
 
+# Does in a forked process what `python FILE` and `python -m MODULE` do.
+_PROGRAM = """
+import os, runpy, sys, tempfile
+os.environ.clear()
+os.environ.update(environment)
+tempfile.tempdir = None  # that of this environment
+log = os.open(log, os.O_WRONLY | os.O_APPEND)
+os.dup2(log, 1)
+os.dup2(log, 2)
+sys.argv = arguments
+if arguments[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+else:
+    sys.path.insert(0, os.path.dirname(arguments[0]))
+    runpy.run_path(arguments[0], run_name="__main__")
+"""
+
+
+class Forked:
+    """A process as `subprocess.Popen` starts it, which finds TensorFlow imported."""
+
+    def __init__(self, arguments, environment, log):
+        pathlib.Path(log).write_text("")
+        names = {"environment": dict(environment), "log": str(log)}
+        names["arguments"] = [*map(str, arguments)]
+        context = multiprocessing.get_context("forkserver")
+        # For the first of them, which starts the server.
+        context.set_forkserver_preload(["tfrs_npa.runs.train", "tfrs_npa.cli", "keras_tuner"])
+        self._process = context.Process(target=exec, args=(_PROGRAM, names), daemon=True)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def poll(self):
+        return self._process.exitcode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def fork():
+    """Starts a script, or a module after `-m`, as a process; its streams go to a file.
+
+    Processes come from a server that has imported TensorFlow, which would take them longer than
+    what most of them do. What is about imports, or the environment at that time, is not for it.
+    """
+    return Forked
+
+
 class Ends(list):
     """Exit codes and messages with which a process would have ended."""
 
@@ -151,6 +238,33 @@ def record_ends(monkeypatch):
         return ends
 
     return record
+
+
+@pytest.fixture(scope="session")
+def _drawn():
+    """The pictures that `same_picture` has drawn."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def same_picture(_drawn):
+    """Draws the first of all pictures in files, and writes it again for each of the others.
+
+    Drawing takes a quarter of a tiny training; tests/runs/test_pictures.py looks at the pictures.
+    """
+    from matplotlib.figure import Figure
+
+    draw = Figure.savefig
+
+    def save(figure, file, **options):
+        if not _drawn:
+            draw(figure, file, **options)
+            _drawn.append(pathlib.Path(file).read_bytes())
+        pathlib.Path(file).write_bytes(_drawn[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="module")

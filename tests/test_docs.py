@@ -189,7 +189,15 @@ def test_the_snippet_of_hyper_parameters():
     assert names["config"].dropout == 0.1
 
 
-def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch):
+@pytest.fixture
+def eagerly():
+    """Tracing takes longer than all the steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch, eagerly):
     (code,) = python_of("docs/training.md")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -198,7 +206,7 @@ def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch):
     assert names["model"].config == tfrs_npa.NPAConfig.preset("small")
 
 
-def test_getting_started(monkeypatch, tmp_path):
+def test_getting_started(monkeypatch, tmp_path, eagerly):
     """Its Python, then its commands, on a site that trains in seconds."""
     world = functools.partial(SyntheticWorld, users=60, articles=150, impressions=(150, 40, 40))
     monkeypatch.setattr(synthetic, "SyntheticWorld", world)
@@ -226,7 +234,7 @@ def test_every_public_name_is_in_the_reference():
     assert public <= shown
 
 
-def test_the_snippets_of_distributed(mind_folder):
+def test_the_snippets_of_distributed(eagerly):
     training, own_loop = python_of("docs/distributed.md")
     names = {"tf": tf, "tfrs_npa": tfrs_npa, "config": tfrs_npa.NPAConfig.preset("small")}
     news = {"news_id": ["N1", "N2", "N3"], "title": ["Rain", "Team wins", "Vote"]}
@@ -242,12 +250,8 @@ def test_the_snippets_of_distributed(mind_folder):
     log = tfrs_npa.Impressions.from_pandas(pd.DataFrame(log), *made_of[:2])
     names["batches"] = tfrs_npa.training_batches(log, *made_of)
     names["validation"] = tfrs_npa.impression_batches(log, *made_of)
-    tf.config.run_functions_eagerly(True)  # tracing takes longer than all the steps
-    try:
-        for snippet in (training, own_loop):
-            exec(compile(snippet, "docs/distributed.md", "exec"), names)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    for snippet in (training, own_loop):
+        exec(compile(snippet, "docs/distributed.md", "exec"), names)
     assert float(names["loss"]) > 0
     assert names["model"].optimizer.iterations.numpy() == 2
 
@@ -273,7 +277,7 @@ def test_the_snippets_of_explaining():
     assert names["html"].startswith("<!doctype html>")
 
 
-def test_the_snippets_of_evaluating(tmp_path):
+def test_the_snippets_of_evaluating(tmp_path, eagerly):
     on_lists, reranking, off_policy = python_of("docs/evaluating.md")
     names = {}
     exec(compile(on_lists, "docs/evaluating.md", "exec"), names)
@@ -291,12 +295,8 @@ def test_the_snippets_of_evaluating(tmp_path):
     model.compile(optimizer="sgd")
     vectors = catalog.word_embeddings(4, seed=0, from_titles=True, centered=True)
     Run.create(tmp_path / "run", model, TrainingSettings("D"), Baselines({}, vectors))
-    tf.config.run_functions_eagerly(True)  # tracing takes longer than all the rest
-    try:
-        run = reranking.replace("runs/mine", str(tmp_path / "run"))
-        exec(compile(run, "docs/evaluating.md", "exec"), names)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    run = reranking.replace("runs/mine", str(tmp_path / "run"))
+    exec(compile(run, "docs/evaluating.md", "exec"), names)
     assert len({*names["ids"][0].tolist()}) == 5 and names["scores"].shape == (1, 5)
 
     exec(compile(off_policy, "docs/evaluating.md", "exec"), names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ assert tf.keras.Model is keras.Model is tf_keras.Model
 assert tf.keras.layers.Dense is layers.Dense is tf_keras.layers.Dense
 assert tensorflow.keras.optimizers.schedules.CosineDecay.__module__.startswith("tf_keras.")
 assert tf.optimizers.Adam is tf_keras.optimizers.Adam
+"""
+
+# As HDF5 files and plain configurations need it, which name no module.
+CLASSES_KNOWN = """
+import tensorflow as tf
+for name in ('NPA', 'LazyAdam', 'PersonalizedAttention', 'UserEmbedding'):
+    assert tf.keras.utils.get_registered_object(f'tfrs_npa>{name}') is not None, name
 """
 
 SEARCH = """
@@ -69,6 +77,21 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+def forks(code: str, values) -> str:
+    """The code of a process of its own for each value of `value`.
+
+    They share the imports before, which take longer than all the rest.
+    """
+    return (
+        "import os\n"
+        f"for value in {list(values)!r}:\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        assert os.waitpid(child, 0)[1] == 0, value\n"
+        "        continue\n" + textwrap.indent(code, "    ") + "    os._exit(0)\n"
+    )
+
+
 def assert_runs(code: str, **environment: str) -> subprocess.CompletedProcess:
     result = run(code, **environment)
     assert result.returncode == 0, result.stderr
@@ -81,6 +104,7 @@ def test_import_of_the_package_is_enough_and_keras_tuner_then_completes_a_trial(
         f"assert os.environ['{VARIABLE}'] == '1'\n"
         f"assert not {SLOW} & set(sys.modules)\n"
         + ALL_KERAS_2
+        + forks("exec(value)\n" + CLASSES_KNOWN, ["pass", "import tfrs_npa.data"])
         + SEARCH
         + "assert 'keras' not in sys.modules\n"
         "import keras\n"
@@ -125,6 +149,13 @@ else:
 
 def test_a_saved_model_loads_after_a_mere_import(tmp_path):
     path = str(tmp_path / "npa.keras")
+    loads = (
+        "for name in [n for n in list(vars(tfrs_npa)) if n in tfrs_npa.__all__]:\n"
+        "    delattr(tfrs_npa, name)\n"
+        "loaded = tf.keras.models.load_model(value)\n"
+        "assert type(loaded).__name__ == 'NPA' and loaded.users == users\n"
+        "assert type(loaded.optimizer).__name__ == 'LazyAdam'\n"
+    )
     assert_runs(
         "import tfrs_npa\n"
         "news = {'news_id': ['N1', 'N2'], 'title': ['Rain tomorrow', 'Team wins']}\n"
@@ -133,26 +164,13 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
         "config = tfrs_npa.NPAConfig.preset('small').replace(num_filters=4)\n"
         "model = tfrs_npa.NPA(config, catalog, users)\n"
         "model.compile(optimizer=tfrs_npa.default_optimizer(config))\n"
-        f"model.save({path!r})\n"
-        "import os\n"
-        "if os.fork() == 0:\n"  # the seconds of importing TensorFlow are spent once
-        "    for name in [n for n in list(vars(tfrs_npa)) if n in tfrs_npa.__all__]:\n"
-        "        delattr(tfrs_npa, name)\n"
-        "    import tensorflow as tf\n"
-        f"    loaded = tf.keras.models.load_model({path!r})\n"
-        "    assert type(loaded).__name__ == 'NPA' and loaded.users == users\n"
-        "    assert type(loaded.optimizer).__name__ == 'LazyAdam'\n"
-        "    os._exit(0)\n"
-        "assert os.wait()[1] == 0\n"
+        f"model.save({path!r})\n" + forks(CLASSES_KNOWN + loads, [path])
     )
 
 
 @pytest.mark.parametrize(
     "first",
     [
-        "import tensorflow",
-        "tfrs_npa.NewsCatalog",
-        "import tensorflow, tfrs_npa.data",
         # Each imports TensorFlow, and is not complete when that is.
         "import keras_tuner",
         "import tf_keras",
@@ -160,14 +178,8 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
     ],
 )
 def test_classes_are_known_by_their_names(first):
-    """As HDF5 files and plain configurations need it, which name no module."""
-    assert_runs(
-        f"import tfrs_npa\n{first}\n"
-        "import tensorflow as tf\n"
-        "known = tf.keras.utils.get_registered_object\n"
-        "for name in ('NPA', 'LazyAdam', 'PersonalizedAttention', 'UserEmbedding'):\n"
-        "    assert known(f'tfrs_npa>{name}') is not None, name\n"
-    )
+    """As they are after the imports of the two tests above."""
+    assert_runs(f"import tfrs_npa\n{first}\n{CLASSES_KNOWN}")
 
 
 def test_tensorflow_first_and_keras_3_in_use_for_itself():
@@ -204,26 +216,19 @@ def test_tensorflow_first_with_the_variable_and_without_keras_tuner():
 
 
 def test_keras_3_in_use_through_tensorflow_is_refused():
-    # One fork per use, so that the seconds of importing TensorFlow are spent once.
     uses = ("tf.keras.Model", "from tensorflow.keras import layers", "tf.metrics.Mean()")
-    assert_runs(
-        "import os, sys, tensorflow as tf\n"
-        f"for use in {uses}:\n"
-        "    child = os.fork()\n"
-        "    if child:\n"
-        "        assert os.waitpid(child, 0)[1] == 0, use\n"
-        "        continue\n"
-        "    exec(use)\n"
-        "    meta_path = list(sys.meta_path)\n"
-        "    try:\n"
-        "        import tfrs_npa\n"
-        "    except ImportError as error:\n"
-        f"        assert 'import tfrs_npa` before' in str(error) and '{VARIABLE}=1' in str(error)\n"
-        "    else:\n"
-        "        raise AssertionError('Keras 3 was accepted')\n"
-        f"    assert '{VARIABLE}' not in os.environ and sys.meta_path == meta_path\n"
-        "    break\n"
+    refused = (
+        "exec(value)\n"
+        "meta_path = list(sys.meta_path)\n"
+        "try:\n"
+        "    import tfrs_npa\n"
+        "except ImportError as error:\n"
+        f"    assert 'import tfrs_npa` before' in str(error) and '{VARIABLE}=1' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError('Keras 3 was accepted')\n"
+        f"assert '{VARIABLE}' not in os.environ and sys.meta_path == meta_path\n"
     )
+    assert_runs("import sys, tensorflow as tf\n" + forks(refused, uses))
 
 
 def test_keras_tuner_with_keras_3_is_refused():

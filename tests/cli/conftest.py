@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import io
 import itertools
 import os
@@ -69,10 +68,9 @@ def cache_folder(tmp_path_factory):
         yield path / "tfrs-npa"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def frozen():
-    """Spares the garbage collector, which KerasTuner calls for each model, all that is imported."""
-    gc.freeze()
+@pytest.fixture(scope="module", autouse=True)
+def pictures(same_picture):
+    """All commands draw, none is tested here for what."""
 
 
 @pytest.fixture
@@ -178,9 +176,8 @@ def command():
 
     def command(*arguments, program=("-m", "tfrs_npa"), untraced=False, pause=None, **variables):
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED} | variables
-        environment["PYTHONPATH"] = str(ROOT)
-        if untraced or pause:
-            environment["PYTHONPATH"] += os.pathsep + str(HOOKS)
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HOOKS)])
+        environment["UNOPTIMIZED"] = "1"
         if untraced:
             environment["UNTRACED"] = "1"
         if pause:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,8 +128,8 @@ ROWS = st.lists(
 
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 4))
-def test_the_same_as_rows(rows, chunk):
-    """An Arrow table of any chunks gives what the same rows give one by one."""
+def test_the_same_as_a_dataset(rows, chunk):
+    """An Arrow table of any chunks gives what the same rows give as a data set."""
     plain = [
         {
             "impression_id": number,
@@ -163,7 +164,15 @@ def test_the_same_as_rows(rows, chunk):
         names = dict.fromkeys(name for piece in pieces for name in piece)
         return {name: np.concatenate([p[name] for p in pieces if name in p]) for name in names}
 
-    ours, theirs = joined(convert(table, CATALOG)), joined(convert(plain, CATALOG))
+    strings = tf.TensorSpec([None], tf.string)
+    signature = {
+        "impression_id": tf.TensorSpec([], tf.int64),
+        "user_id": tf.TensorSpec([], tf.string),
+        "history": strings,
+        "candidates": {"news_id": strings, "clicked": tf.TensorSpec([None], tf.int64)},
+    }
+    dataset = tf.data.Dataset.from_generator(lambda: plain, output_signature=signature)
+    ours, theirs = joined(convert(table, CATALOG)), joined(convert(dataset, CATALOG))
     for name, array in theirs.items():
         assert ours[name].dtype == array.dtype
         np.testing.assert_array_equal(ours[name], array)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
-from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
+from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.users import UserIndex
 
 CATALOG = NewsCatalog().adapt({"news_id": ["A", "B", "C"], "title": ["a", "b", "c"]})  # 2, 3, 4
@@ -401,26 +401,6 @@ def test_a_view_copies_nothing_and_is_as_good(chosen):
         for name in ARRAYS:
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
         np.testing.assert_array_equal(found.features["time"], expected.features["time"])
-
-
-def test_rows_are_as_good_as_a_dataset(assert_the_log):
-    """Of a file that is read without TensorFlow."""
-    rows = [
-        {
-            "impression_id": impression_id,
-            "user_id": user_id,
-            "time": time,
-            "history": history,
-            "candidates": {
-                "news_id": [news_id for news_id, _ in candidates],
-                "clicked": [label for _, label in candidates],
-            },
-        }
-        for impression_id, user_id, time, history, candidates in ROWS
-    ]
-    impressions, users = read_impressions(rows, CATALOG, ["time"])
-    assert_the_log(with_users(impressions, users, USERS))
-    assert impressions.features["time"].tolist() == [row[2] for row in ROWS]
 
 
 def test_text_features_are_not_kept(kept):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-import tfrs_npa.data.loading
+from tfrs_npa.data import tsv_tables
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.loading import load_mind
@@ -122,33 +122,32 @@ def everything(data):
 
 
 @pytest.fixture
-def lines_read(monkeypatch):
-    """Counts the lines that are parsed."""
-    lines = []
+def files_read(monkeypatch):
+    """The files that are read, each as often as that happens."""
+    files = []
 
-    def counting(read):
-        def counted(*arguments, **options):
-            for row in read(*arguments, **options):
-                lines.append(row)
-                yield row
+    def noting(read):
+        def noted(path, *arguments):
+            files.append(path)
+            return read(path, *arguments)
 
-        return counted
+        return noted
 
-    readers = {"news": counting(read_news), "behaviors": counting(read_behaviors)}
-    monkeypatch.setattr(tfrs_npa.data.loading, "_READERS", readers)
-    return lines
+    for name in ("count_impressions", "read_columns", "read_news_columns"):
+        monkeypatch.setattr(tsv_tables, name, noting(getattr(tsv_tables, name)))
+    return files
 
 
 @pytest.mark.filterwarnings("ignore:.*not in the catalogue")
-def test_a_folder_is_read_once(folder, tmp_path_factory, lines_read):
+def test_a_folder_is_read_once(folder, tmp_path_factory, files_read):
     folder.joinpath("train", "behaviors.tsv").touch()
     cache = Cache(tmp_path_factory.mktemp("cache"))
     uncached = everything(load_mind(folder))
-    assert lines_read
+    assert files_read
     assert everything(load_mind(folder, cache=cache)) == uncached
-    lines_read.clear()
+    files_read.clear()
     assert everything(load_mind(folder, cache=cache)) == uncached
-    assert not lines_read
+    assert not files_read
 
 
 @pytest.mark.filterwarnings(

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
@@ -95,3 +96,15 @@ def test_line_breaks_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="line break"):
         index.save(tmp_path / "strings.txt")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("users", [UserIndex(), UserIndex.hashed(100)])
+def test_an_arrow_array_is_looked_up_as_a_list(users):
+    users.adapt({"user_id": ["U1", "é"]})
+    for ids in (["é", "nobody", "", "U1", "[UNK]"], []):
+        for array in (pa.array(ids, pa.string()), pa.array(ids), pa.array(ids).dictionary_encode()):
+            found = users.index(array)
+            assert found.tolist() == (users.index(ids).tolist() if ids else [])
+            assert found.dtype == np.int32
+    users.extend({"user_id": ["nobody"]})
+    assert users.index(pa.array(["nobody"])).tolist() == users.index(["nobody"]).tolist() != [0]

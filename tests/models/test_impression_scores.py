@@ -191,10 +191,10 @@ def test_memory(changes, make_world, monkeypatch, caplog, small_parts):
     needed = encodings.titles / 2
     assert needed <= len(world.catalog)
     monkeypatch.setattr(encoded_titles, "_LEAST", 20)
-    for memory in (0, 2000):
+    for memory in (0, 2000, float("inf")):
         encodings.titles, world.model.encoding_memory = 0, memory
         np.testing.assert_allclose(world.predict().flat_values, scores, rtol=1e-6, atol=1e-6)
-        again = changes.get("word_attention") != "mean"
+        again = changes.get("word_attention") != "mean" and memory != float("inf")
         assert (encodings.titles > needed) == again
         assert_same(world.evaluate(), metrics)
         warnings = ["more than encoding_memory" in message for message in caplog.messages]

@@ -6,6 +6,8 @@ twin does none of that: it goes through impressions, articles and words one at a
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,10 +19,17 @@ OFF = {"residual": False, "unit_vectors": False, "user_interest": "mean", "item_
 
 
 class Twin:
-    """NPA by its definition, on the weights of `model`."""
+    """NPA by its definition, on the weights of `model`.
+
+    Users, articles and histories are given by their indices; what is asked of them again under the
+    same tape is not computed again.
+    """
 
     def __init__(self, model):
         self.model, self.config = model, model.config
+        self.tokens = model.catalog.tokens(self.config.title_length)
+        self.article = functools.cache(self.article)
+        self.clicks = functools.cache(self.clicks)
 
     def attend(self, layer, values, user):
         """Pools `[length, features]`, all of which takes part; returns the weights too."""
@@ -34,7 +43,8 @@ class Twin:
         if layer.kind == "vanilla":
             query = layer.learned_query
         else:
-            query = user[None] @ layer.query_kernel + layer.query_bias
+            row = self.model.user_embedding.table[user]
+            query = row[None] @ layer.query_kernel + layer.query_bias
             if layer.form == "paper":
                 query = tf.nn.relu(query)
                 query = tf.tanh(query @ layer.preference_kernel + layer.preference_bias)
@@ -43,8 +53,8 @@ class Twin:
 
     def article(self, news, user):
         tower = self.model.candidate_tower
-        tokens = self.model.catalog.tokens(self.config.title_length)[news]
-        words = tf.stack([tower.word_table[token] for token in tokens])
+        tokens = self.tokens[news]
+        words = tf.gather(tower.word_table, tokens)
         if self.config.mask_padding:
             words *= (tokens != 0)[:, None].astype(np.float32)
         values = tf.nn.conv1d(words[None], tower.convolution_kernel, 1, "SAME")[0]
@@ -64,7 +74,7 @@ class Twin:
         """What the title alone adds to a score."""
         if not self.config.item_bias:
             return tf.constant(0.0)
-        vector = self.article(news, self.model.user_embedding.table[0])
+        vector = self.article(news, 0)
         return tf.reduce_sum(vector * self.model.candidate_tower.item_bias)
 
     def density(self, vector, places, weights):
@@ -88,7 +98,7 @@ class Twin:
             prior = tf.exp(query_tower.log_prior_clicks)
             if places is None:
                 return self.appeal(candidate)
-            shown = self.article(candidate, self.model.user_embedding.table[0])
+            shown = self.article(candidate, 0)
             everyone = tf.nn.softmax(tower.background_logits)
             ratio = self.density(vector, places, weights)
             ratio /= self.density(shown, tower.background, everyone)
@@ -113,8 +123,8 @@ class Twin:
         for user_id, history, candidates in zip(
             batch["user_id"], batch["history"], batch["candidates"]
         ):
-            user = self.model.user_embedding.table[user_id]
-            rows.append([self.score(history, c, user) for c in candidates if c != 0])
+            history = tuple(history)
+            rows.append([self.score(history, c, user_id) for c in candidates if c != 0])
         return rows
 
     def loss(self, batch, rows):

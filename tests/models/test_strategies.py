@@ -4,8 +4,6 @@ import json
 import os
 import pathlib
 import socket
-import subprocess
-import sys
 from concurrent import futures
 
 import numpy as np
@@ -13,12 +11,6 @@ import pytest
 import tensorflow as tf
 
 SCRIPT = pathlib.Path(__file__).with_name("train_in_cluster.py")
-SERVER = """
-import json, os, tensorflow as tf
-config = json.loads(os.environ["TF_CONFIG"])
-task = config["task"]
-tf.distribute.Server(config["cluster"], task["type"], task["index"], protocol="grpc").join()
-"""
 CLUSTERS = {
     "single": {},
     "mirrored": {},
@@ -35,7 +27,7 @@ def free_address():
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(fork, tmp_path_factory):
     """What `train_in_cluster.py` keeps, by strategy, of which two are run at a time."""
     folder = tmp_path_factory.mktemp("strategies")
 
@@ -49,21 +41,15 @@ def results(tmp_path_factory):
             if task:
                 config = {"cluster": cluster, "task": {"type": task[0], "index": task[1]}}
                 environment["TF_CONFIG"] = json.dumps(config)
-            is_server = "chief" in sizes and task[0] != "chief"
-            arguments = (
-                ["-c", SERVER]
-                if is_server
-                else [SCRIPT, name, folder / f"{name}{number}", folder / "single0"]
-            )
-            process = subprocess.Popen(
-                [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True
-            )
-            (serves if is_server else trains).append(process)
+            serving = ["serve"] if "chief" in sizes and task[0] != "chief" else []
+            file, log = folder / f"{name}{number}", folder / f"{name}{number}.log"
+            process = fork([SCRIPT, name, file, folder / "single0", *serving], environment, log)
+            (serves if serving else trains).append((process, log))
         try:
-            for process in trains:
-                assert process.wait(timeout=900) == 0, process.stderr.read()
+            for process, log in trains:
+                assert process.wait(timeout=900) == 0, log.read_text()
         finally:
-            for process in [*trains, *serves]:
+            for process, _ in [*trains, *serves]:
                 process.kill()
         return dict(np.load(folder / f"{name}0"))
 

@@ -1,13 +1,16 @@
 """Trains and measures a small model under a strategy, as each process of a cluster does.
 
-    train_in_cluster.py STRATEGY FILE SINGLE
+    train_in_cluster.py STRATEGY FILE SINGLE [serve]
 
 TF_CONFIG says which cluster and which process of it. The results are kept in FILE.
 SINGLE is the FILE of a training without a strategy, which is loaded into parameter servers.
+With `serve`, the process is one of those that the chief uses.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 import sys
 
@@ -22,6 +25,8 @@ def make_strategy(name):
     """Makes a strategy, before TensorFlow has used any device."""
     import tensorflow as tf
 
+    # It takes a fifth of the time; tests/runs/test_strategies.py has it at work in clusters.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if name == "parameter-server":
         partitioner = tf.distribute.experimental.partitioners.FixedShardsPartitioner(2)
         return tf.distribute.ParameterServerStrategy(
@@ -37,6 +42,15 @@ def make_strategy(name):
         return tf.distribute.OneDeviceStrategy("CPU:0")
     tf.config.run_functions_eagerly(True)  # tracing takes longer
     return tf.distribute.get_strategy()
+
+
+def serve():
+    """Does what the chief asks, until this process is killed."""
+    import tensorflow as tf
+
+    config = json.loads(os.environ["TF_CONFIG"])
+    task = config["task"]
+    tf.distribute.Server(config["cluster"], task["type"], task["index"], protocol="grpc").join()
 
 
 def main(name, path, single):
@@ -186,4 +200,4 @@ def own_steps(tf, strategy, world):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve() if sys.argv[4:] else main(*sys.argv[1:])

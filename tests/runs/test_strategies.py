@@ -8,8 +8,6 @@ import pathlib
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -47,8 +45,9 @@ CHIEF, WORKER, PS = ("chief", 0), ("worker", 0), ("ps", 0)
 class Processes:
     """Processes with tasks of a cluster, on this host."""
 
-    def __init__(self, folder, cache, strategy, tasks):
-        self._folder, self._cache, self._strategy, self._tasks = folder, cache, strategy, tasks
+    def __init__(self, fork, folder, cache, strategy, tasks):
+        self._fork, self._folder, self._cache = fork, folder, cache
+        self._strategy, self._tasks = strategy, tasks
         self._cluster, self._running, self.logs = {}, {}, {}
         self._temporary = folder / "temporary"
         self._temporary.mkdir()
@@ -72,15 +71,9 @@ class Processes:
                 "TMPDIR": str(self._temporary),
                 "TF_NUM_INTRAOP_THREADS": "1",
             }
-            command = ["-m", "tfrs_npa", "train", "--strategy", self._strategy]
+            command = ["-m", "tfrs_npa", "train", "--strategy", self._strategy, *options]
             self.logs[job, index] = self._folder / f"{job}-{index}.log"
-            with self.logs[job, index].open("w") as log:
-                self._running[job, index] = subprocess.Popen(
-                    [sys.executable, *command, *map(str, options)],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+            self._running[job, index] = self._fork(command, environment, self.logs[job, index])
 
     def wait_for(self, task, line):
         """Waits until a task has written a line."""
@@ -118,11 +111,12 @@ class Processes:
 
 
 @pytest.fixture
-def processes(tmp_path, tmp_path_factory):
+def processes(fork, tmp_path, tmp_path_factory):
     started = []
 
     def processes(strategy, *tasks):
-        started.append(Processes(tmp_path, tmp_path_factory.mktemp("cache"), strategy, tasks))
+        cache = tmp_path_factory.mktemp("cache")
+        started.append(Processes(fork, tmp_path, cache, strategy, tasks))
         return started[-1]
 
     yield processes

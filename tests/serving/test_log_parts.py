@@ -38,9 +38,9 @@ def impressions(log):
     found = []
     for chunk in itertools.chain.from_iterable(p.chunks() for p in log_parts.parts_of(str(log))):
         assert 0 < len(chunk.user_id) <= log_parts.CHUNK
-        ids = iter([str(id_) for id_ in chunk.candidates])
+        ids = iter(chunk.candidates.to_pylist())
         lists = [list(itertools.islice(ids, length)) for length in chunk.candidate_lengths]
-        found += zip(map(int, chunk.impression_id), chunk.user_id, lists)
+        found += zip(map(int, chunk.impression_id), chunk.user_id.to_pylist(), lists)
     return found
 
 

@@ -139,8 +139,8 @@ def add_encoding_memory(parser) -> None:
         "--encoding-memory",
         type=at_least_zero,
         metavar="GIB",
-        help="memory for encoded titles; articles that need more are encoded batch by batch, "
-        f"slower and with the same metrics (default: {ENCODING_MEMORY / _GIB:g})",
+        help="memory for the words of encoded titles; if it is too little, they are encoded again "
+        f"and again, slower and with the same metrics (default: {ENCODING_MEMORY / _GIB:g})",
     )
 
 

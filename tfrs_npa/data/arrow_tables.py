@@ -117,7 +117,7 @@ def table_chunks(
         lists = {name: _flat(columns[name], name, rows) for name in (*_LISTS, *of_candidates)}
         yield Chunk(
             columns[_ID].to_numpy() if _ID in columns else np.asarray(rows),
-            columns["user_id"].to_pylist(),
+            _plain(columns["user_id"]),
             lists["history"][0],
             lists["history"][1],
             lists["candidates"][0],
@@ -165,6 +165,11 @@ def _missing(values) -> int | None:
         place = _missing(values.flatten())
         return None if place is None else place // values.type.list_size
     return None
+
+
+def _plain(texts) -> pa.Array:
+    """Returns texts without a dictionary, in which they could be in any order."""
+    return texts.dictionary_decode() if pa.types.is_dictionary(texts.type) else texts
 
 
 def _array(values) -> np.ndarray:

@@ -148,12 +148,24 @@ def state_of(files: Iterable[str | os.PathLike]) -> list[list]:
 
 
 def joined(pieces: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Joins pieces of arrays by name along their first axis, in memory."""
-    columns: dict[str, list[np.ndarray]] = {}
+    """Joins pieces of arrays by name along their first axis, in memory.
+
+    Beyond the result, one piece is in memory at a time.
+    """
+    columns: dict[str, np.ndarray] = {}
     for piece in pieces:
         for name, array in piece.items():
-            columns.setdefault(name, []).append(array)
-    return {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+            if name not in columns:
+                columns[name] = np.array(array, order="C")
+                continue
+            column, rows = columns[name], len(columns[name])
+            if column.dtype != array.dtype or column.shape[1:] != array.shape[1:]:
+                columns[name] = np.concatenate([column, array])
+                continue
+            # In place: the system moves pages of large arrays instead of copying them.
+            column.resize((rows + len(array), *column.shape[1:]), refcheck=False)
+            column[rows:] = array
+    return columns
 
 
 class _SourceError(Exception):

@@ -9,7 +9,8 @@ import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -166,7 +167,8 @@ class NewsCatalog:
         self._add_articles(articles, stacklevel=3)
         if len(self) == len(_ArticleIndex.specials):
             raise ValueError("news holds no articles")
-        counts = collections.Counter(_words(self.titles, tokenizer))
+        found = _words_of(self.titles, tokenizer)
+        counts = collections.Counter(found.counts)
         words = dict.fromkeys(counts)
         if self.word_vectors is not None:
             self.coverage = {
@@ -182,7 +184,8 @@ class NewsCatalog:
             )
             words.update(dict.fromkeys(_producible(self.word_vectors.words, tokenizer)))
         self.vocabulary = _vocabulary(words, tokenizer)
-        self._encode_titles()
+        self.token_values = self.vocabulary.index(list(found.counts))[found.codes]
+        self.token_splits = ragged.splits_of(found.lengths)
         self._adapted = len(self)
         return self
 
@@ -227,7 +230,7 @@ class NewsCatalog:
         had = self.require_vocabulary()
         articles, tokenizer = _read_articles(news, had.tokenizer)
         ids, titles = map(list, zip(*articles)) if articles else ([], [])
-        words = itertools.chain(had.words, _words(titles, tokenizer))
+        words = itertools.chain(had.words, _words_of(titles, tokenizer).counts)
         larger = NewsCatalog(
             vocabulary=_vocabulary(words, tokenizer),
             article_vectors=self._merged_vectors(article_vectors),
@@ -527,11 +530,35 @@ def _require_own_word(word: str, where: str) -> None:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _words(titles: list[str], tokenizer: str) -> Iterator[str]:
-    """Yields the words of titles as they occur; those of all titles at once would be large."""
+class _Words(NamedTuple):
+    """The words of titles as they occur.
+
+    Attributes:
+        counts: Distinct words in order of appearance, and how often each occurs.
+        codes: `int32 [words]`, the position of each word in `counts`.
+        lengths: `int64 [titles]`, how many words each title has.
+    """
+
+    counts: dict[str, int]
+    codes: np.ndarray
+    lengths: np.ndarray
+
+
+def _words_of(titles: list[str], tokenizer: str) -> _Words:
+    counts: dict[str, int] = {}
+    places: dict[str, int] = {}
+    codes, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    # A chunk at a time: as strings, the words of all titles would be large.
     for first in range(0, len(titles), _CHUNK):
-        for word in tokenize(titles[first : first + _CHUNK], tokenizer).flat_values.numpy():
-            yield word.decode()
+        words = tokenize(titles[first : first + _CHUNK], tokenizer)
+        distinct, own_codes, own_counts = tf.unique_with_counts(words.flat_values)
+        found = [word.decode() for word in distinct.numpy()]
+        for word, count in zip(found, own_counts.numpy().tolist(), strict=True):
+            counts[word] = counts.get(word, 0) + count
+            places.setdefault(word, len(places))
+        codes.append(np.array([places[word] for word in found], np.int32)[own_codes.numpy()])
+        lengths.append(words.row_lengths().numpy())
+    return _Words(counts, np.concatenate(codes), np.concatenate(lengths))
 
 
 def _vocabulary(words: Iterable[str], tokenizer: str) -> Vocabulary:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+
+from tfrs_npa.data import ragged
+from tfrs_npa.datasets.mind.columns import ImpressionColumns
 
 
 class Chunk(NamedTuple):
     """Consecutive impressions, lists packed one after the other.
 
-    The ids in `history` and `candidates` are a list, a tensor or an Arrow array of strings. Of a
-    feature of each candidate, there are the values and how many each impression has.
+    User ids are an Arrow array of strings; the ids in `history` and `candidates` are that or a
+    tensor. Of a feature of each candidate, there are the values and how many each impression has.
     """
 
     impression_id: Any
-    user_id: list[str]
+    user_id: pa.Array
     history: Any
     history_lengths: np.ndarray
     candidates: Any
@@ -25,6 +29,75 @@ class Chunk(NamedTuple):
     clicked_lengths: np.ndarray
     features: dict[str, np.ndarray]
     candidate_features: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def of_columns(cls, columns: ImpressionColumns, features: Sequence[str] = ()) -> Chunk:
+        """Returns impressions of a `behaviors.tsv`.
+
+        Args:
+            columns: The impressions.
+            features: `time`, to keep it, or nothing.
+        """
+        of: dict[str, Any] = columns._asdict()
+        return cls(
+            columns.impression_id,
+            columns.user_id,
+            columns.history,
+            columns.history_lengths,
+            columns.candidates,
+            columns.candidate_lengths,
+            columns.clicked,
+            columns.candidate_lengths,
+            {name: of[name] for name in features},
+            {},
+        )
+
+    @classmethod
+    def of_tensors(cls, batch, history, news_id, clicked, features=(), candidate_features=None):
+        """Returns impressions of a `tf.data` pipeline.
+
+        Args:
+            batch: `impression_id`, `user_id` and features, dense.
+            history: Ragged `[impressions, (clicks)]` strings.
+            news_id: Ragged `[impressions, (candidates)]` strings.
+            clicked: Ragged `[impressions, (candidates)]`.
+            features: The names of features in `batch`.
+            candidate_features: As the attribute; None: none.
+        """
+        return cls(
+            batch["impression_id"].numpy(),
+            pa.array(texts_of(batch["user_id"]), pa.string()),
+            # Strings stay with TensorFlow, which looks them up.
+            history.values,
+            history.row_lengths().numpy(),
+            news_id.values,
+            news_id.row_lengths().numpy(),
+            clicked.values.numpy(),
+            clicked.row_lengths().numpy(),
+            {name: batch[name].numpy() for name in features},
+            candidate_features or {},
+        )
+
+    def pieces(self, size: int) -> Iterator[Chunk]:
+        """Yields the impressions, `size` at a time; they have no features of candidates."""
+        history, candidates = map(ragged.splits_of, (self.history_lengths, self.candidate_lengths))
+        for first in range(0, len(self.user_id), size):
+            rows = slice(first, first + size)
+            last = min(first + size, len(self.user_id))
+            clicks = slice(history[first], history[last])
+            shown = slice(candidates[first], candidates[last])
+            yield Chunk(
+                self.impression_id[rows],
+                self.user_id[rows],
+                self.history[clicks],
+                self.history_lengths[rows],
+                self.candidates[shown],
+                self.candidate_lengths[rows],
+                self.clicked[shown],
+                self.clicked_lengths[rows],
+                {name: values[rows] for name, values in self.features.items()},
+                {},
+            )
 
     def checked(self, where: str, numbers: Sequence[int] | np.ndarray) -> Chunk:
         """Returns itself; there has to be a label, 1, 0 or -1, for each candidate.
@@ -51,9 +124,16 @@ class Chunk(NamedTuple):
             if len(differ):
                 row = int(differ[0])
                 return row, f"{lengths[row]} candidates but {found[row]} {what}"
-        wrong = np.flatnonzero(~np.isin(self.clicked, (1, 0, -1)))
+        wrong = np.flatnonzero((self.clicked < -1) | (self.clicked > 1))
         if len(wrong):
             row = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
             kinds = "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
             return row, f"the label {self.clicked[wrong[0]]}; {kinds}"
         return None
+
+
+def texts_of(ids) -> list[str]:
+    """Returns the ids of `Chunk.history` or `Chunk.candidates`."""
+    if isinstance(ids, pa.Array):
+        return ids.to_pylist()
+    return [text.decode("utf-8", errors="replace") for text in ids.numpy()]

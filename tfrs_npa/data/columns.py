@@ -24,8 +24,8 @@ def text_columns(
     """Yields the columns `names` of `source`, a chunk of rows at a time.
 
     Args:
-        source: A `tf.data.Dataset` of dicts (batched or not), an iterable of dicts, or a dict of
-            columns (a pandas data frame too).
+        source: A `tf.data.Dataset` of dicts (batched or not), an iterable of dicts, a dict of
+            columns (a pandas data frame too), or a table with a method of this name.
         names: The features to read; each must be a string.
         what: Name of the source in error messages.
         lists: Those of `names` that may be lists of strings instead.
@@ -36,7 +36,10 @@ def text_columns(
     Raises:
         ValueError: if a feature is missing, is not a string, or columns differ in length.
     """
-    if isinstance(source, tf.data.Dataset):
+    chunks: Iterator[tuple]
+    if hasattr(source, "text_columns"):
+        chunks = source.text_columns(names)
+    elif isinstance(source, tf.data.Dataset):
         chunks = _dataset_chunks(source, names, what, lists)
     elif isinstance(source, Mapping) or hasattr(source, "columns"):
         _require(names, source, what)
@@ -46,7 +49,10 @@ def text_columns(
         chunks = _row_chunks(source, names, what)
     for chunk in chunks:
         texts = tuple(
-            [_texts(value, name, what, name in lists) for value in column]
+            [
+                value if type(value) is str else _texts(value, name, what, name in lists)
+                for value in column
+            ]
             for name, column in zip(names, chunk, strict=True)
         )
         lengths = {name: len(column) for name, column in zip(names, texts, strict=True)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,6 @@ from tqdm import tqdm
 from tfrs_npa.data.arrow_tables import table_chunks
 from tfrs_npa.data.catalog import PADDING, NewsCatalog
 from tfrs_npa.data.chunk import Chunk
-from tfrs_npa.data.parquet import ParquetLog
 from tfrs_npa.data.pipelines import without_autotuning
 from tfrs_npa.data.users import hashed_indices
 
@@ -28,7 +26,17 @@ USER_IDS = "user_ids"
 _BATCH_KEYS = ("impression_id", "user_id", "history", "candidates", "clicked")
 _CHUNK = 1024
 
-Behaviors: TypeAlias = "tf.data.Dataset | Collection[Mapping] | pa.Table | ParquetLog"
+Behaviors: TypeAlias = "tf.data.Dataset | pa.Table | Log"
+
+
+class Log(Protocol):
+    """Impressions in files, which are read many at a time."""
+
+    def __len__(self) -> int:
+        """Number of impressions."""
+
+    def chunks(self, features: Sequence[str] = ()) -> Iterator[Chunk]:
+        """Reads the impressions; args as those of `convert`."""
 
 
 def convert(
@@ -40,8 +48,8 @@ def convert(
     """Converts impressions.
 
     Args:
-        behaviors: A data set that passed `check_spec`, rows of the same features, a
-            `checked_table` of Arrow, or a log in a Parquet file.
+        behaviors: A data set that passed `check_spec`, a `checked_table` of Arrow, or a log in
+            files.
         catalog: The articles and their indices.
         features: Names of other features to keep.
         user_buckets: Number of buckets of users, see `UserIndex.hashed`; None: no buckets.
@@ -61,10 +69,16 @@ def convert(
     """
     user_codes: dict[str, int] = {}
 
-    def users_of(ids: list[str]) -> np.ndarray:
+    def users_of(ids: pa.Array) -> np.ndarray:
+        coded = ids.dictionary_encode()
+        distinct = coded.dictionary.to_pylist()
         if user_buckets is not None:
-            return hashed_indices(ids, user_buckets)
-        return np.array([user_codes.setdefault(user, len(user_codes)) for user in ids], np.int32)
+            codes = hashed_indices(distinct, user_buckets)
+        else:
+            codes = np.array(
+                [user_codes.setdefault(user, len(user_codes)) for user in distinct], np.int32
+            )
+        return codes[coded.indices.to_numpy()]
 
     has_rows = False
     for chunk in chunks(behaviors, features):
@@ -184,10 +198,8 @@ def chunks(behaviors: Behaviors, features: Sequence[str] = ()) -> Iterator[Chunk
         found = _dataset_chunks(behaviors, features)
     elif isinstance(behaviors, pa.Table):
         found = table_chunks(behaviors, features)
-    elif isinstance(behaviors, ParquetLog):
-        found = behaviors.chunks(features)
     else:
-        found = row_chunks(behaviors, features)
+        found = behaviors.chunks(features)
     with tqdm(
         total=num_rows(behaviors) or None,
         desc="Reading impressions",
@@ -207,68 +219,21 @@ def _dataset_chunks(dataset: tf.data.Dataset, features) -> Iterator[Chunk]:
     spec = dataset.element_spec
     of_candidates = [name for name in features if _is_of_candidates(spec[name])]
     for batch in without_autotuning(batches.prefetch(1)):
-        history = _as_ragged(batch["history"])
-        news_id = _as_ragged(batch["candidates"]["news_id"])
-        clicked = _as_ragged(batch["candidates"]["clicked"])
-        yield Chunk(
-            batch["impression_id"].numpy(),
-            [user.decode("utf-8", errors="replace") for user in batch["user_id"].numpy()],
-            # Strings stay with TensorFlow, which looks them up.
-            history.values,
-            history.row_lengths().numpy(),
-            news_id.values,
-            news_id.row_lengths().numpy(),
-            clicked.values.numpy(),
-            clicked.row_lengths().numpy(),
-            {name: batch[name].numpy() for name in features if name not in of_candidates},
+        chunk = Chunk.of_tensors(
+            batch,
+            _as_ragged(batch["history"]),
+            _as_ragged(batch["candidates"]["news_id"]),
+            _as_ragged(batch["candidates"]["clicked"]),
+            [name for name in features if name not in of_candidates],
             {name: _numbers(_as_ragged(batch[name])) for name in of_candidates},
-        ).checked("impression {}", batch["impression_id"].numpy())
+        )
+        yield chunk.checked("impression {}", chunk.impression_id)
 
 
-def row_chunks(
-    rows: Iterable[Mapping], features: Sequence[str] = (), size: int = _CHUNK
-) -> Iterator[Chunk]:
-    """Reads impressions that are dicts of the builder's features.
-
-    Args:
-        rows: The impressions.
-        features: Names of other features to keep.
-        size: Impressions of a chunk.
-
-    Raises:
-        ValueError: as `convert`, but for no impressions.
-    """
-    remaining = iter(rows)
-    while chunk := list(itertools.islice(remaining, size)):
-        candidates = [row["candidates"] for row in chunk]
-        history, history_lengths = _packed([row["history"] for row in chunk])
-        news_id, candidate_lengths = _packed([lists["news_id"] for lists in candidates])
-        clicked, clicked_lengths = _packed([lists["clicked"] for lists in candidates])
-        ids = [row["impression_id"] for row in chunk]
-        yield Chunk(
-            ids,
-            [row["user_id"] for row in chunk],
-            history,
-            history_lengths,
-            news_id,
-            candidate_lengths,
-            np.array(clicked, np.int64),
-            clicked_lengths,
-            {name: np.array([row[name] for row in chunk]) for name in features},
-            {},
-        ).checked("impression {}", ids)
-
-
-def _indices(catalog, ids):
-    if not isinstance(ids, pa.Array):
-        return catalog.index(ids)
-    # Each id is looked up once.
-    coded = ids.dictionary_encode()
-    return catalog.index(coded.dictionary.to_pylist())[coded.indices.to_numpy()]
-
-
-def _packed(lists: list) -> tuple[list, np.ndarray]:
-    return list(itertools.chain.from_iterable(lists)), np.array([len(list_) for list_ in lists])
+def _indices(catalog: NewsCatalog, ids) -> np.ndarray:
+    if isinstance(ids, pa.DictionaryArray):
+        return catalog.index(ids.dictionary)[ids.indices.to_numpy()]
+    return catalog.index(ids)
 
 
 def _numbers(tensor: tf.RaggedTensor) -> tuple[np.ndarray, np.ndarray]:

@@ -5,32 +5,35 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import functools
 import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfrs_npa.data import ragged
 from tfrs_npa.data.cache import Cache, state_of
 from tfrs_npa.data.catalog import NewsCatalog
+from tfrs_npa.data.chunk import texts_of
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
 from tfrs_npa.data.parquet import TIME, ParquetLog, ParquetNews
+from tfrs_npa.data.records import PreparedTable
+from tfrs_npa.data.tsv_tables import TsvLog, TsvNews, TsvTable
 from tfrs_npa.data.users import UserIndex
-from tfrs_npa.datasets.mind import Builder, find_splits, read_behaviors, read_news
+from tfrs_npa.datasets.mind import find_splits, read_news
 from tfrs_npa.settings import SECONDS_PER_DAY, is_data_set, parquet_logs, require_data
 
-_READERS: Mapping[str, Callable[..., Iterator[dict]]] = {
-    "news": read_news,
-    "behaviors": read_behaviors,
-}
+_TABLES: Mapping[str, type[TsvTable]] = {"news": TsvNews, "behaviors": TsvLog}
 _CHUNK = 1024
 _TITLES = ["news_id", "title"]
 _TOPICS = ["news_id", "category", "subcategory"]
@@ -39,34 +42,7 @@ _PARQUET = b"PAR1"
 logger = logging.getLogger(__name__)
 
 
-class TsvTable:
-    """The rows of a `news.tsv` or `behaviors.tsv`, as dicts; they are never all in memory.
-
-    Args:
-        table: `news` or `behaviors`.
-        path: The file.
-        rows: How many rows it has.
-    """
-
-    def __init__(self, table: str, path: pathlib.Path, rows: int):
-        self._table, self._path, self._rows = table, path, rows
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return _READERS[self._table](self._path, name=str(self._path))
-
-    @property
-    def element_spec(self):
-        """The specification of a row: the features of the builder, as TensorFlow sees them."""
-        features = Builder(config=f"small-{self._table}").info.features
-        return tf.nest.map_structure(
-            lambda info: tf.TensorSpec(info.shape, info.tf_dtype), features.get_tensor_info()
-        )
-
-
-Table: TypeAlias = "tf.data.Dataset | TsvTable | ParquetLog | ParquetNews"
+Table: TypeAlias = "tf.data.Dataset | PreparedTable | TsvTable | ParquetLog | ParquetNews"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,7 +130,7 @@ class MindData:
         """
         self.require_split(split)
         table = self.tables["behaviors"][split]
-        if not isinstance(table, ParquetLog):
+        if not isinstance(table, ParquetLog):  # which may have columns of one's own
             check_spec(table.element_spec, features)
         files = self.files["behaviors"][split] if self.cache else ()
         return read_impressions(
@@ -177,22 +153,22 @@ class MindData:
         Returns:
             By the id of each user who has an impression, ids of articles, oldest first.
         """
-        wanted = set(user_ids)
+        wanted = list(user_ids)
         latest: dict[str, Any] = {}
-        histories: dict[str, Any] = {}
+        histories: dict[str, list[str]] = {}
         for table in self.tables["behaviors"].values():
             has_time = not isinstance(table, ParquetLog) or table.has_time
             for chunk in chunks(table, [TIME] if has_time else []):
                 splits = ragged.splits_of(chunk.history_lengths)
                 times = chunk.features[TIME] if has_time else np.zeros(len(chunk.user_id))
-                for row in [row for row, id_ in enumerate(chunk.user_id) if id_ in wanted]:
-                    user = chunk.user_id[row]
+                is_wanted = pc.is_in(chunk.user_id, value_set=pa.array(wanted, pa.string()))
+                for row in np.flatnonzero(is_wanted):
+                    user = chunk.user_id[row].as_py()
                     # Of the same second, the later one in the file.
                     if times[row] >= latest.get(user, -1):
                         latest[user] = times[row]
-                        clicks = chunk.history[splits[row] : splits[row + 1]]
-                        histories[user] = np.asarray(clicks, object)
-        return {user: [tf.compat.as_text(id_) for id_ in ids] for user, ids in histories.items()}
+                        histories[user] = texts_of(chunk.history[splits[row] : splits[row + 1]])
+        return histories
 
     def readers(self, split: str, clicks: int, number: int = 100) -> list[str]:
         """Returns ids of users of a split, the first who have a history of some length.
@@ -205,9 +181,8 @@ class MindData:
         self.require_split(split)
         found: dict[str, None] = {}
         for chunk in chunks(self.tables["behaviors"][split], []):
-            for user, length in zip(chunk.user_id, chunk.history_lengths):
-                if length >= clicks:
-                    found[user] = None
+            for row in np.flatnonzero(chunk.history_lengths >= clicks):
+                found[chunk.user_id[row].as_py()] = None
                 if len(found) == number:
                     return list(found)
         return list(found)
@@ -303,23 +278,16 @@ def load_mind(
 
 
 def _load_folder(folder: pathlib.Path, cache: Cache | None) -> MindData:
-    tables: dict[str, dict[str, Table]] = {table: {} for table in _READERS}
-    files: dict[str, dict[str, list]] = {table: {} for table in _READERS}
+    tables: dict[str, dict[str, Table]] = {table: {} for table in _TABLES}
+    files: dict[str, dict[str, list]] = {table: {} for table in _TABLES}
     for split, path in find_splits(folder).items():
-        for table in _READERS:
+        for table, kind in _TABLES.items():
             file = path / f"{table}.tsv"
-            tables[table][split] = TsvTable(table, file, _count_rows(table, file, cache))
-            files[table][split] = [file]
+            # Counting the rows validates the file.
+            rows = functools.partial(kind.count, file)
+            count = rows() if cache is None else cache.json(["rows", state_of([file])], rows)
+            tables[table][split], files[table][split] = kind(file, count), [file]
     return MindData(str(folder), tables, cache=cache, files=files)
-
-
-def _count_rows(table: str, file: pathlib.Path, cache: Cache | None) -> int:
-    """Counts the rows of a file, which also validates it."""
-
-    def count() -> int:
-        return sum(1 for _ in _READERS[table](file, name=str(file)))
-
-    return count() if cache is None else cache.json(["rows", state_of([file])], count)
 
 
 def _load_parquet(name: str, news: str, cache: Cache | None) -> MindData:
@@ -338,7 +306,7 @@ def _load_parquet(name: str, news: str, cache: Cache | None) -> MindData:
         logger.info("%s is the split validation as a whole: %s", name, why)
         logs = {"validation": logs["train"]}
     articles = ParquetNews(news)
-    _checked(news, cache, lambda: sum(1 for _ in articles))
+    _checked(news, cache, lambda: sum(len(ids) for (ids,) in articles.text_columns(["news_id"])))
     sources = {split: [log.path] for split, log in logs.items()}
     return MindData(
         name,
@@ -388,19 +356,16 @@ def _checked(file: str, cache: Cache | None, check: Callable[[], Any]) -> Any:
 
 
 def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> MindData:
-    tables, metadata, files = {}, {}, {}
-    for table in _READERS:
+    tables: dict[str, dict[str, Table]] = {}
+    metadata, files = {}, {}
+    for table in _TABLES:
         builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_config=config)
-        # Each split is read once or twice: not worth the memory of TFDS's own cache.
-        reading = tfds.ReadConfig(try_autocache=False)
-        tables[table] = builder.as_dataset(read_config=reading)
         metadata.update(builder.info.metadata)
-        description = builder.data_path / "dataset_info.json"
-        files[table] = {
-            split: [description, *info.filepaths] for split, info in builder.info.splits.items()
-        }
+        found = {split: PreparedTable(builder, split) for split in builder.info.splits}
+        files[table] = {split: prepared.files for split, prepared in found.items()}
+        tables[table] = dict(found)
     reference_auc = metadata.get("reference_auc", {})
     return MindData(name, tables, reference_auc, cache, files)
 
@@ -409,6 +374,8 @@ def _dataset(table: Table) -> tf.data.Dataset:
     """Returns the rows of a table as a data set of known cardinality."""
     if isinstance(table, tf.data.Dataset):
         return table
+    if isinstance(table, PreparedTable):
+        return table.dataset
     signature = table.element_spec
 
     # Many rows at a time, because TensorFlow takes long over each call.

@@ -166,18 +166,36 @@ class ParquetNews:
         Raises:
             ValueError: if a value is missing; names the file and the row.
         """
+        for columns in self.text_columns(_NEWS):
+            yield from (dict(zip(_NEWS, row)) for row in zip(*columns))
+
+    def text_columns(self, names: Sequence[str]) -> Iterator[tuple[list[str], ...]]:
+        """Yields columns of the articles, many rows at a time.
+
+        Args:
+            names: Of `news_id`, `title`, `category` and `subcategory`; an article that has none of
+                the latter two has an empty one.
+
+        Raises:
+            ValueError: as iteration.
+        """
+        read = [name for name in self._columns if name in (*names, "news_id", "title")]
         first = 0
         with open_parquet(self.path) as file, _naming(self.path):
-            for batch in file.iter_batches(_ROWS, columns=self._columns):
+            for batch in file.iter_batches(_CHUNK, columns=read):
                 require_values(batch, ["news_id", "title"], range(first, first + len(batch)))
-                for row in batch.to_pylist():
-                    yield row | {name: row.get(name) or "" for name in _OPTIONAL}
+                columns = dict(zip(batch.schema.names, batch.columns))
+                yield tuple(_texts(columns.get(name), len(batch)) for name in names)
                 first += len(batch)
 
     @property
     def element_spec(self):
         """The specification of a row."""
         return {name: tf.TensorSpec([], tf.string) for name in _NEWS}
+
+
+def _texts(column: pa.Array | None, rows: int) -> list[str]:
+    return [""] * rows if column is None else [text or "" for text in column.to_pylist()]
 
 
 @contextlib.contextmanager

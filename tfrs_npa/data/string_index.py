@@ -7,6 +7,8 @@ import pathlib
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
@@ -44,6 +46,7 @@ class StringIndex:
         self.strings = list(self.specials)
         self._indices = {string: index for index, string in enumerate(self.strings)}
         self._table: tf.lookup.StaticHashTable | None = None
+        self._array: pa.Array | None = None
 
     def add(self, string: str) -> int:
         """Adds `string` if it is new.
@@ -70,12 +73,21 @@ class StringIndex:
         """Looks up many strings at once, eagerly.
 
         Args:
-            strings: A list, array or tensor of strings of any shape.
+            strings: A list, array or tensor of strings of any shape, or an Arrow array.
 
         Returns:
             `int32` array of the same shape; the index of `"[UNK]"` for strings never added.
         """
+        if isinstance(strings, pa.Array):
+            return self._index_of_array(strings)
         return self.table.lookup(tf.convert_to_tensor(strings, tf.string)).numpy()
+
+    def _index_of_array(self, strings: pa.Array) -> np.ndarray:
+        text = pa.large_string()  # an array of nothing has no type of its own
+        if self._array is None or len(self._array) < len(self):
+            self._array = pa.array(self.strings, text)
+        found = pc.index_in(strings.cast(text), value_set=self._array)
+        return found.fill_null(len(self.specials) - 1).to_numpy()
 
     @property
     def table(self) -> tf.lookup.StaticHashTable:

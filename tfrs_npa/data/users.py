@@ -6,6 +6,7 @@ import os
 import zipfile
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
@@ -94,7 +95,8 @@ class UserIndex(StringIndex):
         """
         ids = other.ids
         if indices is not None:
-            ids = np.array(ids, object)[indices].tolist()
+            first = np.unique(indices, return_index=True)[1]
+            ids = np.array(ids, object)[indices[np.sort(first)]].tolist()
         return self.extend({"user_id": ids})
 
     def indices_in(self, other: UserIndex, indices: np.ndarray | None = None) -> np.ndarray:
@@ -310,6 +312,9 @@ class HashedUserIndex(UserIndex):
             raise ValueError(f"{path} is damaged, or holds no users: {error}") from error
         index.seen = seen
         return index
+
+    def _index_of_array(self, strings: pa.Array) -> np.ndarray:
+        return self.index(strings.to_pylist())
 
     def _set(self, indices: np.ndarray) -> None:
         for first in range(0, len(indices), _CHUNK):

@@ -68,7 +68,7 @@ class EncodedTitles:
     Args:
         encoder: The candidate tower.
         news_attention: The attention of the query tower.
-        memory: Bytes for words; 65,536 of them are held anyway. If it is too little for all that are
+        memory: Bytes for words; 65,536 are held anyway. If it is too little for all that are
             needed, they are encoded again when they are needed again, and a warning says so unless
             it is 0.
 
@@ -135,8 +135,6 @@ class EncodedTitles:
             users: As in `blocks`.
             queries: As in `blocks`.
         """
-        if self._encoder.attention.kind != "personalized":
-            return self.for_everyone(titles)
         rows, vectors, first = np.empty(len(titles), np.int64), [], 0
         for block in self.blocks(titles, users, queries):
             rows[block.pairs] = np.arange(first, first + len(block.pairs))
@@ -208,8 +206,8 @@ class EncodedTitles:
     @property
     def _capacity(self) -> int:
         """How many words can be held."""
-        most = max(self._memory // self._word_size, _LEAST)
-        return min(most, int(self._lengths.sum(dtype=np.int64)))
+        most = max(self._memory / self._word_size, _LEAST)  # infinite where memory is
+        return int(min(most, self._lengths.sum(dtype=np.int64)))
 
     @property
     def _word_size(self) -> int:
@@ -245,9 +243,10 @@ class EncodedTitles:
         if self._warns:
             size = self._word_size * int(self._lengths.sum(dtype=np.int64))
             logger.warning(
-                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; they "
-                "are encoded again when they are needed again, which takes longer and scores the "
-                "same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate --encoding-memory`), "
+                "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
+                "they are encoded again when they are needed again, which takes longer and scores "
+                "the same. Allow more (`model.encoding_memory`, `tfrs-npa evaluate "
+                "--encoding-memory`), "
                 "or set it to 0 if this is what you want",
                 f"{self.number:,}",
                 size / 2**30,

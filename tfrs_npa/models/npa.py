@@ -53,8 +53,8 @@ class NPA(DistributedModel):
 
     `evaluate` (and with it `fit(validation_data=...)`), `predict` and `predict_batches` encode each
     title once and score many batches at a time, see `ImpressionScores`. The scores are those of
-    the towers. With several replicas, or where a subclass has a `call` or towers of its own, each
-    batch goes through the towers.
+    the towers. Under a strategy of several devices, or where a subclass has a `call` or towers of
+    its own, each batch goes through the towers.
 
     Weights can be kept as a TensorFlow checkpoint (`save_weights("name")`) or as `.weights.h5`,
     and the whole model, with catalogue and users, as `.keras`.
@@ -481,9 +481,11 @@ class NPA(DistributedModel):
 
     def _impression_scores(self) -> ImpressionScores | None:
         """Returns what scores many impressions faster than `call`, if it would score them alike."""
-        strategy, executions = self.distribute_strategy, self._steps_per_execution
-        if strategy.extended._num_replicas_in_sync > 1 or has_parameter_servers(strategy):
+        if isinstance(self.user_embedding.table, tf.distribute.DistributedValues):
             return None
+        if has_parameter_servers(self.distribute_strategy):
+            return None
+        executions = self._steps_per_execution
         if type(self).call is not NPA.call or (executions is not None and executions.numpy() != 1):
             return None
         return impression_scores(self, self.encoding_memory)

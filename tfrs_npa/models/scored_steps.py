@@ -28,7 +28,9 @@ class ScoredSteps:
     def __init__(self, step: Callable, counter: tf.Variable, eagerly: bool):
         self._step, self._counter, self._eagerly = step, counter, eagerly
         self._functions: dict = {}
-        self.release()
+        self._scores: ImpressionScores | None = None
+        self._steps: int | None = None
+        self._scored: Iterator | None = None
 
     def start(self, scores: ImpressionScores, steps: int | None) -> None:
         """Makes the following steps take their scores from `scores`.
@@ -41,7 +43,7 @@ class ScoredSteps:
 
     def release(self) -> None:
         """Forgets the scores and what they are made from."""
-        self._scores = self._steps = self._scored = None
+        self._scores, self._steps, self._scored = None, None, None
 
     def __call__(self, iterator):
         """Runs the next step of Keras's `iterator`."""

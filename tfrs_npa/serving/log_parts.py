@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from tfrs_npa.data.arrow_tables import checked_table, columns_to_read, table_chunks
 from tfrs_npa.data.chunk import Chunk
-from tfrs_npa.data.conversion import row_chunks
-from tfrs_npa.datasets.mind import MindFileError, read_behaviors
-from tfrs_npa.datasets.mind.blocks import is_labelled, lines_between
+from tfrs_npa.datasets.mind import MindFileError
+from tfrs_npa.datasets.mind.blocks import Block, is_labelled, lines_between
+from tfrs_npa.datasets.mind.columns import ImpressionColumns
 
 _PARQUET = b"PAR1"
 # Of a part, at least: a second of scoring. Of MIND, a megabyte is 1,700 impressions. Parts of
@@ -55,24 +55,20 @@ class TsvPart:
         Raises:
             MindFileError: A line is bad; names the file and the line.
         """
+        with open_log(self.path) as file:
+            lines = b"".join(lines_between(file, self.start, self.stop))
         try:
             # Not the number of the line, which only a bad one needs.
-            yield from row_chunks(self._impressions(2 if self.start else 1), size=CHUNK)
+            found = self._columns(lines, 2 if self.start else 1)
         except MindFileError:
             with open_log(self.path) as file:
                 lines_before = sum(1 for _ in lines_between(file, 0, self.start))
-            for _ in self._impressions(1 + lines_before):
-                pass
+            self._columns(lines, 1 + lines_before)
             raise
+        yield from Chunk.of_columns(found).pieces(CHUNK)
 
-    def _impressions(self, first_line: int) -> Iterator[dict[str, Any]]:
-        with open_log(self.path) as file:
-            yield from read_behaviors(
-                lines_between(file, self.start, self.stop),
-                name=self.path,
-                first_line=first_line,
-                labelled=self.labelled,
-            )
+    def _columns(self, lines: bytes, first_line: int) -> ImpressionColumns:
+        return Block(self.path, first_line, self.labelled, lines).columns()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,16 +152,17 @@ class Scorer:
 
     def __call__(self, chunk: Chunk) -> Scored:
         """Returns the scores of impressions; empty ids are no candidates."""
+        user_id = chunk.user_id.to_pylist()
         history, _ = _padded(chunk.history, chunk.history_lengths)
         candidates, is_candidate = _padded(chunk.candidates, chunk.candidate_lengths)
         scores = self._score(
-            user_id=tf.constant(chunk.user_id, tf.string),
+            user_id=tf.constant(user_id, tf.string),
             history=tf.constant(history, tf.string),
             candidates=tf.constant(candidates, tf.string),
         )["scores"].numpy()
         return Scored(
             np.asarray(chunk.impression_id, np.int64),
-            chunk.user_id,
+            user_id,
             candidates[is_candidate],
             scores[is_candidate],
             ragged.splits_of(is_candidate.sum(axis=1)),

@@ -1,5 +1,6 @@
 """Changes processes that have this folder in PYTHONPATH, as environment variables ask.
 
+UNOPTIMIZED: Graphs are not optimized, as in the process of the tests.
 UNTRACED: Models run op by op: tracing takes most of the time of a tiny training.
 PAUSE_IN_EPOCH, PAUSE_FILE: In the given epoch of all that a process trains, it writes its id to
 the file and waits to be interrupted or killed. The first process that comes so far does, and no
@@ -17,6 +18,10 @@ import wrapt
 
 @wrapt.when_imported("tfrs_npa.models.npa")
 def change(module):
+    if "UNOPTIMIZED" in os.environ:
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if "UNTRACED" in os.environ:
         module.NPA.compile = functools.partialmethod(module.NPA.compile, run_eagerly=True)
     if "PAUSE_FILE" in os.environ:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.datasets.mind import blocks, read_behaviors
+from tfrs_npa.datasets.mind import blocks, columns, read_behaviors, read_news
 from tfrs_npa.datasets.mind.errors import MindFileError
-
-GOOD = b"7\tU1\t11/15/2019 8:55:22 AM\tN1 N2\tN3-1 N4-0\n"
-LINES = (GOOD, GOOD.replace(b"-1", b"").replace(b"-0", b""), b"\n", b"\r\n", b"7\tU1\n", b"\xff\n")
+from tfrs_npa.datasets.mind.tsv import NEWS_COLUMNS
 
 
 def outcome(read):
@@ -21,19 +20,144 @@ def outcome(read):
         return str(error)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.sampled_from((GOOD, *LINES)), max_size=7), st.integers(1, 3))
-def test_blocks_give_what_the_file_gives(lines, size):
-    def in_blocks():
-        for block in blocks.blocks(io.BytesIO(b"".join(lines)), "x.tsv"):
-            yield from block.impressions()
+# What is good and seldom, what is nearly good, and what is bad.
+USERS = ("U1", "U 1", "é", "U\xa01", '"U1"', "")
+TIMES = (
+    *("1/2/2019 12:00:00 AM", "02/28/1969 1:59:59 PM", "2/29/2020 10:00:00 AM"),
+    *("1/1/0001 1:00:00 AM", "2/29/2019 1:00:00 AM", "1/1/0000 1:00:00 AM"),
+    *("13/1/2019 1:00:00 AM", "0/1/2019 1:00:00 AM", "1/1/2019 0:00:00 AM"),
+    *("1/1/2019 1:60:00 AM", "1/1/2019 1:00:60 AM", "1/1/2019 1:00:00 am"),
+    *("1/0/2019 1:00:00 AM", "1/1/2019 13:00:00 PM", " 1/1/2019 1:00:00 AM"),
+    *("1/1/2019 1:00:00 AM ", "٣/1/2019 1:00:00 AM"),
+)
+NUMBERS = ("1", "007", str(2**63 - 1), str(2**63), "0" * 30 + "1", "", "-1", "+1", " 1", "٧", "0x1")
+IDS = ("N1", "N2", "N1-1", "é", "a\x00b", "\ufeffN3", "", "-", '"')
+SPACES = ("  ", "\x0b", "\x1c", "\x85", "\xa0", "\u1680", "\u2009", "\u2028", "\u3000", "\r")
+LABELS = ("-0", "-1", "", "-2", "--1", "-")
+ENDS = ("\n", "\r\n", "\r\r\n", "", "\n\n", "\r")
 
-    before, blocks._LINES = blocks._LINES, size
-    try:
-        found = outcome(in_blocks)
-    finally:
-        blocks._LINES = before
-    assert found == outcome(lambda: read_behaviors(io.BytesIO(b"".join(lines)), name="x.tsv"))
+
+def line(number="7", user="U1", time=TIMES[0], history="N1 N2", candidates="N3-1 N4-0", end="\n"):
+    return "\t".join([number, user, time, history, candidates]) + end
+
+
+def with_one_odd_thing():
+    """Lines with one thing that is odd, good or bad, in files with and without labels."""
+    for good, suffixes in (("N3-1 N4-0", LABELS), ("N3 N4", ("", "-1"))):
+        yield from (line(number=number, candidates=good) for number in NUMBERS)
+        yield from (line(user=user, candidates=good) for user in USERS)
+        yield from (line(time=time, candidates=good) for time in TIMES)
+        yield from (line(end=end, candidates=good) for end in (*ENDS, "\tmore\n", "\t\n"))
+        for ids in ("", " ", *IDS, *(f"N1{space}N2" for space in SPACES), " N1", "N1 "):
+            yield line(history=ids, candidates=good)
+            yield line(candidates=good.replace("N3", ids))
+            yield line(candidates=ids)
+        for suffix in suffixes:
+            yield line(candidates=f"N3{suffix} N4-0")
+            yield line(candidates=f"N3 N4{suffix}")
+            yield from (line(candidates=f"N3{space}N4{suffix}") for space in SPACES)
+
+
+def usually(values):
+    """Draws the first value most of the time, so that a file is good but for one thing."""
+    return st.integers(0, 60).flatmap(
+        lambda number: st.sampled_from(values) if number == 1 else st.just(values[0])
+    )
+
+
+@st.composite
+def lists(draw, suffixes, least):
+    ids = st.tuples(usually(IDS), suffixes).map("".join)
+    return draw(usually((" ", *SPACES))).join(draw(st.lists(ids, min_size=least, max_size=4)))
+
+
+@st.composite
+def files(draw):
+    """Files, most of which are good."""
+    suffixes = draw(st.sampled_from((usually(("",)), st.sampled_from(("-0", "-1")))))
+    lines = st.builds(
+        line,
+        number=usually(NUMBERS),
+        user=usually(USERS),
+        time=st.one_of(st.sampled_from(TIMES[:4]), usually(TIMES)),
+        history=lists(st.just(""), 0),
+        candidates=lists(suffixes, 1),
+        end=usually(ENDS),
+    )
+    text = "".join(draw(st.lists(lines, min_size=1, max_size=5)))
+    end = draw(usually((b"", b"\n", b"\n\r\n", b"\xff\n")))
+    data = (draw(usually(("", "\ufeff"))) + text).encode() + end
+    return data.rstrip(b"\r\n") if draw(st.booleans()) else data
+
+
+def rows_of(found):
+    """The impressions of columns, as dicts."""
+    clicks, candidates = iter(found.history.to_pylist()), iter(found.candidates.to_pylist())
+    labels = iter(found.clicked.tolist())
+    for row, impression_id in enumerate(found.impression_id.tolist()):
+        size = found.candidate_lengths[row]
+        yield {
+            "impression_id": impression_id,
+            "user_id": found.user_id[row].as_py(),
+            "time": int(found.time[row]),
+            "history": list(itertools.islice(clicks, int(found.history_lengths[row]))),
+            "candidates": {
+                "news_id": list(itertools.islice(candidates, int(size))),
+                "clicked": list(itertools.islice(labels, int(size))),
+            },
+        }
+    assert not any(map(list, (clicks, candidates, labels)))
+
+
+def require_same(data, size):
+    def in_blocks(read):
+        return [row for b in blocks.blocks(io.BytesIO(data), "x.tsv", size) for row in read(b)]
+
+    expected = outcome(lambda: read_behaviors(io.BytesIO(data), name="x.tsv"))
+    assert outcome(lambda: in_blocks(lambda block: block.impressions())) == expected
+    assert outcome(lambda: in_blocks(lambda block: rows_of(block.columns()))) == expected
+    number = outcome(lambda: in_blocks(lambda block: [None] * block.count()))
+    assert number == (expected if isinstance(expected, str) else [None] * len(expected))
+
+
+@settings(deadline=None, max_examples=300)
+@given(files(), st.sampled_from((1, 60, 1 << 20)))
+def test_blocks_give_what_the_file_gives(data, size):
+    require_same(data, size)
+
+
+def test_odd_lines_are_read_as_by_lines():
+    for odd in with_one_odd_thing():
+        good = line() if "-" in odd.rpartition("\t")[2] else line(candidates="N3 N4")
+        for text in (odd, good + odd, good + odd + good, "\ufeff" + odd):
+            require_same(text.encode(), 1 << 20)
+    for text in (line() + "\n", line() + "\ufeff" + line(), "\ufeff\n" + line()):
+        for end in (b"", b"\xff"):
+            require_same(text.encode() + end, 1)
+
+
+def test_most_files_are_read_many_lines_at_once(monkeypatch):
+    """Whatever is good, but for white space that is not a blank."""
+    monkeypatch.setattr(blocks, "read_behaviors", None)
+    found = []
+    for text in (
+        line(),
+        line(user="é", history="", candidates="é-0 a-1-1") * 3,
+        line(end="\r\n") * 2,
+        "\ufeff" + line(history=" N1  N2 ") + line(end="") + "\n\r\n",
+        line(candidates="N1 N2"),
+    ):
+        block = blocks.Block("x.tsv", 1, None, text.encode()).columns()
+        found.append((len(block.time), block.clicked[:2].tolist()))
+    assert found == [(1, [1, 0]), (3, [0, 1]), (2, [1, 0]), (2, [1, 0]), (1, [-1, -1])]
+
+
+def test_the_other_spaces_are_those_of_python():
+    characters = map(chr, range(0x110000))
+    for character in filter(lambda one: not "\ud800" <= one <= "\udfff", characters):
+        if character not in " \t\r\n" and (character.isspace() or character in "é\x00​⁠\ufeff"):
+            found = columns._has_other_spaces(f"é{character}é".encode())
+            assert found == character.isspace(), hex(ord(character))
 
 
 @settings(deadline=None, max_examples=60)
@@ -50,3 +174,51 @@ def test_a_range_that_ends_in_an_empty_line_goes_on():
     file = io.BytesIO(b"a\n\n\nb\nc\n")
     assert list(blocks.lines_between(file, 0, 3)) == [b"a\n", b"\n", b"\n", b"b\n"]
     assert list(blocks.lines_between(file, 5, 6)) == []
+
+
+NEWS = "N1\tc\ts\tA title\t\turl\t[]\t[]\n"
+ODD_NEWS = (
+    *("N1", "", " ", "N 1", "N1 ", "N\xa01", "N\x0b1", "é", "\ufeffN1", '"N1', "a\x00"),
+    *("N1\t", "N1\r"),
+)
+
+
+def articles_of(data, size, tmp_path):
+    path = tmp_path / "news.tsv"
+    path.write_bytes(data)
+    found = list(blocks.read_news_columns(path, NEWS_COLUMNS, size))
+    return [row for columns in found for row in zip(*columns)]
+
+
+@settings(
+    deadline=None,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    rows=st.lists(st.tuples(usually(("N1", "N2", "N3")), st.text(max_size=6)), max_size=5),
+    odd=st.sampled_from(ODD_NEWS),
+    end=st.sampled_from(("\n", "\n", "\r\n", "", "\n\n", "\xff\n")),
+    size=st.sampled_from((1, 60, 1 << 20)),
+)
+def test_articles_in_blocks(rows, odd, end, size, tmp_path, caplog):
+    """Repeated ids are left out; any text is a title, but for tabs and line ends."""
+    lines = [NEWS.replace("N1", news_id).replace("A title", title) for news_id, title in rows]
+    lines.insert(len(lines) // 2, NEWS.replace("N1", odd).replace("\n", end))
+    data = "".join(lines).encode("utf-8", "replace").replace("\xff".encode(), b"\xff")
+    (tmp_path / "news.tsv").write_bytes(data)
+    caplog.clear()
+    expected = outcome(
+        lambda: [tuple(row.values()) for row in read_news(tmp_path / "news.tsv")],
+    )
+    warned = caplog.messages
+    caplog.clear()
+    assert outcome(lambda: articles_of(data, size, tmp_path)) == expected
+    assert caplog.messages == warned
+
+
+def test_most_articles_are_read_many_lines_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "read_articles", None)
+    text = "\ufeff" + NEWS + NEWS.replace("N1", "N2").replace("A title", '"\xa0\u2028 é') + NEWS
+    found = articles_of(text.replace("\n", "\r\n").encode(), 1 << 20, tmp_path)
+    assert [row[3] for row in found] == ["A title", '"\xa0\u2028 é']

@@ -16,7 +16,7 @@ import tfrs_npa
 from tfrs_npa.datasets.mind import (
     MindFileError,
     SyntheticWorld,
-    blocks,
+    published,
     synthetic,
     write_behaviors,
     write_news,
@@ -65,7 +65,7 @@ def records(builder, split):
 )
 def test_the_same_records_in_the_same_order(config, build, monkeypatch):
     monkeypatch.setattr(synthetic, "SyntheticWorld", SmallWorld)
-    monkeypatch.setattr(blocks, "_LINES", 16)
+    monkeypatch.setattr(published, "_BLOCK_BYTES", 5_000)
     plain, beam = build(config), build(config, **RUNNER)
     assert plain.info.metadata == beam.info.metadata
     assert set(plain.info.splits) == set(beam.info.splits) == {"train", "validation", "test"}
@@ -77,7 +77,7 @@ def test_the_same_records_in_the_same_order(config, build, monkeypatch):
 
 def test_the_command_of_tfds_with_several_processes(zips, build, monkeypatch, tmp_path):
     """`tfds build`, but for its `main`, which needs mlcroissant for another command."""
-    monkeypatch.setattr(blocks, "_LINES", 16)
+    monkeypatch.setattr(published, "_BLOCK_BYTES", 5_000)
     parser = ArgumentParser()
     parser.add_arguments(tfds_build.Args, "build")
     runner = "runner=FnApiRunner,direct_running_mode=multi_processing,direct_num_workers=2"

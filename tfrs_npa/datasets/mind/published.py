@@ -30,6 +30,7 @@ tfds.load as download_and_prepare_kwargs={"download_config":
 tfds.download.DownloadConfig(manual_dir=...)}.
 """
 
+_BLOCK_BYTES = 1 << 19  # about a thousand lines, so that all workers have some
 _RETRIES = 4
 _SECONDS_TO_ANSWER = 8
 _SECONDS_TO_STALL = 60  # in the middle of a download
@@ -148,8 +149,9 @@ def read_blocks(archive: Archive, size: str, split: str) -> Iterator[Block]:
     _compare(name, "bytes", archive.size("behaviors"), published.size)
     rows = candidates = 0
     with archive.open("behaviors") as file:
-        for block in blocks(file, name):
-            counts = [len(line.rpartition(b"\t")[2].split()) for line in block.lines]
+        for block in blocks(file, name, _BLOCK_BYTES):
+            lines = block.lines.split(b"\n")
+            counts = [len(line.rpartition(b"\t")[2].split()) for line in lines]
             rows += sum(map(bool, counts))
             candidates += sum(counts)
             yield block

@@ -32,7 +32,7 @@ NEWS_COLUMNS = (
 )
 BEHAVIORS_COLUMNS = ("impression_id", "user_id", "time", "history", "impressions")
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CLICKED = {"-0": 0, "-1": 1}
 _TIME = re.compile(r"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M", re.ASCII)
 _LARGEST_INT64 = 2**63 - 1
@@ -68,18 +68,37 @@ def read_news(
     name = name or _name_of(source)
     seen = set()
     repeated = 0
-    for line, fields in _read_rows(source, name, NEWS_COLUMNS):
-        news_id = fields[0]
-        if news_id.split() != [news_id]:
-            raise MindFileError(f"news_id {news_id!r} is empty or holds a space", name, line)
-        if news_id in seen:
+    for fields in read_articles(source, name):
+        if fields[0] in seen:
             repeated += 1
             continue
-        seen.add(news_id)
+        seen.add(fields[0])
         yield dict(zip(NEWS_COLUMNS, fields))
-    if repeated:
+    warn_of_repeated(name, repeated)
+
+
+def read_articles(source: Any, name: str, first_line: int = 1) -> Iterator[list[str]]:
+    """Yields the fields of the lines of a `news.tsv`; repeated news ids are still among them.
+
+    Args:
+        source: As in `read_news`, or some lines.
+        name: What error messages call the file.
+        first_line: The number of the first line; if it is more than 1, there may be no lines.
+
+    Raises:
+        MindFileError: as `read_news`.
+    """
+    for line, fields in _read_rows(source, name, NEWS_COLUMNS, first_line):
+        if fields[0].split() != fields[:1]:
+            raise MindFileError(f"news_id {fields[0]!r} is empty or holds a space", name, line)
+        yield fields
+
+
+def warn_of_repeated(name: str, number: int) -> None:
+    """Logs a warning if lines of a `news.tsv` were left out, because their ids are repeated."""
+    if number:
         logging.warning(
-            "%s: %d lines repeat a news_id of an earlier line and were left out.", name, repeated
+            "%s: %d lines repeat a news_id of an earlier line and were left out.", name, number
         )
 
 
@@ -162,7 +181,12 @@ def _name_of(source: Any) -> str:
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[Iterable[bytes]]:
+def opened(source: Any, name: str) -> Iterator[Any]:
+    """Opens a path for reading bytes; what is open, or lines, it takes as they are.
+
+    Raises:
+        MindFileError: There is no such file.
+    """
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
@@ -179,12 +203,12 @@ def _read_rows(
     """Yields line numbers and fields, as many as there are columns."""
     rows = 0
     empty_line = None
-    with _opened(source, name) as file:
+    with opened(source, name) as file:
         # Bytes, because text mode cannot tell the line of a wrong byte, and takes a lone carriage
         # return for the end of a line.
         for number, line in enumerate(file, first_line):
             if number == 1:
-                line = line.removeprefix(_BYTE_ORDER_MARK)
+                line = line.removeprefix(BYTE_ORDER_MARK)
             try:
                 row = line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:

@@ -1,0 +1,83 @@
+"""Examples that TensorFlow Datasets has prepared, parsed many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import file_adapters
+
+from tfrs_npa.data.chunk import Chunk, texts_of
+from tfrs_npa.data.pipelines import without_autotuning
+
+_BATCH = 2048
+_HISTORY, _NEWS_ID, _CLICKED = "history", "candidates/news_id", "candidates/clicked"
+
+
+class PreparedTable:
+    """The examples of a split of `mind`, in file order; they are never all in memory.
+
+    TFDS parses examples one by one, which takes several times as long as all else.
+
+    Args:
+        builder: The prepared builder.
+        split: The split.
+
+    Attributes:
+        dataset: The examples as TFDS reads them.
+        files: All files that they are read from.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        # Each split is read once or twice: not worth the memory of TFDS's own cache.
+        reading = tfds.ReadConfig(try_autocache=False)
+        self.dataset = builder.as_dataset(split=split, read_config=reading)
+        info = builder.info
+        self._shards = [str(path) for path in info.splits[split].filepaths]
+        self.files = [str(builder.data_path / "dataset_info.json"), *self._shards]
+        self._rows = info.splits[split].num_examples
+        self._adapter = file_adapters.ADAPTER_FOR_FORMAT[info.file_format]
+        self._specs = dict(_flat(info.features.get_serialized_info()))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator:
+        return iter(self.dataset)
+
+    @property
+    def element_spec(self):
+        """The specification of an example."""
+        return self.dataset.element_spec
+
+    def chunks(self, features: Sequence[str] = ()) -> Iterator[Chunk]:
+        """Reads the impressions; args as those of `tfrs_npa.data.conversion.convert`."""
+        names = ["impression_id", "user_id", _HISTORY, _NEWS_ID, _CLICKED, *features]
+        for batch in self._batches(names):
+            history, news_id, clicked = (batch[name] for name in (_HISTORY, _NEWS_ID, _CLICKED))
+            chunk = Chunk.of_tensors(batch, history, news_id, clicked, features)
+            yield chunk.checked("impression {}", chunk.impression_id)
+
+    def text_columns(self, names: Sequence[str]) -> Iterator[tuple[list[str], ...]]:
+        """Yields columns of the examples, many rows at a time."""
+        for batch in self._batches(names):
+            yield tuple(texts_of(batch[name]) for name in names)
+
+    def _batches(self, names: Sequence[str]) -> Iterator[Mapping[str, tf.Tensor]]:
+        specs = {name: self._specs[name] for name in names}
+        for shard in self._shards:
+            batches = self._adapter.make_tf_data(shard).batch(_BATCH)
+            parsed = batches.map(lambda batch: tf.io.parse_example(batch, specs))
+            yield from without_autotuning(parsed.prefetch(1))
+
+
+def _flat(info: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields how each feature is kept in an example, lists by their name `a/b`."""
+    for name, part in info.items():
+        if isinstance(part, Mapping):
+            yield from _flat(part, f"{prefix}{name}/")
+        elif part.shape:
+            yield prefix + name, tf.io.RaggedFeature(part.tf_dtype, row_splits_dtype=tf.int64)
+        else:
+            yield prefix + name, tf.io.FixedLenFeature([], part.tf_dtype)
