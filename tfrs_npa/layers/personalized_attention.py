@@ -186,9 +186,10 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             return self.query(user_embedding)
         return tf.pad(user_embedding, [[0, 0], [0, 1]], constant_values=1)
 
-    def unfolded_query(self, folded):
-        """Returns the `query` of users, given their `folded_query`."""
-        return self.query(folded[:, :-1]) if self.folds else folded
+    @property
+    def projects(self) -> bool:
+        """Whether keys are made of `projected` values."""
+        return self.kind != "mean" and self.form == "recommenders"
 
     def projected(self, values):
         """Returns `W values`, from which `projected_keys` makes keys; None where keys need no `W`.
@@ -199,7 +200,7 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
         Returns:
             `[rows, attention_dim]` or None.
         """
-        if self.kind == "mean" or self.form == "paper":
+        if not self.projects:
             return None
         return tf.matmul(values, tf.cast(self.key_kernel, values.dtype))
 

@@ -25,13 +25,15 @@ class TitleLayout:
         blocks: `int32 [blocks, 3]` of scored titles: the first group, the words of a title, and the
             titles.
         order: `int32 [titles]`, the position of each title when one block comes after the other.
+        first: `int32 [titles]`, the row of the first word of each title.
+        step: `int32 [titles]`, by how much the row of each further word is higher.
         rows: Rows of the matrix, a multiple of `ROWS`.
     """
 
     def __init__(self, lengths: np.ndarray, scored: int | None = None):
         self._lengths = lengths
-        self._first = np.zeros(len(lengths), np.int32)
-        self._step = np.zeros(len(lengths), np.int32)
+        self.first = np.zeros(len(lengths), np.int32)
+        self.step = np.zeros(len(lengths), np.int32)
         scored = len(lengths) if scored is None else scored
         is_scored = np.arange(len(lengths)) < scored
         by_block = np.lexsort((lengths, ~is_scored))
@@ -44,8 +46,8 @@ class TitleLayout:
                 most = max(1, BLOCK // max(1, length))
                 for first in range(0, len(same), most):
                     titles = same[first : first + most]
-                    self._first[titles] = ROWS * group + np.arange(len(titles))
-                    self._step[titles] = len(titles)
+                    self.first[titles] = ROWS * group + np.arange(len(titles))
+                    self.step[titles] = len(titles)
                     blocks.append((group, length, len(titles), is_scored[titles[0]]))
                     group += -(-length * len(titles) // ROWS)
         every = np.array(blocks, np.int32).reshape(-1, 4)
@@ -56,7 +58,6 @@ class TitleLayout:
         """Returns the rows of the words of some titles, `int32`, one title after the other."""
         lengths = self._lengths[titles]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = np.repeat(self._first[titles], lengths) + within * np.repeat(
-            self._step[titles], lengths
-        )
+        first, step = (np.repeat(part[titles], lengths) for part in (self.first, self.step))
+        rows = first + within * step
         return rows.astype(np.int32)

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.layers.packed import selected
+from tfrs_npa.models.news_encoder import NewsEncoder, joined
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.retrieval.top_k import ArticleTopK, best, best_of_rounded, without_gradients
 from tfrs_npa.settings import DEFAULT_K, DTYPES
 
@@ -48,7 +51,7 @@ class PersonalizedTopK(ArticleTopK):
         dtype: How the words are kept; answers are the same. `"float32"`: every article is scored
             by its words. `"bfloat16"`: about half the memory. Every article is scored by words
             that are rounded to 8 significant bits; those that may be among the best in spite of
-            that, as bounds of the errors say (`TitleBlocks`), are encoded again and scored
+            that, as `RoundingBounds` say, are encoded again and scored
             exactly. That are few for a small k, and all of them where k is the number of articles.
         name: Name of the layer.
 
@@ -154,7 +157,30 @@ class PersonalizedTopK(ArticleTopK):
         return self._untracked.embed(*self._features(queries))
 
     def _encode(self, indices, from_scratch):
-        self._untracked.blocks.update(indices, from_scratch)
+        self._untracked.blocks.update(indices, from_scratch=from_scratch)
+
+    def _user_vectors(self, users, history, further_titles):
+        """Does so from the titles that are held, which need not be encoded again."""
+        model, blocks = self._untracked.model, self._untracked.blocks
+        encoder, tower = model.candidate_tower, model.query_tower
+        # Another class may make something else of a history, and a rounded title is another one.
+        if blocks.is_rounded or type(encoder) is not NewsEncoder or type(tower) is not UserEncoder:
+            return super()._user_vectors(users, history, further_titles)
+        clicks, embedding = tower.clicks(history), model.user_embedding(users)
+        distinct, clicked = tf.unique(clicks.news_id)
+        places = self._untracked.articles.places(distinct)
+        is_held = places >= 0
+        held = blocks.features(selected(places, is_held), encoder.compute_dtype)
+        others = encoder.title_features(selected(distinct, ~is_held), further=further_titles)
+        features = joined([held._replace(terms=None), blocks.encoding.folded(others)])
+        titles = tf.where(
+            is_held,
+            tf.cumsum(tf.cast(is_held, tf.int32)) - 1,
+            tf.size(held.lengths) + tf.cumsum(tf.cast(~is_held, tf.int32)) - 1,
+        )
+        query = blocks.encoding.query(embedding)
+        clicked = tf.gather(titles, clicked)
+        return tower.encode(clicks, features, clicked, embedding, word_query=query)["output"]
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         k, history = self._checked_k(k, self.num_articles), None

@@ -18,6 +18,7 @@ from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.distributed_model import check_is_npa
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
@@ -245,13 +246,18 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         clicks, titles = self._untracked.articles.lookup_with_titles(
             history, history_titles, articles
         )
-        features = {"user_id": users, "history": model.query_tower.histories(clicks)}
-        output = model.query_tower(features | {"further_titles": model.title_tokens(titles)})
-        parts = [model.query_tower.flat(output)]
-        attention = model.candidate_tower.attention
-        if attention.kind == "personalized":
-            parts.append(attention.folded_query(model.user_embedding(users)))
+        history, titles = model.query_tower.histories(clicks), model.title_tokens(titles)
+        parts = [model.query_tower.flat(self._user_vectors(users, history, titles))]
+        query = TitleEncoding(model.candidate_tower).query(model.user_embedding(users))
+        if query is not None:
+            parts.append(query)
         return tf.cast(tf.concat(parts, axis=1), tf.float32)
+
+    def _user_vectors(self, users, history, further_titles):
+        """Returns what the query tower makes of users; see `UserEncoder`."""
+        return self._untracked.model.query_tower(
+            {"user_id": users, "history": history, "further_titles": further_titles}
+        )
 
     def _filters(self, rows, exclusions, candidates, history):
         """Returns two string matrices, exclusions and candidates, and whether there are candidates.

@@ -68,7 +68,7 @@ class TwoStageTopK(ArticleTopK):
         self._untracked.shortlist = shortlist
         self._untracked.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
         blocks = TitleBlocks(model.candidate_tower)
-        self._untracked.width, self._untracked.split = blocks.width, blocks.split
+        self._untracked.width, self._untracked.blocks = blocks.width, blocks
         self._untracked.average = Traced(
             self._average,
             [tf.TensorSpec([None], tf.int32)],
@@ -157,7 +157,7 @@ class TwoStageTopK(ArticleTopK):
             more = tf.reduce_max(tf.math.count_nonzero(excluded >= 0, axis=1, dtype=tf.int32))
             length = tf.minimum(most + tf.maximum(more, 0), articles)
             length = length if tf.is_symbolic_tensor(length) else int(length)
-        average = own.model.query_tower.average(own.split(users)[0])
+        average = own.model.query_tower.average(own.blocks.split(users)[0])
         _, positions = own.retrieval(average, k=length)
         return own.rank(users, tf.cast(positions, tf.int32), excluded, k, most, most)
 
@@ -192,9 +192,10 @@ class TwoStageTopK(ArticleTopK):
         positions = tf.maximum(positions, 0)
         distinct, titles = tf.unique(tf.reshape(positions, [-1]))
         features = tower.title_features(tf.gather(own.articles.indices, distinct))
+        features = own.blocks.encoding.folded(features)
         rows = tf.repeat(tf.range(tf.shape(positions)[0]), tf.shape(positions)[1])
         users = tf.cast(users, tower.compute_dtype)
-        vectors, queries = own.split(users)
+        vectors, queries = own.blocks.split(users)
         scores = tower.score(features, titles, rows, queries, vectors)
         scores = tf.cast(tf.reshape(scores, tf.shape(positions)), tf.float32)
         return best(scores, hidden, tf.gather(own.articles.ids.read_value(), positions), k)

@@ -213,7 +213,7 @@ class ServingModule(tf.Module):
         def exact_scores(places, titles, rows):
             articles = tf.gather(self.articles.indexed.indices, places)
             features, titles_of = self.articles.features(articles, None, tf.float32)
-            vectors, query = self.articles.base.split(users, unfolds=False)
+            vectors, query = self.articles.base.split(users)
             return tower.score(features, tf.gather(titles_of, titles), rows, query, vectors)
 
         return exact_scores
@@ -254,7 +254,7 @@ class ServingModule(tf.Module):
         indices = self._indices(tf.gather_nd(candidates, slots))
         features, articles = self._features(indices, nothing)
         embedding = model.user_embedding(model.users.table.lookup(user_id))
-        query = self._word_query(embedding)
+        query = self.articles.encoding.query(embedding)
         rows = tf.cast(slots[:, 0], tf.int32)
         vectors = model.candidate_tower.vectors(features, articles, rows, query)
         return {"article_vectors": placed(slots, vectors, tf.shape(candidates))}
@@ -327,15 +327,7 @@ class ServingModule(tf.Module):
         model = self._untracked.model
         tower = model.candidate_tower
         features = tower.with_terms(tower.encode_titles(model.title_tokens(titles)))
-        if features.keys is None:
-            return features
-        return features._replace(keys=tower.attention.folded_keys(features.keys))
-
-    def _word_query(self, user_embedding):
-        """Returns what the keys of encoded titles are compared with, or None."""
-        attention = self._untracked.model.candidate_tower.attention
-        is_personalized = attention.kind == "personalized"
-        return attention.folded_query(user_embedding) if is_personalized else None
+        return self.articles.encoding.folded(features)
 
     def _features(self, indices, titles):
         """Returns features of articles `[n]`, and the title of each; see `lookup_with_titles`."""
@@ -349,7 +341,7 @@ class ServingModule(tf.Module):
         indices, titles = self.articles.lookup_with_titles(history, history_titles)
         clicks = model.query_tower.clicks(model.query_tower.histories(indices))
         features, articles = self._features(clicks.news_id, titles)
-        query = self._word_query(embedding)
+        query = self.articles.encoding.query(embedding)
         users = model.query_tower.encode(clicks, features, articles, embedding, word_query=query)
         return users["output"], query
 

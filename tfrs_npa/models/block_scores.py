@@ -1,0 +1,180 @@
+"""Scores of blocks of titles for all users of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrs_npa.layers.packed import packed_starts, padded_rows
+from tfrs_npa.models.news_encoder import unit
+from tfrs_npa.models.rounding_bounds import RoundingBounds, margin
+from tfrs_npa.models.title_layout import ROWS
+
+# The exponentials of numbers up to this, and sums of many of them, are in the range of float32.
+_LARGEST_LOGIT = 60.0
+
+
+class Blocks(NamedTuple):
+    """What `TitleBlocks` holds, as tensors.
+
+    Attributes:
+        values: `[groups, ROWS, num_filters]`.
+        keys: `[groups, ROWS, Q]` float32, the values themselves, or None.
+        terms: `[titles, num_terms]` float32, in the order of the blocks, as all of titles is.
+        errors: `[titles, 2]`, see `RoundingBounds`, or None.
+        blocks: `[blocks, 3]`, see `TitleLayout`.
+        longest_key: A scalar, the length of the longest key.
+        has_own_keys: Whether keys are not the values.
+        is_unit: Whether vectors of titles have unit length.
+    """
+
+    values: tf.Tensor
+    keys: tf.Tensor | None
+    terms: tf.Tensor
+    errors: tf.Tensor | None
+    blocks: tf.Tensor
+    longest_key: tf.Tensor
+    has_own_keys: bool
+    is_unit: bool
+
+
+class BlockScores:
+    """Scores of titles for users, block after block.
+
+    The score of a title for a user vector u and a query q is `softmax_i(k_i . q) . (c_i . u)`: two
+    products of packed words with all users, then a softmax within each title. Where vectors of
+    titles have unit length, a block is pooled for each user first.
+
+    Args:
+        titles: `Blocks`.
+        vectors: `[batch, interests, num_filters + num_terms]` float32, of users.
+        queries: `[batch, Q]` float32.
+        is_rounded: Whether products are rough, and bounds of their errors are wanted too.
+    """
+
+    def __init__(self, titles: Blocks, vectors, queries, is_rounded: bool):
+        filters = titles.values.shape[-1]
+        self._titles = titles
+        self._number, self._interests = tf.shape(vectors)[0], vectors.shape[1]
+        self._vectors, self._factors = vectors[:, :, :filters], vectors[:, :, filters:]
+        self._columns = tf.transpose(tf.reshape(self._vectors, [-1, filters]))
+        self._queries = tf.transpose(queries)
+        self._product = _rounded_product if is_rounded else _product
+        self._bounds = RoundingBounds(self._vectors, self._queries) if is_rounded else None
+        # Whether no exponential of a logit is out of range: that saves the largest logit of each
+        # title. One answer for all titles, so that equal ones stay equal.
+        longest = tf.sqrt(tf.reduce_max(tf.reduce_sum(tf.square(self._queries), axis=0)))
+        self._is_small = titles.longest_key * longest < _LARGEST_LOGIT
+
+    def of_all(self) -> list[tf.Tensor]:
+        """Returns scores and, if they are rounded, bounds, each `[titles, batch]` float32."""
+        blocks, number = self._titles.blocks, 1 + (self._bounds is not None)
+        starts = packed_starts(blocks[:, 2])
+
+        def score(block, *results):
+            found = self._of_block(blocks[block], starts[block])
+            return block + 1, *(whole.write(block, part) for whole, part in zip(results, found))
+
+        def every():
+            count = tf.shape(blocks)[0]
+            results = [
+                tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, None])
+                for _ in range(number)
+            ]
+            _, *results = tf.while_loop(lambda block, *_: block < count, score, (0, *results))
+            return [result.concat() for result in results]
+
+        nothing = [tf.zeros([0, self._number])] * number
+        return tf.cond(tf.shape(blocks)[0] > 0, every, lambda: nothing)
+
+    def _of_block(self, block, start):
+        """Returns the scores of a block, `[titles, batch]`, and their bounds if they are wanted."""
+        group, length, titles = tf.unstack(block, num=3)
+        own, words = self._titles, length * titles
+        groups = slice(group, group + (words + ROWS - 1) // ROWS)
+        shape = tf.stack([length, titles, self._number])
+        bounds = None
+        if self._bounds is not None:
+            bounds = self._bounds.of_titles(own.errors[start : start + titles])
+        if own.keys is None:
+            result, bound = self._of_vectors(groups, bounds)
+        elif own.is_unit:
+            result, bound = self._of_unit_vectors(groups, shape, bounds)
+        else:
+            result, bound = self._of_sums(groups, shape, bounds)
+        result = self._with_terms(result, own.terms[start : start + titles])[:titles]
+        return [result] if bounds is None else [result, bound + margin(result)]
+
+    def _of_vectors(self, groups, bounds):
+        """Scores titles whose words are pooled already."""
+        result = self._product(_rows(self._titles.values, groups), self._columns)
+        result = tf.reshape(result, [-1, self._number, self._interests])
+        return result, None if bounds is None else bounds.of_products()
+
+    def _of_sums(self, groups, shape, bounds):
+        """Scores titles by weighted sums of the products of their words."""
+        own = self._titles
+        weights, total = self._weights(groups, shape)
+        products = self._product(_rows(own.values, groups), self._columns)
+        products = tf.reshape(products[: shape[0] * shape[1]], shape)
+        result = tf.math.divide_no_nan(tf.reduce_sum(weights * products, axis=0), total)
+        bound = None
+        if bounds is not None:
+            bound = bounds.of_products()
+            if not own.has_own_keys:
+                bound += bounds.of_weights(products)
+        return padded_rows(result[:, :, tf.newaxis], ROWS), bound
+
+    def _of_unit_vectors(self, groups, shape, bounds):
+        """Scores titles by their vectors, which are of unit length, for each user."""
+        own = self._titles
+        weights, total = self._weights(groups, shape)
+        values = tf.cast(_rows(own.values, groups)[: shape[0] * shape[1]], tf.float32)
+        values = tf.reshape(values, [shape[0], shape[1], values.shape[1]])
+        pooled = tf.einsum("lnu,lnf->nuf", tf.math.divide_no_nan(weights, total), values)
+        bound = None if bounds is None else bounds.of_unit_vectors(pooled, own.has_own_keys)
+        pooled = padded_rows(unit(pooled), ROWS)
+        return tf.einsum("nuf,uif->nui", pooled, self._vectors), bound
+
+    def _weights(self, groups, shape):
+        """Returns exponentials of logits, `shape`, and their sums; titles without words have 0."""
+        logits = self._product(_rows(self._titles.keys, groups), self._queries)
+        logits = tf.reshape(logits[: shape[0] * shape[1]], shape)
+        weights = tf.cond(
+            self._is_small,
+            lambda: tf.exp(logits),
+            lambda: tf.exp(logits - tf.reduce_max(logits, axis=0)),
+        )
+        return weights, tf.reduce_sum(weights, axis=0)
+
+    def _with_terms(self, products, terms):
+        """Returns scores of titles, given their products with user vectors, and their terms."""
+        if terms.shape[1]:
+            terms = padded_rows(terms, ROWS)[:, tf.newaxis, tf.newaxis]
+            for k in range(terms.shape[3]):
+                products += terms[..., k] * self._factors[:, :, k]
+        return products[:, :, 0] if self._interests == 1 else tf.reduce_logsumexp(products, axis=2)
+
+
+def _rows(part, groups):
+    """Returns the rows of some groups."""
+    return tf.reshape(part[groups], [-1, part.shape[-1]])
+
+
+def _product(rows, columns):
+    return tf.matmul(tf.cast(rows, tf.float32), columns)
+
+
+def _rounded_product(rows, columns):
+    """As `_product`, but in bfloat16 if rows are."""
+    if rows.dtype == tf.float32:
+        return _product(rows, columns)
+    columns = tf.cast(columns, rows.dtype)
+    # One row is multiplied faster than one column.
+    result = tf.cond(
+        tf.shape(columns)[1] == 1,
+        lambda: tf.transpose(tf.matmul(columns, rows, transpose_a=True, transpose_b=True)),
+        lambda: tf.matmul(rows, columns),
+    )
+    return tf.cast(result, tf.float32)
