@@ -13,6 +13,11 @@ from tfrs_npa.models.title_layout import ROWS
 
 # The exponentials of numbers up to this, and sums of many of them, are in the range of float32.
 _LARGEST_LOGIT = 60.0
+# Less than any sum of such exponentials.
+_NOTHING = 1e-30
+# Blocks that are scored at a time: another one where one leaves a core without work. More of them
+# fit into no processor's cache.
+_AT_A_TIME = 2
 
 
 class Blocks(NamedTuple):
@@ -82,7 +87,12 @@ class BlockScores:
                 tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, None])
                 for _ in range(number)
             ]
-            _, *results = tf.while_loop(lambda block, *_: block < count, score, (0, *results))
+            _, *results = tf.while_loop(
+                lambda block, *_: block < count,
+                score,
+                (0, *results),
+                parallel_iterations=_AT_A_TIME,
+            )
             return [result.concat() for result in results]
 
         nothing = [tf.zeros([0, self._number])] * number
@@ -115,42 +125,45 @@ class BlockScores:
     def _of_sums(self, groups, shape, bounds):
         """Scores titles by weighted sums of the products of their words."""
         own = self._titles
-        weights, total = self._weights(groups, shape)
+        weights = self._weights(groups, shape)
         products = self._product(_rows(own.values, groups), self._columns)
-        products = tf.reshape(products[: shape[0] * shape[1]], shape)
-        result = tf.math.divide_no_nan(tf.reduce_sum(weights * products, axis=0), total)
         bound = None
         if bounds is not None:
             bound = bounds.of_products()
             if not own.has_own_keys:
-                bound += bounds.of_weights(products)
-        return padded_rows(result[:, :, tf.newaxis], ROWS), bound
+                bound += bounds.of_weights(_by_word(products, shape))
+        total = tf.reduce_sum(_by_word(weights, shape), axis=0)
+        result = tf.reduce_sum(_by_word(weights * products, shape), axis=0)
+        return (result / tf.maximum(total, _NOTHING))[:, :, tf.newaxis], bound
 
     def _of_unit_vectors(self, groups, shape, bounds):
         """Scores titles by their vectors, which are of unit length, for each user."""
         own = self._titles
-        weights, total = self._weights(groups, shape)
-        values = tf.cast(_rows(own.values, groups)[: shape[0] * shape[1]], tf.float32)
-        values = tf.reshape(values, [shape[0], shape[1], values.shape[1]])
-        pooled = tf.einsum("lnu,lnf->nuf", tf.math.divide_no_nan(weights, total), values)
+        weights = _by_word(self._weights(groups, shape), shape)
+        weights /= tf.maximum(tf.reduce_sum(weights, axis=0), _NOTHING)
+        values = tf.cast(_rows(own.values, groups), tf.float32)
+        values = _by_word(values, [shape[0], shape[1], values.shape[1]])
+        pooled = tf.einsum("lnu,lnf->nuf", weights, values)
         bound = None if bounds is None else bounds.of_unit_vectors(pooled, own.has_own_keys)
         pooled = padded_rows(unit(pooled), ROWS)
         return tf.einsum("nuf,uif->nui", pooled, self._vectors), bound
 
     def _weights(self, groups, shape):
-        """Returns exponentials of logits, `shape`, and their sums; titles without words have 0."""
+        """Returns exponentials of logits for all rows of some groups, `[rows, batch]`."""
         logits = self._product(_rows(self._titles.keys, groups), self._queries)
-        logits = tf.reshape(logits[: shape[0] * shape[1]], shape)
-        weights = tf.cond(
-            self._is_small,
-            lambda: tf.exp(logits),
-            lambda: tf.exp(logits - tf.reduce_max(logits, axis=0)),
-        )
-        return weights, tf.reduce_sum(weights, axis=0)
+
+        def less_largest():
+            by_word = _by_word(logits, shape)
+            by_word -= tf.reduce_max(by_word, axis=0)
+            return padded_rows(tf.reshape(by_word, [-1, self._number]), ROWS)
+
+        # Of all rows, which can be written over; parts of a tensor would be copied.
+        return tf.exp(tf.cond(self._is_small, lambda: logits, less_largest))
 
     def _with_terms(self, products, terms):
         """Returns scores of titles, given their products with user vectors, and their terms."""
         if terms.shape[1]:
+            products = padded_rows(products[: tf.shape(terms)[0]], ROWS)
             terms = padded_rows(terms, ROWS)[:, tf.newaxis, tf.newaxis]
             for k in range(terms.shape[3]):
                 products += terms[..., k] * self._factors[:, :, k]
@@ -160,6 +173,11 @@ class BlockScores:
 def _rows(part, groups):
     """Returns the rows of some groups."""
     return tf.reshape(part[groups], [-1, part.shape[-1]])
+
+
+def _by_word(rows, shape):
+    """Returns rows of a block, without those that complete a group, as `[length, titles, n]`."""
+    return tf.reshape(rows[: shape[0] * shape[1]], shape)
 
 
 def _product(rows, columns):

@@ -267,10 +267,11 @@ class TitleBlocks(tf.Module):
             None if part is None else tf.cast(part, tf.float32)
             for part in (features.values, features.keys)
         )
-        features = self.encoding.folded(features._replace(values=values, keys=keys))
+        features = features._replace(values=values, keys=keys)
         if encoder.num_terms:
             terms = tf.gather(self._titles["terms"], tf.gather(self.order, places))
             features = features._replace(terms=terms)
+        features = self.encoding.folded(features)
         vectors, queries = self.split(users)
         return encoder.score(features, titles, rows, queries, vectors)
 

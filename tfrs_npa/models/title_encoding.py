@@ -44,7 +44,8 @@ class TitleEncoding:
         news_attention: PersonalizedAttention | None = None,
     ):
         config, attention = encoder.config, encoder.attention
-        self._attention, self._news_attention = attention, news_attention
+        self._encoder, self._attention = encoder, attention
+        self._news_attention = news_attention
         self.is_personalized = attention.kind == "personalized"
         self.has_own_keys = self.is_personalized and attention.form == "recommenders"
         self.query_dim = attention.folded_dim
@@ -72,12 +73,20 @@ class TitleEncoding:
         return self._attention.folded_query(user_embedding) if self.is_personalized else None
 
     def folded(self, features: TitleFeatures) -> TitleFeatures:
-        """Returns features of the candidate tower with keys that are compared with a `query`."""
-        if not self.has_own_keys:
-            return features
+        """Returns features of the candidate tower with keys that are compared with a `query`.
+
+        They have terms too, for which other keys are needed.
+        """
+        if features.terms is None:
+            features = self._encoder.with_terms(features)
+        if self.has_own_keys:
+            features = features._replace(keys=self._folded_keys(features.keys))
+        return features
+
+    def _folded_keys(self, keys):
         # Whole groups of rows, so that equal words have equal keys to the last bit.
-        number, keys = tf.shape(features.keys)[0], padded_rows(features.keys, ROWS)
-        return features._replace(keys=self._attention.folded_keys(keys)[:number])
+        number, keys = tf.shape(keys)[0], padded_rows(keys, ROWS)
+        return self._attention.folded_keys(keys)[:number]
 
     def of(self, features: TitleFeatures) -> dict[str, tf.Tensor]:
         """Returns what is kept of words, by name.
@@ -88,7 +97,7 @@ class TitleEncoding:
         parts = {"values": features.values}
         if "keys" in self.words:
             keys = tf.cast(features.keys, self.words["keys"].dtype)
-            parts["keys"] = self.folded(features._replace(keys=keys)).keys
+            parts["keys"] = self._folded_keys(keys)
         if "projected" in self.words:
             parts["projected"] = self._news_attention.projected(features.values)
         return {name: tf.cast(parts[name], spec.dtype) for name, spec in self.words.items()}

@@ -172,7 +172,7 @@ class PersonalizedTopK(ArticleTopK):
         is_held = places >= 0
         held = blocks.features(selected(places, is_held), encoder.compute_dtype)
         others = encoder.title_features(selected(distinct, ~is_held), further=further_titles)
-        features = joined([held._replace(terms=None), blocks.encoding.folded(others)])
+        features = joined([held, blocks.encoding.folded(others)])
         titles = tf.where(
             is_held,
             tf.cumsum(tf.cast(is_held, tf.int32)) - 1,

@@ -326,8 +326,7 @@ class ServingModule(tf.Module):
         """Returns features of titles that are in no catalogue."""
         model = self._untracked.model
         tower = model.candidate_tower
-        features = tower.with_terms(tower.encode_titles(model.title_tokens(titles)))
-        return self.articles.encoding.folded(features)
+        return self.articles.encoding.folded(tower.encode_titles(model.title_tokens(titles)))
 
     def _features(self, indices, titles):
         """Returns features of articles `[n]`, and the title of each; see `lookup_with_titles`."""
