@@ -7,7 +7,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_npa.layers.packed import packed_starts, padded_rows
-from tfrs_npa.models.news_encoder import unit
 from tfrs_npa.models.rounding_bounds import RoundingBounds, margin
 from tfrs_npa.models.title_layout import ROWS
 
@@ -31,7 +30,8 @@ class Blocks(NamedTuple):
         blocks: `[blocks, 3]`, see `TitleLayout`.
         longest_key: A scalar, the length of the longest key.
         has_own_keys: Whether keys are not the values.
-        is_unit: Whether vectors of titles have unit length.
+        by_title: Whether titles are pooled for each user, since vectors of titles have unit length;
+            the layout is by title then.
     """
 
     values: tf.Tensor
@@ -41,7 +41,7 @@ class Blocks(NamedTuple):
     blocks: tf.Tensor
     longest_key: tf.Tensor
     has_own_keys: bool
-    is_unit: bool
+    by_title: bool
 
 
 class BlockScores:
@@ -101,18 +101,20 @@ class BlockScores:
     def _of_block(self, block, start):
         """Returns the scores of a block, `[titles, batch]`, and their bounds if they are wanted."""
         group, length, titles = tf.unstack(block, num=3)
-        own, words = self._titles, length * titles
-        groups = slice(group, group + (words + ROWS - 1) // ROWS)
-        shape = tf.stack([length, titles, self._number])
+        own = self._titles
+        if own.by_title:
+            groups = slice(group, group + length * ((titles + ROWS - 1) // ROWS))
+        else:
+            groups = slice(group, group + (length * titles + ROWS - 1) // ROWS)
         bounds = None
         if self._bounds is not None:
             bounds = self._bounds.of_titles(own.errors[start : start + titles])
         if own.keys is None:
             result, bound = self._of_vectors(groups, bounds)
-        elif own.is_unit:
-            result, bound = self._of_unit_vectors(groups, shape, bounds)
+        elif own.by_title:
+            result, bound = self._of_unit_vectors(groups, length, titles, bounds)
         else:
-            result, bound = self._of_sums(groups, shape, bounds)
+            result, bound = self._of_sums(groups, length, titles, bounds)
         result = self._with_terms(result, own.terms[start : start + titles])[:titles]
         return [result] if bounds is None else [result, bound + margin(result)]
 
@@ -122,10 +124,10 @@ class BlockScores:
         result = tf.reshape(result, [-1, self._number, self._interests])
         return result, None if bounds is None else bounds.of_products()
 
-    def _of_sums(self, groups, shape, bounds):
+    def _of_sums(self, groups, length, titles, bounds):
         """Scores titles by weighted sums of the products of their words."""
-        own = self._titles
-        weights = self._weights(groups, shape)
+        own, shape = self._titles, tf.stack([length, titles, self._number])
+        weights = self._weights(groups, shape, axis=0)
         products = self._product(_rows(own.values, groups), self._columns)
         bound = None
         if bounds is not None:
@@ -136,25 +138,40 @@ class BlockScores:
         result = tf.reduce_sum(_by_word(weights * products, shape), axis=0)
         return (result / tf.maximum(total, _NOTHING))[:, :, tf.newaxis], bound
 
-    def _of_unit_vectors(self, groups, shape, bounds):
+    def _of_unit_vectors(self, groups, length, titles, bounds):
         """Scores titles by their vectors, which are of unit length, for each user."""
-        own = self._titles
-        weights = _by_word(self._weights(groups, shape), shape)
-        weights /= tf.maximum(tf.reduce_sum(weights, axis=0), _NOTHING)
+        own, filters = self._titles, self._titles.values.shape[-1]
+        # Those that complete a group too, whose words are zero.
+        number = titles + -titles % ROWS
+        shape = tf.stack([number, length, self._number])
+        weights = tf.reshape(self._weights(groups, shape, axis=1), shape)
+        weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), _NOTHING)
         values = tf.cast(_rows(own.values, groups), tf.float32)
-        values = _by_word(values, [shape[0], shape[1], values.shape[1]])
-        pooled = tf.einsum("lnu,lnf->nuf", weights, values)
-        bound = None if bounds is None else bounds.of_unit_vectors(pooled, own.has_own_keys)
-        pooled = padded_rows(unit(pooled), ROWS)
-        return tf.einsum("nuf,uif->nui", pooled, self._vectors), bound
+        values = tf.reshape(values, tf.stack([number, length, filters]))
+        pooled = tf.matmul(weights, values, transpose_a=True)
+        squares = tf.reduce_sum(tf.square(pooled), axis=2)
+        bound = None
+        if bounds is not None:
+            bound = bounds.of_unit_vectors(tf.sqrt(squares[:titles]), own.has_own_keys)
+        products = tf.matmul(tf.transpose(pooled, [1, 0, 2]), self._vectors, transpose_b=True)
+        # Products are fewer numbers than vectors.
+        roots = tf.math.rsqrt(tf.maximum(squares, 1e-12))
+        return tf.transpose(products, [1, 0, 2]) * roots[:, :, tf.newaxis], bound
 
-    def _weights(self, groups, shape):
-        """Returns exponentials of logits for all rows of some groups, `[rows, batch]`."""
+    def _weights(self, groups, shape, axis):
+        """Returns exponentials of logits for all rows of some groups, `[rows, batch]`.
+
+        Args:
+            groups: Those of a block.
+            shape: That of the block's words, as a vector; rows that complete a group come after
+                them.
+            axis: That of the words of a title in it.
+        """
         logits = self._product(_rows(self._titles.keys, groups), self._queries)
 
         def less_largest():
             by_word = _by_word(logits, shape)
-            by_word -= tf.reduce_max(by_word, axis=0)
+            by_word -= tf.reduce_max(by_word, axis=axis, keepdims=True)
             return padded_rows(tf.reshape(by_word, [-1, self._number]), ROWS)
 
         # Of all rows, which can be written over; parts of a tensor would be copied.

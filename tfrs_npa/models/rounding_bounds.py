@@ -72,12 +72,12 @@ class TitleBounds:
         span = tf.where(tf.math.is_finite(span), span, 0)
         return self._moved_weight() * tf.maximum(span, 0)
 
-    def of_unit_vectors(self, pooled, has_own_keys):
-        """Returns the errors of scores, for titles that were pooled, `[titles, batch, filters]`."""
+    def of_unit_vectors(self, lengths, has_own_keys):
+        """Returns the errors of scores, given `|p~|` of pooled titles, `[titles, batch]`."""
         error = self._error + _FLOAT32 * self._length
         if not has_own_keys:
             error += 2 * self._moved_weight() * (self._error + self._length)
-        length = 2 * tf.norm(pooled, axis=2) - error
+        length = 2 * lengths - error
         # No two vectors of unit length differ by more than 2.
         error = tf.minimum(tf.where(length > error, tf.math.divide_no_nan(2 * error, length), 2), 2)
         return (error + _FLOAT32) * self._bounds.vectors[0]

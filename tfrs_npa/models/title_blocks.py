@@ -22,10 +22,10 @@ _CHUNK = 4096
 class TitleBlocks(tf.Module):
     """Titles encoded without a user, in blocks of equal length; `BlockScores` scores them.
 
-    The titles of a block have equally many words, and a block has the first words of all its
-    titles, then all second words and so on. So its products with users are an array `[length,
-    titles, users]`, and softmax and sum run along its first axis: nothing is padded, and nothing
-    has to be gathered. What there is of a word, `TitleEncoding` says; keys are float32.
+    The titles of a block have equally many words, so that its products with users are an array
+    of three axes: nothing has to be gathered. It is `[length, titles, users]`, and softmax and sum
+    run along its first axis; but where titles are pooled for each user, their words have to lie
+    side by side. What there is of a word, `TitleEncoding` says; keys are float32.
 
     Some titles can be scored, all that are listed can be looked up.
 
@@ -45,9 +45,10 @@ class TitleBlocks(tf.Module):
     def __init__(self, encoder: NewsEncoder, dtype: str = "float32", is_source: bool = False):
         super().__init__(name="title_blocks")
         config = encoder.config
-        self._interests, self._is_unit = num_interests(config), config.unit_vectors
+        self._interests = num_interests(config)
         self.is_rounded, self._is_source = dtype == "bfloat16", is_source
         encoding = TitleEncoding(encoder, dtype, "float32")
+        self._pools = encoding.is_personalized and config.unit_vectors
         self._vector_size = config.num_filters + encoder.num_terms
         self.width = self._interests * self._vector_size + encoding.query_dim
 
@@ -80,8 +81,9 @@ class TitleBlocks(tf.Module):
                 autograph=False,
             ),
             articles=np.zeros(0, np.int32),
-            layout=TitleLayout(np.zeros(0, np.int32)),
+            layout=None,
         )
+        self._untracked.layout = self._layout(np.zeros(0, np.int32), 0)
 
     @property
     def encoding(self) -> TitleEncoding:
@@ -116,10 +118,10 @@ class TitleBlocks(tf.Module):
         listed = scored if listed is None else listed
         articles = _scored_first(scored, listed)
         if from_scratch:
-            self._assign(np.zeros(0, np.int32), TitleLayout(np.zeros(0, np.int32)))
+            self._assign(np.zeros(0, np.int32), self._layout(np.zeros(0, np.int32), 0))
             self._longest_key.assign(0.0)
         own = self._untracked
-        layout = TitleLayout(own.encoder.title_lengths()[articles], len(scored))
+        layout = self._layout(articles, len(scored))
         kept, target, source = np.intersect1d(articles, own.articles, True, return_indices=True)
         added = np.setdiff1d(np.arange(len(articles)), target)
         words = {
@@ -174,7 +176,11 @@ class TitleBlocks(tf.Module):
         """Records that the variables came from a checkpoint, and what `update` was given last."""
         own = self._untracked
         own.articles = _scored_first(scored, listed)
-        own.layout = TitleLayout(own.encoder.title_lengths()[own.articles], len(scored))
+        own.layout = self._layout(own.articles, len(scored))
+
+    def _layout(self, articles, scored):
+        lengths = self._untracked.encoder.title_lengths()[articles]
+        return TitleLayout(lengths, scored, by_title=self._pools)
 
     def _encode(self, articles):
         encoder = self._untracked.encoder
@@ -301,7 +307,7 @@ class TitleBlocks(tf.Module):
             self._blocks.read_value(),
             self._longest_key.read_value(),
             self.encoding.has_own_keys,
-            self._is_unit,
+            self._pools,
         )
         return BlockScores(blocks, vectors, queries, is_rounded).of_all()
 

@@ -98,7 +98,7 @@ class TitleEncoding:
         if "keys" in self.words:
             keys = tf.cast(features.keys, self.words["keys"].dtype)
             parts["keys"] = self._folded_keys(keys)
-        if "projected" in self.words:
+        if self._news_attention is not None and "projected" in self.words:
             parts["projected"] = self._news_attention.projected(features.values)
         return {name: tf.cast(parts[name], spec.dtype) for name, spec in self.words.items()}
 
