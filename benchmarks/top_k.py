@@ -10,7 +10,8 @@ another user; `BruteForce` is given user vectors. For one user, the towers score
 catalogue; for a batch, a sample of it, with each title encoded once for all users of the batch, and
 the time is scaled by the articles. Results are medians, and p99 is over the calls for one user; CPU
 seconds are of all threads. Recall is the share of the exact top 10 that is found with these
-weights; a trained model has its own (`TwoStageTopK.recall`).
+weights; a trained model has its own (`TwoStageTopK.recall`). A refresh encodes articles that were
+withdrawn, whose titles the catalogue knows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ MODELS = {
     "recipe": tfrs_npa.NPAConfig,
     "recommenders": lambda: tfrs_npa.NPAConfig.preset("recommenders"),
 }
+REFRESHED = 10_000  # articles that a refresh adds; half of them, if there are fewer
 CHUNK, SAMPLED = 4096, 256  # articles per call of the towers, for one user and for a batch
 
 
@@ -186,7 +188,7 @@ class Benchmark:
             return model.query_tower.average(vectors)
 
         self._time("BruteForce, the floor", call, vectors)
-        self._memory.append(["BruteForce", f"{4 * model.config.num_filters:,}", "", ""])
+        self._memory.append(["BruteForce", f"{4 * model.config.num_filters:,}", "", "", ""])
 
     def personalized(self, dtype: str) -> None:
         """Times PersonalizedTopK, and compares it with itself in float32."""
@@ -200,10 +202,20 @@ class Benchmark:
             self._exact = ids.numpy(), scores.numpy(), every.numpy().std(axis=1, keepdims=True)
         _, exact, deviations = self._exact
         error = np.abs((scores.numpy() - exact) / deviations).max()
-        self._memory.append(
-            [name, f"{index.bytes_per_article:,.0f}", f"{seconds:.0f}", f"{error:.0e}"]
-        )
+        size, refreshed = index.bytes_per_article, self._refresh(index)
+        shown = [f"{size:,.0f}", f"{seconds:.0f}", f"{refreshed:.1f}", f"{error:.0e}"]
+        self._memory.append([name, *shown])
         self._note_recall(name, ids)
+
+    def _refresh(self, index) -> float:
+        """Withdraws articles; returns seconds of the refresh that adds them again."""
+        catalog = self._model.catalog
+        gone = slice(-min(REFRESHED, self._args.articles // 2), None)
+        news = {"news_id": catalog.ids[gone], "title": catalog.titles[gone]}
+        index.refresh(withdraw=news["news_id"])
+        started = time.perf_counter()
+        index.refresh(news)
+        return time.perf_counter() - started
 
     def two_stage(self, length: int) -> None:
         """Times TwoStageTopK with a shortlist."""
@@ -230,7 +242,13 @@ class Benchmark:
         headers = ["", *times, f"recall@{K}"]
         memory = table(
             f"Index, {self._name}",
-            ["", "bytes per article", "made in, s", f"error of the {K} scores / deviation"],
+            [
+                "",
+                "bytes per article",
+                "made in, s",
+                f"refresh with {min(REFRESHED, args.articles // 2):,} articles, s",
+                f"error of the {K} scores / deviation",
+            ],
             self._memory,
         )
         return [table(title, headers, rows), memory]

@@ -171,7 +171,7 @@ class PersonalizedTopK(ArticleTopK):
         places = self._untracked.articles.places(distinct)
         is_held = places >= 0
         held = blocks.features(selected(places, is_held), encoder.compute_dtype)
-        others = encoder.title_features(selected(distinct, ~is_held), further=further_titles)
+        others = encoder.title_features(selected(distinct, ~is_held), False, further_titles)
         features = joined([held, blocks.encoding.folded(others)])
         titles = tf.where(
             is_held,
