@@ -450,3 +450,25 @@ def test_bad_requests(index, model_of, queries):
         tfrs_npa.PersonalizedTopK(model, k=0)
     with pytest.raises(ValueError, match="dtype is 'float16'; .* float32, bfloat16"):
         tfrs_npa.PersonalizedTopK(model, dtype="float16")
+
+
+def test_clicked_articles_that_are_held_are_not_encoded_again(
+    make_model, queries, plain_scores, assert_best, monkeypatch, eagerly
+):
+    model = make_model()
+    news = {"news_id": IDS[:6], "title": model.catalog.titles[2:8]}
+    index = tfrs_npa.PersonalizedTopK(model).index_from_dataset(news)
+    encoded, title_features = [], model.candidate_tower.title_features
+
+    def note(articles, *args, **keywords):
+        encoded.extend(articles.numpy())
+        return title_features(articles, *args, **keywords)
+
+    plain = plain_scores(model, queries)
+    monkeypatch.setattr(model.candidate_tower, "title_features", note)
+    # Some clicks are on articles that are not indexed, or that nobody knows.
+    assert_best(index(queries, k=6), plain[:, :6], 6, ids=IDS[:6])
+    assert encoded and not set(encoded) & set(model.catalog.index(IDS[:6]))
+    encoded.clear()
+    index({"user_id": ["U1"], "history": [IDS[:3]]}, k=6)
+    assert not encoded

@@ -388,7 +388,7 @@ def test_bfloat16():
     exact, near = (module.score(*request)["scores"].numpy() for module in modules.values())
     assert 0 < np.abs(exact - near).max() < 0.05
     base = modules["float32"].articles.base
-    words, articles = base._values.numpy()[..., 0].size, len(model.catalog)
+    words, articles = base._words["values"].numpy()[..., 0].size, len(model.catalog)
     difference = base.size - modules["bfloat16"].articles.base.size
     # There are two numbers of each title more.
     assert difference == 2 * words * model.config.num_filters - 2 * 4 * articles
