@@ -15,8 +15,9 @@ def test_json(top_k, run_here, tmp_path, eager_functions):
     few = ("--calls", 3, "--batch-calls", 2, "--plain-calls", 1, "--batch-size", 4)
     output, _ = run_here(top_k, "--articles", 300, *few, "--json", file)
     result = json.loads(file.read_text())
-    times, memory = result["tables"]
-    assert times["title"] == "Top 10 of 300 articles, milliseconds"
+    times, memory, *others = result["tables"]
+    assert times["title"] == "Top 10 of 300 articles, recipe, milliseconds"
+    assert others[0]["title"] == "Top 10 of 300 articles, recommenders, milliseconds"
     assert "4 users" in times["headers"]
     rows = {name: cells for name, *cells in times["rows"]}
     assert list(rows) == [
@@ -28,13 +29,13 @@ def test_json(top_k, run_here, tmp_path, eager_functions):
     ]
     for name, cells in rows.items():
         assert name in output and all(float(cell.replace(",", "")) > 0 for cell in cells if cell)
-    assert rows["PersonalizedTopK, float32"][-1] == "1.000"
-    assert 0.9 <= float(rows["PersonalizedTopK, bfloat16"][-1]) <= 1
+    for dtype in ("float32", "bfloat16"):
+        assert rows[f"PersonalizedTopK, {dtype}"][-1] == "1.000"
     assert 0 < float(rows["TwoStageTopK, 100 ranked"][-1]) <= 1
     single, half = (float(row[1].replace(",", "")) for row in memory["rows"][1:])
-    # The three terms of a title are float32 in both.
-    assert half - 12 == pytest.approx((single - 12) / 2, abs=1)
-    assert memory["rows"][1][3] == "0" and 0 < float(memory["rows"][2][3].split()[0]) < 5
+    assert 0.5 < half / single < 0.7
+    for row in memory["rows"][1:]:
+        assert float(row[3]) >= 0 and float(row[4]) < 1e-4
     plain, ours = (
         float(rows[name][0].replace(",", ""))
         for name in ("plain towers", "PersonalizedTopK, float32")

@@ -381,15 +381,27 @@ def test_wrong_rank_or_type(changes, message, signatures, optimized_graphs):
 
 
 def test_bfloat16():
-    """Half the space, and nearly the same scores."""
+    """Half the space for values, and nearly the same scores; the best ones by these scores."""
     model = make_model({})
     modules = {dtype: started(model, dtype) for dtype in ("float32", "bfloat16")}
     request = [*map(tf.constant, (USERS, HISTORY, CANDIDATES))]
     exact, near = (module.score(*request)["scores"].numpy() for module in modules.values())
     assert 0 < np.abs(exact - near).max() < 0.05
-    terms = 4 * model.candidate_tower.num_terms * len(model.catalog)
-    exact, near = (module.articles.base.size - terms for module in modules.values())
-    assert exact == 2 * near
+    base = modules["float32"].articles.base
+    words, articles = base._words["values"].numpy()[..., 0].size, len(model.catalog)
+    difference = base.size - modules["bfloat16"].articles.base.size
+    # There are two numbers of each title more.
+    assert difference == 2 * words * model.config.num_filters - 2 * 4 * articles
+
+    module, ids = modules["bfloat16"], model.catalog.ids[2:]
+    nothing = tf.constant([[""]] * len(USERS))
+    best = module.recommend(*request[:2], tf.constant(5), nothing, nothing)
+    every = module.score(*request[:2], tf.constant([ids] * len(USERS)))["scores"].numpy()
+    expected = -np.sort(-every, axis=1)[:, :5]
+    np.testing.assert_allclose(best["scores"], expected, rtol=1e-5, atol=1e-5)
+    for row, (scores, names) in enumerate(zip(best["scores"].numpy(), best["news_id"].numpy())):
+        own = every[row, [ids.index(name.decode()) for name in names]]
+        np.testing.assert_allclose(own, scores, rtol=1e-5, atol=1e-5)
 
 
 def test_mixed_bfloat16():

@@ -145,7 +145,7 @@ def test_users_in_buckets(tmp_path, monkeypatch):
             "candidates": model.catalog.index([candidates] * 2),
         }
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
@@ -319,6 +319,34 @@ def test_vectors_of_a_model_that_has_none(folder):
     with pytest.raises(ValueError, match="trained without vectors of articles"):
         tfrs_npa.refresh_export(folder, make_news(["A1"]), article_vectors=vectors_of(["A1"]))
     assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"vectors": True, "users": 50}], ids=["", "vectors"])
+def test_an_export_of_an_earlier_format(changes, tmp_path):
+    """It is exported again, with the model that it holds."""
+    if "users" in changes:
+        changes = changes | {"users": tfrs_npa.UserIndex.hashed(changes["users"])}
+    model, folder = make_model(**changes), tmp_path / "npa"
+    tfrs_npa.export(model, folder, recommendable=IDS[5:])
+    file = folder / "1" / "assets.extra" / "npa" / "export.json"
+    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+    news = make_news(["A1", "A2", "A3", "A4"], seed=1)
+    vectors = vectors_of(news["news_id"]) if model.catalog.article_vectors else None
+    version = tfrs_npa.refresh_export(folder, news, withdraw=["N7"], article_vectors=vectors)
+    assert version == folder / "2"
+    if vectors is not None:
+        model.catalog.article_vectors.extend(*vectors.items())
+    model.add_articles(news)
+    there = {*IDS[5:], *news["news_id"]} - {"N7"}
+    expected = tfrs_npa.export(model, tmp_path / "other", recommendable=there)
+    assert_same(answers(version, len(there)), answers(expected, len(there)))
+    # From now on it is as any other.
+    tfrs_npa.refresh_export(folder, make_news(["B1"], seed=2))
+    file.write_text(file.read_text().replace('"format": 1', '"format": 9'))
+    for newer in ("2", "3"):
+        shutil.rmtree(folder / newer)
+    with pytest.raises(ValueError, match="1 was written by another version .* export again"):
+        tfrs_npa.refresh_export(folder)
 
 
 def test_an_export_of_another_model(folder):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +96,8 @@ def run(options: argparse.Namespace) -> None:
     # Calibration needs the categories of articles.
     if options.data is not None or options.history is None or options.rerank == "calibrated":
         data = data_of(options, trained, cache_of(options))
-    model = trained.load_model()
+    with _eagerly():
+        model = trained.load_model()
     if data is not None and options.data is not None:
         for split in data.splits:
             model.add_articles(data.titles(split))
@@ -112,12 +115,14 @@ def run(options: argparse.Namespace) -> None:
             f"the run knows none of the {len(history):,} articles of the history in {source} (for "
             f"example {unknown[0]}); give --data that has them"
         )
+    with _eagerly():
+        articles = _articles(trained, model, data, user, history, trade_off, options)
     answer = {
         "user_id": user,
         "known_user": bool(model.users.index(user) != UNKNOWN_USER),
         "history": history,
         "unknown_history": unknown,
-        "articles": _articles(trained, model, data, user, history, trade_off, options),
+        "articles": articles,
     }
     if options.rerank is not None:
         answer["rerank"] = {"method": options.rerank, "trade_off": trade_off}
@@ -125,6 +130,19 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(_report(answer, source, options, model.config.unknown_articles))
+
+
+@contextlib.contextmanager
+def _eagerly() -> Iterator[None]:
+    """Traces nothing: a graph that is run once takes longer to make than it saves."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _ids(text: str) -> list[str]:

@@ -150,6 +150,16 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             return False
         return self.query_kernel.shape[0] + 1 < self.attention_dim
 
+    @property
+    def folded_dim(self) -> int:
+        """Length of a `folded_query`; 0 where weights depend on no user."""
+        if self.kind != "personalized":
+            return 0
+        if self.folds:
+            return self.query_kernel.shape[0] + 1
+        kernel = self.preference_kernel if self.form == "paper" else self.query_kernel
+        return kernel.shape[1]
+
     def folded_keys(self, keys):
         """Returns keys to be compared with `folded_query`, as short as they can be.
 
@@ -176,6 +186,11 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
             return self.query(user_embedding)
         return tf.pad(user_embedding, [[0, 0], [0, 1]], constant_values=1)
 
+    @property
+    def projects(self) -> bool:
+        """Whether keys are made of `projected` values."""
+        return self.kind != "mean" and self.form == "recommenders"
+
     def projected(self, values):
         """Returns `W values`, from which `projected_keys` makes keys; None where keys need no `W`.
 
@@ -185,7 +200,7 @@ class PersonalizedAttention(WholeWeights, tf.keras.layers.Layer):
         Returns:
             `[rows, attention_dim]` or None.
         """
-        if self.kind == "mean" or self.form == "paper":
+        if not self.projects:
             return None
         return tf.matmul(values, tf.cast(self.key_kernel, values.dtype))
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
 from tfrs_npa.models.ahead import mapped_ahead
 from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.models.title_encoding import TitleEncoding
 
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
 # for a processor's cache, many enough that the number of operations does not matter.
@@ -63,11 +64,8 @@ class EncodedTitles:
 
     A title is encoded when it is needed first. Articles with equal titles share one.
 
-    Of each word there are the value c_i, a key that is as short as can be
-    (`PersonalizedAttention.folded_keys`), and `W c_i`: the key of a clicked article in the
-    attention over a history is `tanh(W r + b)`, where `W r` is a sum of these as r is a sum of
-    values, so no click needs a product with W. Of each title there is its vector for the unknown
-    user, whom all users without an embedding share.
+    Of each word there is what `TitleEncoding` says, so no click needs a product with a matrix. Of
+    each title there is its vector for the unknown user, whom all users without an embedding share.
 
     Args:
         encoder: The candidate tower.
@@ -82,7 +80,8 @@ class EncodedTitles:
     """
 
     def __init__(self, encoder: NewsEncoder, news_attention: PersonalizedAttention, memory: int):
-        self._encoder, self._news_attention = encoder, news_attention
+        self._encoder = encoder
+        self._encoding = TitleEncoding(encoder, news_attention=news_attention)
         self._articles, self.titles = _distinct(encoder.article_tables)
         self.number = len(self._articles)
         self._lengths = encoder.title_lengths()[self._articles]
@@ -198,11 +197,6 @@ class EncodedTitles:
         of_words = tf.matmul(vectors, self._of_words(block, "values"), transpose_b=True)
         return tf.reduce_sum(of_words * block.weights, axis=2)
 
-    @property
-    def projects(self) -> bool:
-        """Whether `projected` of words is held."""
-        return self._news_attention.kind != "mean" and self._news_attention.form == "recommenders"
-
     def _attended(self, block, users, queries):
         keys = self._of_words(block, "keys" if "keys" in self._words else "values")
         logits = tf.matmul(tf.gather(queries, users[block.pairs]), keys, transpose_b=True)
@@ -263,22 +257,8 @@ class EncodedTitles:
     @property
     def _capacity(self) -> int:
         """How many words can be held."""
-        most = max(self._memory / self._word_size, _LEAST)  # infinite where memory is
+        most = max(self._memory / self._encoding.word_size, _LEAST)  # infinite where memory is
         return int(min(most, self._lengths.sum(dtype=np.int64)))
-
-    @property
-    def _word_size(self) -> int:
-        """Bytes of a word."""
-        encoder = self._encoder
-        numbers = encoder.config.num_filters
-        if encoder.attention.form == "recommenders":
-            config = encoder.config
-            numbers += (
-                config.user_embedding_dim + 1 if encoder.attention.folds else config.attention_dim
-            )
-        if self.projects:
-            numbers += encoder.config.attention_dim
-        return numbers * tf.as_dtype(encoder.compute_dtype).size
 
     def _require_shared(self, titles):
         missing = _missing(self._has_shared, titles)
@@ -298,7 +278,7 @@ class EncodedTitles:
 
     def _warn(self):
         if self._warns:
-            size = self._word_size * int(self._lengths.sum(dtype=np.int64))
+            size = self._encoding.word_size * int(self._lengths.sum(dtype=np.int64))
             logger.warning(
                 "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
                 "they are encoded again when they are needed again, which takes longer and scores "
@@ -312,7 +292,7 @@ class EncodedTitles:
         self._warns = False
 
     def _encode(self, titles, hold):
-        encoder, news = self._encoder, self._news_attention
+        encoder = self._encoder
         features = encoder.title_features(tf.constant(self._articles[titles]))
         fresh = titles[~self._has_shared[titles]]
         if len(fresh):
@@ -329,17 +309,12 @@ class EncodedTitles:
                     x=self._shared[name], i=tf.constant(titles, tf.int32), v=part
                 )
             self._has_shared[titles] = True
-        if not hold or encoder.attention.kind != "personalized":
+        if not hold or not self._encoding.is_personalized:
             return
-        words = {"values": features.values, "projected": news.projected(features.values)}
-        if encoder.attention.form == "recommenders":
-            words["keys"] = encoder.attention.folded_keys(features.keys)
         number = int(self._lengths[titles].sum())
         capacity = 1 + max(self._capacity, number)
         rows = tf.range(1 + self._held, 1 + self._held + number)
-        for name, part in words.items():
-            if part is None:
-                continue
+        for name, part in self._encoding.of(features).items():
             if name not in self._words:
                 whole = tf.raw_ops.Empty(shape=[capacity, part.shape[1]], dtype=part.dtype)
                 self._words[name] = tf.raw_ops.InplaceUpdate(

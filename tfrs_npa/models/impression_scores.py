@@ -211,7 +211,7 @@ class ImpressionScores:
             block = titles.attended(block, users, queries)
             if query is None:
                 return block, 0
-            if titles.projects:
+            if news.projects:
                 keys = news.projected_keys(titles.sums(block, "projected"))
             else:
                 keys = news.keys(titles.sums(block))

@@ -1,13 +1,16 @@
-"""Encoded titles, laid out so that all of them can be scored fast."""
+"""Encoded titles, laid out so that all can be scored fast and each can be looked up."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.layers.packed import packed_starts, padded_rows
+from tfrs_npa.layers.packed import packed_rows, packed_starts
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.news_encoder import NewsEncoder, unit
+from tfrs_npa.models.block_scores import Blocks, BlockScores
+from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
+from tfrs_npa.models.rounding_bounds import title_errors
+from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.models.title_layout import ROWS, TitleLayout
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.models.user_encoder import num_interests
@@ -17,52 +20,60 @@ _CHUNK = 4096
 
 
 class TitleBlocks(tf.Module):
-    """Titles encoded without a user, in blocks of equal length.
+    """Titles encoded without a user, in blocks of equal length; `BlockScores` scores them.
 
-    The score of a title for a user vector u and a query q is `softmax_i(k_i . q) . (c_i . u)`: two
-    products of packed words with all users, then a softmax within each title. The titles of a block
-    have equally many words, and a block has the first words of all its titles, then all second
-    words and so on. So its products are an array `[length, titles, users]`, and softmax and sum run
-    along its first axis: nothing is padded, and nothing has to be gathered. Where vectors of titles
-    have unit length or a user has several vectors, a block is pooled for each user first.
+    The titles of a block have equally many words, so that its products with users are an array
+    of three axes: nothing has to be gathered. It is `[length, titles, users]`, and softmax and sum
+    run along its first axis; but where titles are pooled for each user, their words have to lie
+    side by side. What there is of a word, `TitleEncoding` says; keys are float32.
+
+    Some titles can be scored, all that are listed can be looked up.
 
     Args:
         encoder: The candidate tower.
-        dtype: `"float32"` or `"bfloat16"`, how words are kept. Products are float32.
+        dtype: `"float32"` or `"bfloat16"`, how values of words are kept. The latter make
+            `rounded_scores`.
+        is_source: Whether exact scores are those of words as they are kept here, not as the encoder
+            makes them.
 
     Attributes:
-        order: `[titles]`, the place of each scored title in `block_scores`, a variable.
-        query_dim: Size Q of a query; 0 where the weights of words depend on no user.
-        width: Numbers that stand for a user, see `UserEncoder.flat`, and Q more.
+        order: `[scored]`, the place of each scored title in `block_scores`, a variable.
+        width: Numbers that stand for a user, see `UserEncoder.flat`, and those of a query.
+        is_rounded: Whether values are bfloat16.
     """
 
-    def __init__(self, encoder: NewsEncoder, dtype: str = "float32"):
+    def __init__(self, encoder: NewsEncoder, dtype: str = "float32", is_source: bool = False):
         super().__init__(name="title_blocks")
-        config, attention = encoder.config, encoder.attention
-        filters = config.num_filters
+        config = encoder.config
         self._interests = num_interests(config)
-        self._pools = config.unit_vectors
-        self._personalized = attention.kind == "personalized"
-        # A key of the paper's form is the value itself.
-        own_keys = self._personalized and attention.form == "recommenders"
-        self.query_dim = 0
-        if self._personalized:
-            self.query_dim = config.attention_dim if own_keys else filters
-        self.width = self._interests * (filters + encoder.num_terms) + self.query_dim
+        self.is_rounded, self._is_source = dtype == "bfloat16", is_source
+        encoding = TitleEncoding(encoder, dtype, "float32")
+        self._pools = encoding.is_personalized and config.unit_vectors
+        self._vector_size = config.num_filters + encoder.num_terms
+        self.width = self._interests * self._vector_size + encoding.query_dim
 
         def variable(shape, dtype):
             return tf.Variable(tf.zeros([0, *shape[1:]], dtype), trainable=False, shape=shape)
 
         # In groups of rows, so that a block begins where memory is aligned: TensorFlow copies
         # slices that do not. Shapes are open: other titles need no new trace.
-        self._values = variable([None, ROWS, filters], dtype)
-        self._keys = variable([None, ROWS, config.attention_dim], dtype) if own_keys else None
+        self._words = {
+            name: variable([None, ROWS, spec.shape[1]], spec.dtype)
+            for name, spec in encoding.words.items()
+        }
         # In the order of the blocks.
-        self._terms = variable([None, encoder.num_terms], tf.float32)
+        self._titles = {"terms": variable([None, encoder.num_terms], tf.float32)}
+        if self.is_rounded:
+            self._titles["errors"] = variable([None, 2], tf.float32)
         self._blocks = variable([None, 3], tf.int32)
         self.order = variable([None], tf.int32)
+        # Of each listed title: its place in the order of the blocks, its words, the row of the
+        # first one, and the step to the next.
+        self._listed = variable([None, 4], tf.int32)
+        self._longest_key = tf.Variable(0.0, trainable=False)
         self._untracked = Untracked(
             encoder=encoder,
+            encoding=encoding,
             encode=Traced(
                 self._encode,
                 [tf.TensorSpec([None], tf.int32)],
@@ -70,25 +81,29 @@ class TitleBlocks(tf.Module):
                 autograph=False,
             ),
             articles=np.zeros(0, np.int32),
-            layout=TitleLayout(np.zeros(0, np.int32)),
+            layout=None,
         )
+        self._untracked.layout = self._layout(np.zeros(0, np.int32), 0)
+
+    @property
+    def encoding(self) -> TitleEncoding:
+        """What is kept of words."""
+        return self._untracked.encoding
 
     @property
     def size(self) -> int:
         """Bytes that the titles take."""
-        words = self._untracked.layout.rows * sum(
-            part.shape[-1] * part.dtype.size for part in self._parts().values()
-        )
-        return words + len(self._untracked.articles) * self._terms.shape[1] * 4
+        words = self._untracked.layout.rows * self.encoding.word_size
+        numbers = sum(part.shape[-1] for part in (*self._titles.values(), self._listed))
+        return words + len(self._untracked.articles) * numbers * 4
 
-    def _parts(self):
-        parts = {"values": self._values}
-        if self._keys is not None:
-            parts["keys"] = self._keys
-        return parts
+    @property
+    def count(self):
+        """How many titles are listed, a scalar."""
+        return tf.shape(self._listed)[0]
 
     def update(
-        self, articles: np.ndarray, from_scratch: bool = False, scored: int | None = None
+        self, scored: np.ndarray, listed: np.ndarray | None = None, from_scratch: bool = False
     ) -> None:
         """Encodes and keeps these articles, and no others.
 
@@ -96,73 +111,133 @@ class TitleBlocks(tf.Module):
         their memory.
 
         Args:
-            articles: `[titles]` distinct articles of the encoder.
+            scored: `[scored]` the articles of the encoder that scores are about, ascending.
+            listed: `[listed]` the articles that `features` is about, ascending; None: the same.
             from_scratch: Whether to encode all of them again.
-            scored: How many of the first ones `scores` is about; None: all.
         """
+        listed = scored if listed is None else listed
+        articles = _scored_first(scored, listed)
         if from_scratch:
-            self._assign(np.zeros(0, np.int32), TitleLayout(np.zeros(0, np.int32)))
+            self._assign(np.zeros(0, np.int32), self._layout(np.zeros(0, np.int32), 0))
+            self._longest_key.assign(0.0)
         own = self._untracked
-        layout = TitleLayout(own.encoder.title_lengths()[articles], scored)
+        layout = self._layout(articles, len(scored))
         kept, target, source = np.intersect1d(articles, own.articles, True, return_indices=True)
         added = np.setdiff1d(np.arange(len(articles)), target)
-        wholes = {
-            name: tf.zeros([layout.rows, part.shape[-1]], part.dtype)
-            for name, part in self._parts().items()
+        words = {
+            name: tf.zeros([layout.rows, spec.shape[1]], spec.dtype)
+            for name, spec in self.encoding.words.items()
         }
-
-        def write(rows, parts):
-            for name, whole in wholes.items():
-                value = tf.cast(parts[name], whole.dtype)
-                wholes[name] = tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=value)
-
-        held = {
-            name: tf.reshape(part.read_value(), [-1, part.shape[-1]])
-            for name, part in self._parts().items()
-        }
-        for first in range(0, len(kept), _CHUNK):
-            moved = slice(first, first + _CHUNK)
-            rows = own.layout.words(source[moved])
-            write(layout.words(target[moved]), {n: tf.gather(p, rows) for n, p in held.items()})
-        del held
-        terms = np.zeros([len(articles), self._terms.shape[1]], np.float32)
-        terms[layout.order[target]] = self._terms.numpy()[own.layout.order[source]]
+        self._move(words, layout.words, target, source)
+        titles = {}
+        for name, part in self._titles.items():
+            titles[name] = np.zeros([len(articles), part.shape[1]], np.float32)
+            titles[name][layout.order[target]] = part.numpy()[own.layout.order[source]]
+        longest = self._longest_key.numpy()
         for first in range(0, len(added), _CHUNK):
             chunk = added[first : first + _CHUNK]
             parts = own.encode(tf.constant(articles[chunk], tf.int32))
-            write(layout.words(chunk), parts)
-            if self._terms.shape[1]:
-                terms[layout.order[chunk]] = parts["terms"]
-        self._assign(articles, layout, wholes, terms, scored)
+            _write(words, layout.words(chunk), parts)
+            longest = max(longest, parts["longest_key"].numpy())
+            for name, whole in titles.items():
+                if whole.shape[1]:
+                    whole[layout.order[chunk]] = parts[name]
+        self._longest_key.assign(longest)
+        self._assign(articles, layout, words, titles)
+        self.order.assign(layout.order[: len(scored)])
+        self._list(articles, listed)
 
-    def _assign(self, articles, layout, wholes=None, terms=None, scored=None):
-        for name, part in self._parts().items():
-            shape = [-1, *part.shape[1:]]
-            whole = tf.zeros([0], part.dtype) if wholes is None else wholes.pop(name)
-            part.assign(tf.reshape(whole, shape))
-        self._terms.assign(np.zeros([0, self._terms.shape[1]]) if terms is None else terms)
+    def _move(self, words, rows, target, source):
+        """Writes titles that are held, `source`, into `words` as titles `target`."""
+        held = {name: _rows(part) for name, part in self._words.items()}
+        for first in range(0, len(target), _CHUNK):
+            moved = slice(first, first + _CHUNK)
+            at = self._untracked.layout.words(source[moved])
+            _write(words, rows(target[moved]), {n: tf.gather(p, at) for n, p in held.items()})
+
+    def _assign(self, articles, layout, words=None, titles=None):
+        for name, part in self._words.items():
+            whole = tf.zeros([0], part.dtype) if words is None else words.pop(name)
+            part.assign(tf.reshape(whole, [-1, *part.shape[1:]]))
+        for name, part in self._titles.items():
+            nothing = np.zeros([0, part.shape[1]], np.float32)
+            part.assign(nothing if titles is None else titles[name])
         self._blocks.assign(layout.blocks)
-        self.order.assign(layout.order[:scored])
         self._untracked.articles, self._untracked.layout = articles, layout
+
+    def _list(self, articles, listed):
+        by_article, layout = np.argsort(articles), self._untracked.layout
+        titles = by_article[np.searchsorted(articles, listed, sorter=by_article)]
+        lengths = self._untracked.encoder.title_lengths()[listed]
+        parts = layout.order[titles], lengths, layout.first[titles], layout.step[titles]
+        self._listed.assign(np.stack(parts, axis=1))
+
+    def mark_restored(self, scored: np.ndarray, listed: np.ndarray) -> None:
+        """Records that the variables came from a checkpoint, and what `update` was given last."""
+        own = self._untracked
+        own.articles = _scored_first(scored, listed)
+        own.layout = self._layout(own.articles, len(scored))
+
+    def _layout(self, articles, scored):
+        lengths = self._untracked.encoder.title_lengths()[articles]
+        return TitleLayout(lengths, scored, by_title=self._pools)
 
     def _encode(self, articles):
         encoder = self._untracked.encoder
         features = encoder.with_terms(encoder.title_features(articles))
-        parts = {name: getattr(features, name) for name in self._parts()}
+        parts = self.encoding.of(features)
+        longest = tf.constant(0.0)
+        if self.encoding.is_personalized:
+            keys = tf.cast(parts.get("keys", features.values), tf.float32)
+            longest = tf.sqrt(tf.maximum(tf.reduce_max(tf.reduce_sum(keys**2, axis=1)), 0))
+        parts["longest_key"] = longest
         if encoder.num_terms:
             parts["terms"] = tf.cast(features.terms, tf.float32)
+        if self.is_rounded:
+            parts["errors"] = title_errors(features, is_of_encoder=not self._is_source)
         return parts
 
-    def scores(self, users):
-        """Scores titles for all users, in the order in which `update` was given them.
+    def features(self, titles, dtype) -> TitleFeatures:
+        """Returns the features of some titles, as they are kept, without encoding anything.
+
+        Their keys are compared with a `TitleEncoding.query`.
 
         Args:
-            users: `[batch, width]` float32, what `UserEncoder.flat` gives and queries side by side.
+            titles: `[titles]` places among those that are listed.
+            dtype: Type of the features.
+        """
+        places, lengths, first, step = tf.unstack(tf.gather(self._listed, titles), axis=1)
+        owners = packed_rows(lengths)
+        within = tf.range(tf.size(owners)) - tf.gather(packed_starts(lengths), owners)
+        rows = tf.gather(first, owners) + within * tf.gather(step, owners)
+        words = {name: tf.gather(_rows(part), rows) for name, part in self._words.items()}
+        terms = self._titles["terms"]
+        terms = tf.cast(tf.gather(terms, places), dtype) if terms.shape[1] else None
+        return self.encoding.features(words, lengths, terms, dtype)
+
+    def scores(self, users):
+        """Scores titles for all users, as `update` was given them.
+
+        Args:
+            users: `[batch, width]` float32, what `UserEncoder.flat` gives and folded queries side
+                by side.
 
         Returns:
             `[batch, titles]` float32.
         """
         return tf.transpose(tf.gather(self.block_scores(users), self.order))
+
+    def rounded_scores(self, users):
+        """Scores titles roughly, as `update` was given them; see `RoundingBounds`.
+
+        Args:
+            users: As in `scores`.
+
+        Returns:
+            Two `[batch, titles]` float32: scores, and what they differ from exact ones by at most.
+        """
+        results = self.rounded_block_scores(users)
+        return tuple(tf.transpose(tf.gather(result, self.order)) for result in results)
 
     def block_scores(self, users):
         """Scores titles for all users, in the order in which they lie.
@@ -173,56 +248,78 @@ class TitleBlocks(tf.Module):
         Returns:
             `[titles, batch]` float32.
         """
-        filters, number = self._values.shape[-1], tf.shape(users)[0]
-        own = users[:, : self.width - self.query_dim]
-        own = tf.reshape(own, [number, self._interests, filters + self._terms.shape[1]])
-        vectors, factors = own[:, :, :filters], own[:, :, filters:]
-        queries = tf.transpose(users[:, self.width - self.query_dim :])
-        columns = tf.transpose(tf.reshape(vectors, [-1, filters]))
-        values, blocks = self._values.read_value(), self._blocks.read_value()
-        keys = values if self._keys is None else self._keys.read_value()
-        terms = self._terms.read_value()
-        starts = packed_starts(blocks[:, 2])
+        return self._block_scores(users, is_rounded=False)[0]
 
-        def rows(part, groups):
-            whole = tf.reshape(part[groups[0] : groups[1]], [-1, part.shape[-1]])
-            return tf.cast(whole, tf.float32)
+    def rounded_block_scores(self, users):
+        """Scores titles as `rounded_scores`, in the order in which they lie, `[titles, batch]`."""
+        return self._block_scores(users, is_rounded=True)
 
-        def score(block, results):
-            group, length, titles = tf.unstack(blocks[block], num=3)
-            words = length * titles
-            groups = group, group + (words + ROWS - 1) // ROWS
-            shape = tf.stack([length, titles, number])
-            if self._personalized:
-                logits = tf.matmul(rows(keys, groups), queries)[:words]
-                logits = tf.reshape(logits, shape)
-                weights = tf.exp(logits - tf.reduce_max(logits, axis=0))
-                # A title without words has no weights.
-                weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=0))
-            if self._personalized and self._pools:
-                c = tf.reshape(rows(values, groups)[:words], [length, titles, filters])
-                pooled = tf.einsum("lnu,lnf->nuf", weights, c)
-                pooled = padded_rows(unit(pooled), ROWS)
-                result = tf.einsum("nuf,uif->nui", pooled, vectors)
-            elif self._personalized:
-                result = tf.matmul(rows(values, groups), columns)[:words]
-                result = tf.reduce_sum(weights * tf.reshape(result, shape), axis=0)
-                result = padded_rows(result[:, :, tf.newaxis], ROWS)
-            else:
-                result = tf.matmul(rows(values, groups), columns)
-                result = tf.reshape(result, [-1, number, self._interests])
-            if self._terms.shape[1]:
-                first = starts[block]
-                part = padded_rows(terms[first : first + titles], ROWS)[:, tf.newaxis, tf.newaxis]
-                for k in range(self._terms.shape[1]):
-                    result += part[..., k] * factors[:, :, k]
-            if self._interests == 1:
-                result = result[:, :, 0]
-            else:
-                result = tf.reduce_logsumexp(result, axis=2)
-            return block + 1, results.write(block, result[:titles])
+    def exact_scores(self, places, articles, titles, rows, users):
+        """Scores some titles by encoding them again.
 
-        count = tf.shape(blocks)[0]
-        results = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None, None])
-        _, results = tf.while_loop(lambda block, _: block < count, score, (0, results))
-        return results.concat()
+        Args:
+            places: `[n]` places of titles as `update` was given them.
+            articles: `[n]` the articles of the encoder that they are of.
+            titles: `[pairs]` which of these.
+            rows: `[pairs]` for which users, ascending.
+            users: As in `scores`.
+
+        Returns:
+            `[pairs]` float32.
+        """
+        encoder = self._untracked.encoder
+        features = encoder.title_features(articles)
+        values, keys = (
+            None if part is None else tf.cast(part, tf.float32)
+            for part in (features.values, features.keys)
+        )
+        features = features._replace(values=values, keys=keys)
+        if encoder.num_terms:
+            terms = tf.gather(self._titles["terms"], tf.gather(self.order, places))
+            features = features._replace(terms=terms)
+        features = self.encoding.folded(features)
+        vectors, queries = self.split(users)
+        return encoder.score(features, titles, rows, queries, vectors)
+
+    def split(self, users):
+        """Returns user vectors, as the query tower gives them, and each `TitleEncoding.query`.
+
+        Args:
+            users: As in `scores`.
+        """
+        query_dim = self.encoding.query_dim
+        vectors, queries = tf.split(users, [self.width - query_dim, query_dim], axis=1)
+        if self._interests > 1:
+            vectors = tf.reshape(vectors, [-1, self._interests, self._vector_size])
+        return vectors, queries
+
+    def _block_scores(self, users, is_rounded):
+        """Returns a list of scores and, if they are `is_rounded`, bounds, `[titles, batch]`."""
+        vectors, queries = self.split(users)
+        vectors = tf.reshape(vectors, [-1, self._interests, self._vector_size])
+        values = self._words["values"].read_value()
+        keys = self._words["keys"].read_value() if self.encoding.has_own_keys else values
+        blocks = Blocks(
+            values,
+            keys if self.encoding.is_personalized else None,
+            self._titles["terms"].read_value(),
+            self._titles["errors"].read_value() if self.is_rounded else None,
+            self._blocks.read_value(),
+            self._longest_key.read_value(),
+            self.encoding.has_own_keys,
+            self._pools,
+        )
+        return BlockScores(blocks, vectors, queries, is_rounded).of_all()
+
+
+def _scored_first(scored, listed):
+    return np.concatenate([scored, np.setdiff1d(listed, scored)]).astype(np.int32)
+
+
+def _rows(part):
+    return tf.reshape(part, [-1, part.shape[-1]])
+
+
+def _write(words, rows, parts):
+    for name, whole in words.items():
+        words[name] = tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=parts[name])

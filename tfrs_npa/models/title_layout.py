@@ -8,30 +8,34 @@ import numpy as np
 # multiplied by whole groups: a product of few rows would give equal titles unequal last bits.
 ROWS = 32
 # Words of a block, about: with their products, few enough for a processor's cache.
-BLOCK = 4096
+BLOCK = 16384
 
 
 class TitleLayout:
     """Rows of a matrix for the words of titles.
 
-    Titles of equal length are in blocks. A block has the first words of all its titles, then all
-    second words and so on, and begins with a new group of rows.
+    Titles of equal length are in blocks, which begin with a new group of rows. A block has the
+    first words of all its titles, then all second words and so on; or it has one title after the
+    other, and is completed to whole groups of titles.
 
     Args:
         lengths: `[titles]` words of each title.
         scored: How many of the first titles are scored, and have blocks of their own; None: all.
+        by_title: Whether blocks have one title after the other.
 
     Attributes:
         blocks: `int32 [blocks, 3]` of scored titles: the first group, the words of a title, and the
             titles.
         order: `int32 [titles]`, the position of each title when one block comes after the other.
+        first: `int32 [titles]`, the row of the first word of each title.
+        step: `int32 [titles]`, by how much the row of each further word is higher.
         rows: Rows of the matrix, a multiple of `ROWS`.
     """
 
-    def __init__(self, lengths: np.ndarray, scored: int | None = None):
+    def __init__(self, lengths: np.ndarray, scored: int | None = None, by_title: bool = False):
         self._lengths = lengths
-        self._first = np.zeros(len(lengths), np.int32)
-        self._step = np.zeros(len(lengths), np.int32)
+        self.first = np.zeros(len(lengths), np.int32)
+        self.step = np.zeros(len(lengths), np.int32)
         scored = len(lengths) if scored is None else scored
         is_scored = np.arange(len(lengths)) < scored
         by_block = np.lexsort((lengths, ~is_scored))
@@ -44,10 +48,13 @@ class TitleLayout:
                 most = max(1, BLOCK // max(1, length))
                 for first in range(0, len(same), most):
                     titles = same[first : first + most]
-                    self._first[titles] = ROWS * group + np.arange(len(titles))
-                    self._step[titles] = len(titles)
-                    blocks.append((group, length, len(titles), is_scored[titles[0]]))
-                    group += -(-length * len(titles) // ROWS)
+                    place, number = np.arange(len(titles)), len(titles)
+                    blocks.append((group, length, number, is_scored[titles[0]]))
+                    self.first[titles] = ROWS * group + place * (length if by_title else 1)
+                    self.step[titles] = 1 if by_title else number
+                    group += (
+                        length * -(-number // ROWS) if by_title else -(-length * number // ROWS)
+                    )
         every = np.array(blocks, np.int32).reshape(-1, 4)
         self.blocks = every[every[:, 3] == 1, :3]
         self.rows = ROWS * int(group)
@@ -56,7 +63,6 @@ class TitleLayout:
         """Returns the rows of the words of some titles, `int32`, one title after the other."""
         lengths = self._lengths[titles]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        rows = np.repeat(self._first[titles], lengths) + within * np.repeat(
-            self._step[titles], lengths
-        )
+        first, step = (np.repeat(part[titles], lengths) for part in (self.first, self.step))
+        rows = first + within * step
         return rows.astype(np.int32)

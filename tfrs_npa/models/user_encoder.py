@@ -170,7 +170,9 @@ class UserEncoder(WholeWeights, tf.keras.Model):
         return Clicks(selected(history, kept), lengths, slots)
 
     @tf.autograph.experimental.do_not_convert
-    def encode(self, clicks: Clicks, features, titles, user_embedding, training=False):
+    def encode(
+        self, clicks: Clicks, features, titles, user_embedding, training=False, word_query=None
+    ):
         """Encodes users from their clicks, the one place where a history becomes a user vector.
 
         Args:
@@ -179,14 +181,16 @@ class UserEncoder(WholeWeights, tf.keras.Model):
             titles: `[clicks]` the title of each clicked article in `features`.
             user_embedding: `[batch, user_embedding_dim]`.
             training: Whether dropout is on.
+            word_query: What the keys of `features` are compared with, if that is not what
+                `attention.query` of the candidate tower makes of the users.
 
         Returns:
             A dict of `output`, the user vectors, as `call` returns them; `vectors`, `[clicks,
             num_filters]`, those of the clicked articles; `attention`, a ragged `[batch, (clicks)]`,
-            their weights, that of padding over all its slots; and `word_query`, what
-            `attention.query` of the candidate tower makes of the users.
+            their weights, that of padding over all its slots; and `word_query`.
         """
-        word_query = self.news_encoder.attention.query(user_embedding)
+        if word_query is None:
+            word_query = self.news_encoder.attention.query(user_embedding)
         rows = packed_rows(clicks.lengths)
         vectors = self.news_encoder.pool(features, titles, rows, word_query)
         values = self.attention.dropped(vectors, training)

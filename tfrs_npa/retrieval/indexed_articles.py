@@ -104,6 +104,12 @@ class IndexedArticles(tf.Module):
         """
         return tf.gather(self._positions, self.lookup(ids))
 
+    def places(self, indices):
+        """Returns the positions among the indexed articles, as `positions`, of indices `[n]`."""
+        known = tf.size(self._positions)
+        positions = tf.gather(self._positions, tf.where(indices < known, indices, 0))
+        return tf.where(indices < known, positions, -1)
+
     def mask(self, ids):
         """Returns which indexed articles are among `ids`.
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.layers.packed import selected
+from tfrs_npa.models.news_encoder import NewsEncoder, joined
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
-from tfrs_npa.retrieval.top_k import ArticleTopK, best
+from tfrs_npa.models.user_encoder import UserEncoder
+from tfrs_npa.retrieval.top_k import ArticleTopK, best, best_of_rounded, without_gradients
 from tfrs_npa.settings import DEFAULT_K, DTYPES
 
 
@@ -45,11 +48,11 @@ class PersonalizedTopK(ArticleTopK):
     Args:
         model: A trained model. Its catalogue grows by the articles that the layer is given.
         k: Number of articles to return, unless a call says otherwise.
-        dtype: How the words are kept. `"float32"`: scores are exact. `"bfloat16"`: half the memory,
-            at about the same speed; words and keys are rounded to 8 significant bits, products are
-            still float32. Measured errors of a score are at most 3.4 % of the deviation of its
-            user's scores, and 99.5 % of the exact top 10 come back (`benchmarks/top_k.py`: 65,000
-            articles, made-up weights); with a trained model, 1.7 % (`benchmarks/top_k_recall.py`).
+        dtype: How the words are kept; answers are the same. `"float32"`: every article is scored
+            by its words. `"bfloat16"`: about half the memory. Every article is scored by words
+            that are rounded to 8 significant bits; those that may be among the best in spite of
+            that, as `RoundingBounds` say, are encoded again and scored
+            exactly. That are few for a small k, and all of them where k is the number of articles.
         name: Name of the layer.
 
     Raises:
@@ -63,12 +66,11 @@ class PersonalizedTopK(ArticleTopK):
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.")
         blocks = TitleBlocks(model.candidate_tower, dtype)
-        self._untracked.is_exact = dtype == "float32"
         self._untracked.blocks = blocks
         self._untracked.width = blocks.width
         strings = tf.TensorSpec([None, None], tf.string)
         self._untracked.best = tf.function(
-            self._best,
+            without_gradients(self._best),
             input_signature=[
                 tf.TensorSpec([None, self._untracked.width], tf.float32),
                 tf.TensorSpec([], tf.int32),
@@ -76,11 +78,12 @@ class PersonalizedTopK(ArticleTopK):
                 strings,
                 tf.TensorSpec([], tf.bool),
             ],
+            autograph=False,
         )
 
     def is_exact(self) -> bool:
-        """Whether scores are those of the towers: True in float32, False in bfloat16."""
-        return self._untracked.is_exact
+        """True: scores are those of the towers."""
+        return True
 
     @property
     def bytes_per_article(self) -> float:
@@ -141,9 +144,11 @@ class PersonalizedTopK(ArticleTopK):
 
         Returns:
             `[batch, width]` float32: the user's vectors as `UserEncoder.flat` gives them, then the
-            query of the attention over words: `attention_dim` numbers (`num_filters` in the `paper`
-            form), none where word weights depend on no user. With `user_interest="mean"`, the score
-            of an article is the product with what the candidate tower returns, followed by zeros.
+            query of the attention over words, `PersonalizedAttention.folded_query`:
+            `user_embedding_dim` and one, or `attention_dim` numbers if that is less (`num_filters`
+            in the `paper` form), none where word weights depend on no user. With
+            `user_interest="mean"` and these left aside, the score of an article is the product with
+            what the candidate tower returns.
 
         Raises:
             ValueError: as `call`.
@@ -152,7 +157,30 @@ class PersonalizedTopK(ArticleTopK):
         return self._untracked.embed(*self._features(queries))
 
     def _encode(self, indices, from_scratch):
-        self._untracked.blocks.update(indices, from_scratch)
+        self._untracked.blocks.update(indices, from_scratch=from_scratch)
+
+    def _user_vectors(self, users, history, further_titles):
+        """Does so from the titles that are held, which need not be encoded again."""
+        model, blocks = self._untracked.model, self._untracked.blocks
+        encoder, tower = model.candidate_tower, model.query_tower
+        # Another class may make something else of a history, and a rounded title is another one.
+        if blocks.is_rounded or type(encoder) is not NewsEncoder or type(tower) is not UserEncoder:
+            return super()._user_vectors(users, history, further_titles)
+        clicks, embedding = tower.clicks(history), model.user_embedding(users)
+        distinct, clicked = tf.unique(clicks.news_id)
+        places = self._untracked.articles.places(distinct)
+        is_held = places >= 0
+        held = blocks.features(selected(places, is_held), encoder.compute_dtype)
+        others = encoder.title_features(selected(distinct, ~is_held), False, further_titles)
+        features = joined([held, blocks.encoding.folded(others)])
+        titles = tf.where(
+            is_held,
+            tf.cumsum(tf.cast(is_held, tf.int32)) - 1,
+            tf.size(held.lengths) + tf.cumsum(tf.cast(~is_held, tf.int32)) - 1,
+        )
+        query = blocks.encoding.query(embedding)
+        clicked = tf.gather(titles, clicked)
+        return tower.encode(clicks, features, clicked, embedding, word_query=query)["output"]
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
         k, history = self._checked_k(k, self.num_articles), None
@@ -182,6 +210,14 @@ class PersonalizedTopK(ArticleTopK):
         return users
 
     def _best(self, users, k, excluded, allowed, only_allowed):
-        articles = self._untracked.articles
+        articles, blocks = self._untracked.articles, self._untracked.blocks
         hidden = articles.mask(excluded) | (only_allowed & ~articles.mask(allowed))
-        return best(self._untracked.blocks.scores(users), hidden, articles.ids.read_value(), k)
+        ids = articles.ids.read_value()
+        if not blocks.is_rounded:
+            return best(blocks.scores(users), hidden, ids, k)
+
+        def exact_scores(places, titles, rows):
+            indices = tf.gather(articles.indices, places)
+            return blocks.exact_scores(places, indices, titles, rows, users)
+
+        return best_of_rounded(*blocks.rounded_scores(users), hidden, ids, k, exact_scores)

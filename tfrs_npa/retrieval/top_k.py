@@ -18,9 +18,13 @@ from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.distributed_model import check_is_npa
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
+
+# Articles that are scored again at a time.
+_CHUNK = 512
 
 
 class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
@@ -242,13 +246,18 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         clicks, titles = self._untracked.articles.lookup_with_titles(
             history, history_titles, articles
         )
-        features = {"user_id": users, "history": model.query_tower.histories(clicks)}
-        output = model.query_tower(features | {"further_titles": model.title_tokens(titles)})
-        parts = [model.query_tower.flat(output)]
-        attention = model.candidate_tower.attention
-        if attention.kind == "personalized":
-            parts.append(attention.query(model.user_embedding(users)))
+        history, titles = model.query_tower.histories(clicks), model.title_tokens(titles)
+        parts = [model.query_tower.flat(self._user_vectors(users, history, titles))]
+        query = TitleEncoding(model.candidate_tower).query(model.user_embedding(users))
+        if query is not None:
+            parts.append(query)
         return tf.cast(tf.concat(parts, axis=1), tf.float32)
+
+    def _user_vectors(self, users, history, further_titles):
+        """Returns what the query tower makes of users; see `UserEncoder`."""
+        return self._untracked.model.query_tower(
+            {"user_id": users, "history": history, "further_titles": further_titles}
+        )
 
     def _filters(self, rows, exclusions, candidates, history):
         """Returns two string matrices, exclusions and candidates, and whether there are candidates.
@@ -292,6 +301,8 @@ def without_gradients(function):
 
     @functools.wraps(function)
     def traced(*args):
+        if tf.executing_eagerly():
+            return function(*args)
         graph = tf.compat.v1.get_default_graph()
         graph.gradient_override_map = lambda _: contextlib.nullcontext()
         return function(*args)
@@ -311,14 +322,62 @@ def best(scores, hidden, ids, k):
     Returns:
         Two `[batch, k]`; -1e9 and `""` where nothing is left.
     """
-    number = tf.shape(scores)[1]
+    k = _checked(k, tf.shape(scores)[1])
+    values, places = tf.math.top_k(tf.where(hidden, MASKED_LOGIT, scores), k)
+    chosen = tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
+    return values, tf.where(values > MASKED_LOGIT, chosen, "")
+
+
+def best_of_rounded(scores, bounds, hidden, ids, k, exact_scores):
+    """Returns the k best exact scores and their ids, given rounded ones.
+
+    What cannot be among the k best is not scored again: its score and bound together are less than
+    the k-th largest of scores less their bounds.
+
+    Args:
+        scores: `[batch, articles]` float32, rounded.
+        bounds: `[batch, articles]` what they differ from exact ones by at most.
+        hidden: As in `best`.
+        ids: `[articles]` strings.
+        k: A scalar.
+        exact_scores: Scores pairs of articles and users: a function of `[n]` articles, ascending;
+            `[pairs]` which of these; and `[pairs]` rows of `scores`, ascending.
+
+    Returns:
+        Two `[batch, k]`, as `best`.
+    """
+    k = _checked(k, tf.shape(scores)[1])
+    lower = tf.where(hidden, MASKED_LOGIT, scores - bounds)
+    least = tf.math.top_k(lower, k)[0][:, -1:]
+    remains = ~hidden & (scores + bounds >= least)
+    # There is always something to score.
+    some = tf.reduce_any(remains, axis=0) | tf.one_hot(0, tf.shape(scores)[1], True, False)
+    articles = tf.cast(tf.where(some)[:, 0], tf.int32)
+
+    def score(chunk, results):
+        part = articles[chunk * _CHUNK : (chunk + 1) * _CHUNK]
+        pairs = tf.where(tf.gather(remains, part, axis=1))
+        rows, titles = tf.unstack(tf.cast(pairs, tf.int32), num=2, axis=1)
+        result = tf.fill([tf.size(part), tf.shape(scores)[0]], MASKED_LOGIT)
+        found = exact_scores(part, titles, rows)
+        result = tf.tensor_scatter_nd_update(result, tf.reverse(pairs, [1]), found)
+        return chunk + 1, results.write(chunk, result)
+
+    chunks = (tf.size(articles) + _CHUNK - 1) // _CHUNK
+    results = tf.TensorArray(tf.float32, chunks, infer_shape=False, element_shape=[None, None])
+    _, results = tf.while_loop(lambda chunk, _: chunk < chunks, score, (0, results))
+    missing = tf.maximum(k - tf.size(articles), 0)
+    exact = tf.pad(results.concat(), [[0, missing], [0, 0]], constant_values=MASKED_LOGIT)
+    articles = tf.pad(articles, [[0, missing]])
+    return best(tf.transpose(exact), tf.zeros([1, 1], tf.bool), tf.gather(ids, articles), k)
+
+
+def _checked(k, number):
+    """Returns k, a scalar, once it has been compared with the number of articles."""
     check = tf.debugging.Assert(
         (k >= 1) & (k <= number),
         ["k has to be between 1 and the number of articles to choose from; k:", k, "of:", number],
     )
     # In a graph, `top_k` would otherwise run at the same time, and fail first now and then.
     with tf.control_dependencies([] if check is None else [check]):
-        k = tf.identity(k)
-    values, places = tf.math.top_k(tf.where(hidden, MASKED_LOGIT, scores), k)
-    chosen = tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
-    return values, tf.where(values > MASKED_LOGIT, chosen, "")
+        return tf.identity(k)

@@ -10,7 +10,6 @@ from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
 from tfrs_npa.models.traced import Traced
-from tfrs_npa.models.user_encoder import num_interests
 from tfrs_npa.retrieval.top_k import ArticleTopK, best, without_gradients
 from tfrs_npa.settings import DEFAULT_K
 
@@ -69,7 +68,7 @@ class TwoStageTopK(ArticleTopK):
         self._untracked.shortlist = shortlist
         self._untracked.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
         blocks = TitleBlocks(model.candidate_tower)
-        self._untracked.width, self._untracked.query_dim = blocks.width, blocks.query_dim
+        self._untracked.width, self._untracked.blocks = blocks.width, blocks
         self._untracked.average = Traced(
             self._average,
             [tf.TensorSpec([None], tf.int32)],
@@ -158,24 +157,15 @@ class TwoStageTopK(ArticleTopK):
             more = tf.reduce_max(tf.math.count_nonzero(excluded >= 0, axis=1, dtype=tf.int32))
             length = tf.minimum(most + tf.maximum(more, 0), articles)
             length = length if tf.is_symbolic_tensor(length) else int(length)
-        average = own.model.query_tower.average(self._vectors(users)[0])
+        average = own.model.query_tower.average(own.blocks.split(users)[0])
         _, positions = own.retrieval(average, k=length)
         return own.rank(users, tf.cast(positions, tf.int32), excluded, k, most, most)
-
-    def _vectors(self, users):
-        """Returns the user vectors, as the query tower gives them, and the queries of users."""
-        tower, own = self._untracked.model.candidate_tower, self._untracked
-        vectors, queries = tf.split(users, [own.width - own.query_dim, own.query_dim], axis=1)
-        interests = num_interests(tower.config)
-        if interests > 1:
-            vectors = tf.reshape(vectors, [-1, interests, vectors.shape[1] // interests])
-        return vectors, queries
 
     def _rank(self, users, positions, excluded, k, width, limit):
         """Returns the k best of `positions`.
 
         Args:
-            users: `[batch, num_filters + Q]` float32.
+            users: `[batch, width]` float32, see `TitleBlocks.scores`.
             positions: `[batch, n]` or `[1, n]` among the indexed articles, best first; -1: none.
             excluded: `[batch, m]` or `[1, m]` of them that must not come back.
             k: A scalar.
@@ -202,9 +192,10 @@ class TwoStageTopK(ArticleTopK):
         positions = tf.maximum(positions, 0)
         distinct, titles = tf.unique(tf.reshape(positions, [-1]))
         features = tower.title_features(tf.gather(own.articles.indices, distinct))
+        features = own.blocks.encoding.folded(features)
         rows = tf.repeat(tf.range(tf.shape(positions)[0]), tf.shape(positions)[1])
         users = tf.cast(users, tower.compute_dtype)
-        vectors, queries = self._vectors(users)
+        vectors, queries = own.blocks.split(users)
         scores = tower.score(features, titles, rows, queries, vectors)
         scores = tf.cast(tf.reshape(scores, tf.shape(positions)), tf.float32)
         return best(scores, hidden, tf.gather(own.articles.ids.read_value(), positions), k)

@@ -113,5 +113,6 @@ def _tensors(objects: dict) -> Iterator[tuple[str, tf.Tensor]]:
         elif isinstance(value, tf.lookup.experimental.MutableHashTable):
             names = (f"{path}/.ATTRIBUTES/table-{part}" for part in ("keys", "values"))
             yield from zip(names, value.export(), strict=True)
-        elif isinstance(value, tf.Module):
-            yield from _tensors({f"{path}/{name}": part for name, part in vars(value).items()})
+        elif isinstance(value, (tf.Module, dict)):
+            parts = value if isinstance(value, dict) else vars(value)
+            yield from _tensors({f"{path}/{name}": part for name, part in parts.items()})

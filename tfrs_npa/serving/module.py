@@ -11,7 +11,7 @@ from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.explanation import explain, placed
 from tfrs_npa.models.npa import NPA
-from tfrs_npa.retrieval.top_k import best, without_gradients
+from tfrs_npa.retrieval.top_k import best, best_of_rounded, without_gradients
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.settings import DTYPES
 
@@ -193,12 +193,30 @@ class ServingModule(tf.Module):
         users = self._untracked.model.query_tower.flat(users)
         if query is not None:
             users = tf.concat([users, query], axis=1)
-        scores = self.articles.scores(tf.cast(users, tf.float32))
+        users = tf.cast(users, tf.float32)
         has_candidates = tf.reduce_any(candidates != "", axis=1, keepdims=True)
         indexed = self.articles.indexed
         hidden = indexed.mask(exclusions) | (has_candidates & ~indexed.mask(candidates))
-        scores, news_id = best(scores, hidden, indexed.ids.read_value(), k)
+        ids = indexed.ids.read_value()
+        if self.articles.is_rounded:
+            scores, news_id = best_of_rounded(
+                *self.articles.rounded_scores(users), hidden, ids, k, self._exact_scores_of(users)
+            )
+        else:
+            scores, news_id = best(self.articles.scores(users), hidden, ids, k)
         return {"news_id": news_id, "scores": scores}
+
+    def _exact_scores_of(self, users):
+        """Returns a function as `best_of_rounded` needs it, which scores titles as `score` does."""
+        tower = self._untracked.model.candidate_tower
+
+        def exact_scores(places, titles, rows):
+            articles = tf.gather(self.articles.indexed.indices, places)
+            features, titles_of = self.articles.features(articles, None, tf.float32)
+            vectors, query = self.articles.base.split(users)
+            return tower.score(features, tf.gather(titles_of, titles), rows, query, vectors)
+
+        return exact_scores
 
     def encode(self, user_id, history):
         """Encodes users, the query tower.
@@ -236,7 +254,7 @@ class ServingModule(tf.Module):
         indices = self._indices(tf.gather_nd(candidates, slots))
         features, articles = self._features(indices, nothing)
         embedding = model.user_embedding(model.users.table.lookup(user_id))
-        query = model.candidate_tower.attention.query(embedding)
+        query = self.articles.encoding.query(embedding)
         rows = tf.cast(slots[:, 0], tf.int32)
         vectors = model.candidate_tower.vectors(features, articles, rows, query)
         return {"article_vectors": placed(slots, vectors, tf.shape(candidates))}
@@ -307,8 +325,8 @@ class ServingModule(tf.Module):
     def _encoded(self, titles):
         """Returns features of titles that are in no catalogue."""
         model = self._untracked.model
-        features = model.candidate_tower.encode_titles(model.title_tokens(titles))
-        return model.candidate_tower.with_terms(features)
+        tower = model.candidate_tower
+        return self.articles.encoding.folded(tower.encode_titles(model.title_tokens(titles)))
 
     def _features(self, indices, titles):
         """Returns features of articles `[n]`, and the title of each; see `lookup_with_titles`."""
@@ -322,9 +340,9 @@ class ServingModule(tf.Module):
         indices, titles = self.articles.lookup_with_titles(history, history_titles)
         clicks = model.query_tower.clicks(model.query_tower.histories(indices))
         features, articles = self._features(clicks.news_id, titles)
-        users = model.query_tower.encode(clicks, features, articles, embedding)
-        is_personalized = model.candidate_tower.attention.kind == "personalized"
-        return users["output"], users["word_query"] if is_personalized else None
+        query = self.articles.encoding.query(embedding)
+        users = model.query_tower.encode(clicks, features, articles, embedding, word_query=query)
+        return users["output"], query
 
     def _scores(self, users, query, features, articles, slots, shape):
         rows = tf.cast(slots[:, 0], tf.int32)

@@ -27,10 +27,12 @@ from tfrs_npa.serving.checkpoint import (
     tokens_type,
     write_articles,
 )
+from tfrs_npa.serving.earlier import exported_model
 from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
     DESCRIPTION,
+    EARLIER_FORMATS,
     FORMAT,
     WORDS,
     next_version,
@@ -54,6 +56,8 @@ def refresh_export(
     It needs neither data nor run: the last version has all that it takes. Only the titles of new
     articles are encoded, nothing is traced, and the encoded titles of the export are not even read.
     Apart from rounding, the answers are those of an export of the model with the same articles.
+    If an earlier version of tfrs_npa wrote the last version, it is exported again, which takes as
+    long as the first time.
 
     What earlier refreshes added is written again, so a refresh takes longer the more there is: now
     and then, such as after each training, export again.
@@ -78,7 +82,7 @@ def refresh_export(
         versions stay as they are.
 
     Raises:
-        ValueError: if there is no version, the last one was written by an `export` of another
+        ValueError: if there is no version, the last one was written by an `export` of an unknown
             format, it does not know an article to withdraw, no article could be recommended any
             more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
             the model has none, or of another length. Nothing is written then.
@@ -87,19 +91,13 @@ def refresh_export(
     if keep < 1:
         raise ValueError(f"keep is {keep}; it has to be at least 1")
     old, description = _last_version(folder)
+    if description["format"] != FORMAT:
+        return _exported_again(folder, news, withdraw, keep, article_vectors)
     articles, catalog = _read(old, description)
     known = len(catalog)
-    if article_vectors is not None:
-        if catalog.article_vectors is None:
-            raise ValueError(f"{old} is of a model that was trained without vectors of articles")
-        catalog.article_vectors.extend(*article_vectors.items())
-    staying = np.setdiff1d(articles.recommendable, known_articles(catalog, withdraw, "withdraw"))
-    added = np.zeros(0, np.int32)
-    if news is not None:
-        added = catalog.add(articles_in(news) if isinstance(news, (str, os.PathLike)) else news)
-    recommendable = np.union1d(staying, added)
-    if not len(recommendable):
-        raise ValueError("every article would be withdrawn: there would be none to recommend")
+    recommendable = _changed(
+        old, catalog, articles.recommendable, catalog.add, news, withdraw, article_vectors
+    )
     articles.refresh(description["articles"], catalog, recommendable)
     target = folder / str(next_version(folder))
     with atomic_folder(target) as temporary:
@@ -108,13 +106,48 @@ def refresh_export(
         )
         write_articles(old, temporary, articles)
     remove_old_versions(folder, keep)
+    _report(catalog, known, recommendable)
+    return target
+
+
+def _exported_again(folder, news, withdraw, keep, article_vectors):
+    """Does what `refresh_export` does, for a version of an earlier format."""
+    old, description = _last_version(folder)
+    model, recommendable = exported_model(old, description)
+    catalog, known = model.catalog, len(model.catalog)
+    recommendable = _changed(
+        old, catalog, recommendable, model.add_articles, news, withdraw, article_vectors
+    )
+    ids = [catalog.ids[index] for index in recommendable]
+    target = export(model, folder, dtype=description["dtype"], recommendable=ids)
+    remove_old_versions(folder, keep)
+    _report(catalog, known, recommendable)
+    return target
+
+
+def _changed(old, catalog, recommendable, add, news, withdraw, article_vectors):
+    """Adds articles with the function `add`; returns the indices of those to recommend."""
+    if article_vectors is not None:
+        if catalog.article_vectors is None:
+            raise ValueError(f"{old} is of a model that was trained without vectors of articles")
+        catalog.article_vectors.extend(*article_vectors.items())
+    staying = np.setdiff1d(recommendable, known_articles(catalog, withdraw, "withdraw"))
+    added = np.zeros(0, np.int32)
+    if news is not None:
+        added = add(articles_in(news) if isinstance(news, (str, os.PathLike)) else news)
+    changed = np.union1d(staying, added)
+    if not len(changed):
+        raise ValueError("every article would be withdrawn: there would be none to recommend")
+    return changed
+
+
+def _report(catalog, known, recommendable):
     logger.info(
         "%s new articles of %s; %s may be recommended",
         f"{len(catalog) - known:,}",
         f"{len(catalog) - FIRST_ARTICLE:,}",
         f"{len(recommendable):,}",
     )
-    return target
 
 
 def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
@@ -138,17 +171,23 @@ def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
     old, description = _last_version(pathlib.Path(folder))
     if NPAConfig.from_saved(description["config"]) != model.config:
         raise ValueError(f"{old} is of a model with another configuration")
-    articles, catalog = _read(old, description)
-    if articles.vectors is not None and model.catalog.article_vectors is not None:
-        vectors = articles.vectors.numpy()[FIRST_ARTICLE:]
-        model.catalog.article_vectors.extend(catalog.ids[FIRST_ARTICLE:], vectors)
+    if description["format"] == FORMAT:
+        articles, catalog = _read(old, description)
+        recommendable = articles.recommendable
+    else:
+        earlier, recommendable = exported_model(old, description)
+        catalog = earlier.catalog
+    vectors = catalog.vectors()
+    if vectors is not None and model.catalog.article_vectors is not None:
+        ids = catalog.ids[FIRST_ARTICLE:]
+        model.catalog.article_vectors.extend(ids, vectors[FIRST_ARTICLE:])
     model.add_articles(
         {"news_id": catalog.ids[FIRST_ARTICLE:], "title": catalog.titles[FIRST_ARTICLE:]}
     )
-    recommendable = [catalog.ids[index] for index in articles.recommendable]
-    target = export(model, folder, dtype=description["dtype"], recommendable=recommendable)
-    earlier = [path for path in versions_of(target.parent) if path != target]
-    for path in (*earlier, *filter(is_temporary, target.parent.iterdir())):
+    ids = [catalog.ids[index] for index in recommendable]
+    target = export(model, folder, dtype=description["dtype"], recommendable=ids)
+    versions = [path for path in versions_of(target.parent) if path != target]
+    for path in (*versions, *filter(is_temporary, target.parent.iterdir())):
         remove_folder(path)
     return target
 
@@ -166,7 +205,7 @@ def _last_version(folder):
     description = {}
     if (path / DESCRIPTION).is_file():
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    if description.get("format") != FORMAT:
+    if description.get("format") not in (*EARLIER_FORMATS, FORMAT):
         raise ValueError(
             f"{path} was written by another version of tfrs_npa and cannot be refreshed: "
             "export again from the run"

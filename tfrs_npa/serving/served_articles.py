@@ -11,7 +11,8 @@ from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.layers.packed import selected
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures, joined
-from tfrs_npa.models.stored_titles import StoredTitles
+from tfrs_npa.models.title_blocks import TitleBlocks
+from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 
 
@@ -31,9 +32,9 @@ class ServedArticles(tf.Module):
         titles: `[articles]` strings.
         tokens: `[articles, title_length]` their words.
         vectors: `[articles, dim]` the vectors of the articles, or None.
-        base: `StoredTitles` of the first articles.
+        base: `TitleBlocks` of the first articles.
         base_scored: Indices of those of them that could be recommended at first, ascending.
-        added: `StoredTitles` of the articles after them, and of those that may be recommended now,
+        added: `TitleBlocks` of the articles after them, and of those that may be recommended now,
             but could not at first.
     """
 
@@ -48,8 +49,8 @@ class ServedArticles(tf.Module):
         self.titles = variable(tf.string)
         self.tokens, *vectors = tower.article_tables
         self.vectors = vectors[0] if vectors else None
-        self.base, self.base_scored = StoredTitles(tower, dtype), variable(tf.int32)
-        self.added = StoredTitles(tower, dtype)
+        self.base, self.base_scored = TitleBlocks(tower, dtype, is_source=True), variable(tf.int32)
+        self.added = TitleBlocks(tower, dtype, is_source=True)
         # Of each article that may be recommended: its row in the scores of base and added.
         self._rows = variable(tf.int32)
         # With these, others can be encoded.
@@ -64,7 +65,7 @@ class ServedArticles(tf.Module):
             recommendable: Indices of those that may be recommended, ascending.
         """
         self._assign(catalog, recommendable)
-        self.base.store(np.arange(len(catalog)), recommendable)
+        self.base.update(recommendable, np.arange(len(catalog)))
         self.base_scored.assign(recommendable)
         self._add(len(catalog), catalog, recommendable)
 
@@ -76,8 +77,8 @@ class ServedArticles(tf.Module):
             catalog: All articles of before, and those that are new after them.
             recommendable: Indices of those that may be recommended, ascending.
         """
-        before = self._to_add(base, self.titles.numpy().size, self.recommendable)
-        self.added.mark_restored(*before)
+        scored, listed = self._to_add(base, self.titles.numpy().size, self.recommendable)
+        self.added.mark_restored(scored, listed)
         self._assign(catalog, recommendable)
         self._add(base, catalog, recommendable)
 
@@ -112,11 +113,11 @@ class ServedArticles(tf.Module):
 
     def _to_add(self, base, articles, recommendable):
         listed = np.arange(base, articles)
-        return listed, np.setdiff1d(recommendable, self.base_scored.numpy())
+        return np.setdiff1d(recommendable, self.base_scored.numpy()), listed
 
     def _add(self, base, catalog, recommendable):
-        listed, scored = self._to_add(base, len(catalog), recommendable)
-        self.added.store(listed, scored)
+        scored, listed = self._to_add(base, len(catalog), recommendable)
+        self.added.update(scored, listed)
         rows = np.zeros(len(catalog), np.int32)
         base_scored = self.base_scored.numpy()
         rows[base_scored] = self.base.order
@@ -136,15 +137,32 @@ class ServedArticles(tf.Module):
         Returns:
             `[batch, recommendable]` float32, in the order of `indexed`.
         """
-        rows = [titles.block_scores(users) for titles in (self.base, self.added)]
+        return self._ordered([titles.block_scores(users) for titles in (self.base, self.added)])
+
+    def rounded_scores(self, users):
+        """Scores them roughly, see `TitleBlocks.rounded_scores`."""
+        found = [titles.rounded_block_scores(users) for titles in (self.base, self.added)]
+        return [self._ordered(parts) for parts in zip(*found)]
+
+    @property
+    def encoding(self) -> TitleEncoding:
+        """What is kept of encoded titles."""
+        return self.base.encoding
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether encoded titles are bfloat16."""
+        return self.base.is_rounded
+
+    def _ordered(self, rows):
         return tf.transpose(tf.gather(tf.concat(rows, axis=0), self._rows))
 
-    def features(self, articles, further: TitleFeatures, dtype):
-        """Returns the features of articles.
+    def features(self, articles, further: TitleFeatures | None, dtype):
+        """Returns the features of articles, see `TitleBlocks.features`.
 
         Args:
             articles: `[n]` int32 indices; beyond the catalogue, of `further` titles.
-            further: Features of titles that are in no catalogue.
+            further: Features of titles that are in no catalogue, or None.
             dtype: Type of the features.
 
         Returns:
@@ -158,8 +176,9 @@ class ServedArticles(tf.Module):
         parts = [
             self.base.features(selected(distinct, in_base), dtype),
             self.added.features(selected(distinct, ~in_base) - base, dtype),
-            further,
         ]
+        if further is not None:
+            parts.append(further)
         titles = tf.where(
             is_known, tf.searchsorted(distinct, articles), tf.size(distinct) + articles - known
         )

@@ -13,7 +13,9 @@ from tfrs_npa._files import is_temporary, remove_folder
 WORDS = pathlib.Path("assets.extra", "npa", "words")
 DESCRIPTION = pathlib.Path("assets.extra", "npa", "export.json")
 # Another one whenever what a refresh reads has changed, such as the layout of encoded titles.
-FORMAT = 1
+FORMAT = 2
+# Those before it from which a model can be had.
+EARLIER_FORMATS = (1,)
 # Seconds after which nobody can still be writing a temporary folder.
 _STALE = 86_400
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
-from tfrs_npa.models.stored_titles import StoredTitles
+from tfrs_npa.models.title_blocks import TitleBlocks
 
 TITLES = ["rain in the north", "wins", "", "a b c d e f g h", "rain rain rain", "the final vote"]
 
@@ -23,8 +23,8 @@ def make_tower(**changes):
 
 
 def stored(tower, dtype="float32"):
-    titles = StoredTitles(tower, dtype)
-    titles.store(np.arange(2 + len(TITLES)), np.array([2, 5, 7]))
+    titles = TitleBlocks(tower, dtype)
+    titles.update(np.array([2, 5, 7]), np.arange(2 + len(TITLES)))
     return titles
 
 
@@ -68,12 +68,12 @@ def test_bfloat16():
 
 def test_some_are_listed_and_some_are_scored():
     tower = make_tower()
-    titles = StoredTitles(tower)
+    titles = TitleBlocks(tower)
     users = tf.random.normal([3, titles.width], seed=1)
     assert titles.block_scores(users).shape == (0, 3)
-    titles.store(np.arange(4, 8), np.array([2, 3, 5, 7]))
-    every = StoredTitles(tower)
-    every.store(np.arange(8), np.arange(8))
+    titles.update(np.array([2, 3, 5, 7]), np.arange(4, 8))
+    every = TitleBlocks(tower)
+    every.update(np.arange(8))
     np.testing.assert_allclose(
         titles.scores(users), every.scores(users).numpy()[:, [2, 3, 5, 7]], rtol=1e-5
     )

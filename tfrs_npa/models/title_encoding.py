@@ -1,0 +1,117 @@
+"""What is kept of encoded titles, and in which types."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_npa.layers.packed import packed_starts, padded_rows
+from tfrs_npa.layers.personalized_attention import PersonalizedAttention
+from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
+from tfrs_npa.models.title_layout import ROWS
+
+
+class TitleEncoding:
+    """What evaluation, top K and exports keep of the words of titles; nothing else knows it.
+
+    Of each word there are, packed one title after the other:
+
+    - `values`: c_i. Where the weights of words depend on no user, a title is pooled already, and is
+      a single word.
+    - `keys`: as short as can be (`PersonalizedAttention.folded_keys`). Not where keys are the
+      values, in the `paper` form, or where weights depend on no user.
+    - `projected`: `W c_i`, given a news attention that needs it: the key of a clicked article in
+      the attention over a history is `tanh(W r + b)`, where `W r` is a sum of these as r is a sum
+      of values.
+
+    Args:
+        encoder: The candidate tower.
+        values_dtype: Type of values and what is projected; None: that in which the tower computes.
+        keys_dtype: Type of keys; None: the same.
+        news_attention: The attention of the query tower; None: nothing is projected.
+
+    Attributes:
+        words: What there is of each word by name, a `tf.TensorSpec` of shape `[None, n]`.
+        is_personalized: Whether the weights of words depend on the user.
+        has_own_keys: Whether there are keys apart from the values.
+        query_dim: Size of a `query`, 0 if there is none.
+    """
+
+    def __init__(
+        self,
+        encoder: NewsEncoder,
+        values_dtype: str | None = None,
+        keys_dtype: str | None = None,
+        news_attention: PersonalizedAttention | None = None,
+    ):
+        config, attention = encoder.config, encoder.attention
+        self._encoder, self._attention = encoder, attention
+        self._news_attention = news_attention
+        self.is_personalized = attention.kind == "personalized"
+        self.has_own_keys = self.is_personalized and attention.form == "recommenders"
+        self.query_dim = attention.folded_dim
+
+        def spec(size, dtype):
+            return tf.TensorSpec([None, size], dtype or encoder.compute_dtype)
+
+        self.words = {"values": spec(config.num_filters, values_dtype)}
+        if self.has_own_keys:
+            self.words["keys"] = spec(self.query_dim, keys_dtype)
+        if news_attention is not None and news_attention.projects:
+            self.words["projected"] = spec(config.attention_dim, values_dtype)
+
+    @property
+    def word_size(self) -> int:
+        """Bytes of a word."""
+        return sum(spec.shape[1] * spec.dtype.size for spec in self.words.values())
+
+    def query(self, user_embedding):
+        """Returns what keys are compared with, `[rows, query_dim]`; None: there are none.
+
+        Args:
+            user_embedding: `[rows, user_embedding_dim]`.
+        """
+        return self._attention.folded_query(user_embedding) if self.is_personalized else None
+
+    def folded(self, features: TitleFeatures) -> TitleFeatures:
+        """Returns features of the candidate tower with keys that are compared with a `query`.
+
+        They have terms too, for which other keys are needed.
+        """
+        if features.terms is None:
+            features = self._encoder.with_terms(features)
+        if self.has_own_keys:
+            features = features._replace(keys=self._folded_keys(features.keys))
+        return features
+
+    def _folded_keys(self, keys):
+        # Whole groups of rows, so that equal words have equal keys to the last bit.
+        number, keys = tf.shape(keys)[0], padded_rows(keys, ROWS)
+        return self._attention.folded_keys(keys)[:number]
+
+    def of(self, features: TitleFeatures) -> dict[str, tf.Tensor]:
+        """Returns what is kept of words, by name.
+
+        Args:
+            features: What the candidate tower makes of titles.
+        """
+        parts = {"values": features.values}
+        if "keys" in self.words:
+            keys = tf.cast(features.keys, self.words["keys"].dtype)
+            parts["keys"] = self._folded_keys(keys)
+        if self._news_attention is not None and "projected" in self.words:
+            parts["projected"] = self._news_attention.projected(features.values)
+        return {name: tf.cast(parts[name], spec.dtype) for name, spec in self.words.items()}
+
+    def features(self, words, lengths, terms, dtype) -> TitleFeatures:
+        """Returns titles as features whose keys are compared with a `query`, from what is kept.
+
+        Args:
+            words: `[words, n]` each, values and keys.
+            lengths: `[titles]` words of each title.
+            terms: `[titles, num_terms]`, or None.
+            dtype: Type of the features.
+        """
+        values, keys = tf.cast(words["values"], dtype), None
+        if self.is_personalized:
+            keys = tf.cast(words["keys"], dtype) if self.has_own_keys else values
+        return TitleFeatures(values, keys, packed_starts(lengths), lengths, terms)
