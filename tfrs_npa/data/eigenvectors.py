@@ -19,7 +19,8 @@ def largest_eigenvectors(
     Block Lanczos with full orthogonalisation and without restarts (Golub & Underwood 1977), in
     float32. Where many eigenvalues are wanted of a matrix this sparse, nearly all of the work is
     keeping vectors orthogonal: in blocks, that is products of matrices. The start is the same at
-    each call, so the result is too.
+    each call, so the result is too. Of an eigenvalue that occurs more often than a block has
+    vectors, 16, some may be missed.
 
     Args:
         matrix: `[n, n]`, symmetric.
