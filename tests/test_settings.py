@@ -27,6 +27,7 @@ def test_word_lists_are_of_arrays(settings, given):
         (DataSettings, {"tokenizer": "words"}, "one of unicode, mind, whitespace"),
         (TrainingSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),
         (TrainingSettings, {"patience": 0}, "patience is 0; it has to be at least 1"),
+        (TrainingSettings, {"precision": "float16"}, "one of float32, bfloat16"),
         (SearchSettings, {"holdout": "none"}, "'none'; it has to be one of auto, last-day"),
         (SearchSettings, {"tuner": "genetic"}, "one of hyperband, random, bayesian, grid"),
         (SearchSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),

@@ -22,6 +22,8 @@ EARLIER_TOKENIZER = "mind"
 """What models, runs and searches that name no tokenizer were made with."""
 DTYPES = ("float32", "bfloat16")
 """Types that encoded titles can be kept in."""
+PRECISIONS = ("float32", "bfloat16")
+"""Types that a training can compute in, see `tfrs_npa.runs.precision`."""
 MIRRORED, MULTI_WORKER, PARAMETER_SERVER = "mirrored", "multi-worker", "parameter-server"
 STRATEGIES = (MIRRORED, MULTI_WORKER, PARAMETER_SERVER)
 """Ways to train on more than one device, see `tfrs_npa.runs.strategies`."""
@@ -198,6 +200,8 @@ class TrainingSettings(DataSettings):
             training lasts all `epochs`.
         epochs: The most passes over the training impressions.
         patience: Passes without a better `val_auc` after which the training stops.
+        precision: One of `PRECISIONS`: what the model computes in, when it is trained and wherever
+            it is loaded from its run. Weights are float32 in either.
 
     Raises:
         ValueError: if a value is out of range, or as `DataSettings`.
@@ -205,9 +209,11 @@ class TrainingSettings(DataSettings):
 
     epochs: int = 2
     patience: int = 2
+    precision: str = "float32"
 
     def __post_init__(self):
         super().__post_init__()
+        self._require_one_of("precision", PRECISIONS)
         self._require_at_least("epochs", 1)
         self._require_at_least("patience", 1)
 

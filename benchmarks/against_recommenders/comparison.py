@@ -19,8 +19,12 @@ from against_recommenders.recommenders_environment import Worker
 from tqdm import tqdm
 
 import tfrs_npa
+from tfrs_npa.runs.precision import computing_in
 
 THEIRS, PRESET, RECIPE = "Recommenders", "ours, preset", "ours, recipe"
+# The same, trained by `--precision bfloat16`.
+PRESET_BFLOAT16, RECIPE_BFLOAT16 = (f"{system}, bfloat16" for system in (PRESET, RECIPE))
+TRAINED = (PRESET, RECIPE, PRESET_BFLOAT16, RECIPE_BFLOAT16)
 TRAINING, EVALUATION, PEAK = "training", "evaluation", "matrix product"
 # What "the same dimensions" means.
 DIMENSIONS = (
@@ -41,7 +45,7 @@ class Case:
 
     Attributes:
         task: `TRAINING`, `EVALUATION` or `PEAK`.
-        system: `THEIRS`, `PRESET`, `RECIPE`, or `""` for the machine itself.
+        system: `THEIRS`, one of `TRAINED`, or `""` for the machine itself.
         run: Does the task with a number of steps; returns seconds, and the number of rows,
             candidates or 10^9 operations.
         title_length: Words of a title.
@@ -210,6 +214,9 @@ def compare(
     for length in theirs:
         for system, config in configurations(folder, length).items():
             ours[system, length] = Ours(config, data, args.evaluation_batch_size)
+            with computing_in("bfloat16"):
+                half = Ours(config, data, args.evaluation_batch_size)
+            ours[f"{system}, bfloat16", length] = half
         tfrs_npa.load_recommenders_weights(ours[PRESET, length].model, weights)
     comparison = Comparison(data, ours)
 
@@ -247,7 +254,7 @@ def training_cases(theirs, ours, args: argparse.Namespace) -> list[Case]:
             # The last batch of a pass may be a smaller one.
             most_steps = max(1, len(batches) - 1)
             runs = {THEIRS: _their_training(theirs[length], batch_size)}
-            for system in (PRESET, RECIPE):
+            for system in TRAINED:
                 runs[system] = ours[system, length].training(batch_size)
             for system, run in runs.items():
                 cases.append(Case(TRAINING, system, run, length, batch_size, most_steps))

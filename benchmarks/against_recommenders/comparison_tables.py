@@ -14,6 +14,7 @@ from against_recommenders.comparison import (
     PRESET,
     RECIPE,
     THEIRS,
+    TRAINED,
     TRAINING,
     Case,
     Comparison,
@@ -24,7 +25,8 @@ from results_file import measurement, table
 import tfrs_npa
 
 # Ratios to the rates of Recommenders.
-EVALUATION_TARGET, TRAINING_TARGETS = 200, {32: 4, 256: 6}
+EVALUATION_TARGET, TRAINING_TARGETS = 500, {32: 4, 256: 6}
+BFLOAT16_TARGETS = {32: 5, 256: 8}
 MOST_DIFFERENCE = 1e-5  # of scores, probabilities of a click
 # Their names of metrics, and ours.
 METRICS = {"group_auc": "auc", "mean_mrr": "mrr", "ndcg@5": "ndcg_5", "ndcg@10": "ndcg_10"}
@@ -51,7 +53,8 @@ def describe(comparison: Comparison, evaluation_batch_size: int) -> dict[str, An
             "batches of 32 candidates, as its npa.yaml says (ours: of "
             f"{evaluation_batch_size} impressions). "
             f"Medians of {len(comparison.cases[0].rates)} rounds in turn. Preset: the same model "
-            "as theirs; recipe: `NPAConfig()` at the same dimensions."
+            "as theirs; recipe: `NPAConfig()` at the same dimensions; bfloat16: trained by "
+            "`--precision bfloat16`."
         ),
         "versions": {
             "tfrs_npa": tfrs_npa.__version__,
@@ -87,11 +90,13 @@ def _training(comparison: Comparison) -> dict[str, Any]:
     rows = []
     for theirs in _of_task(comparison, TRAINING, THEIRS):
         row = [str(theirs.title_length), str(theirs.batch_size), f"{theirs.rate:,.0f}"]
-        for system in (PRESET, RECIPE):
+        for system in TRAINED:
             rate = _counterpart(comparison, theirs, system).rate
             row += [f"{rate:,.0f}", _times(rate / theirs.rate)]
         rows.append(row)
-    headers = ["title length", "batch", THEIRS, PRESET, "times", RECIPE, "times"]
+    headers = ["title length", "batch", THEIRS]
+    for system in TRAINED:
+        headers += [system, "times"]
     return table("Training, rows/s", headers, rows)
 
 
@@ -157,14 +162,16 @@ def _measurements(comparison: Comparison) -> list[dict[str, Any]]:
     measurements = []
     for task in (EVALUATION, TRAINING):
         for theirs in _of_task(comparison, task, THEIRS):
-            for system in (PRESET, RECIPE):
+            for system in TRAINED if task == TRAINING else (PRESET, RECIPE):
                 case = _counterpart(comparison, theirs, system)
                 name = f"{task}, times Recommenders, title length {case.title_length}"
                 target = EVALUATION_TARGET
                 if task == TRAINING:
                     name += f", batch {case.batch_size}"
-                    target = TRAINING_TARGETS.get(case.batch_size)
-                name += f" ({system.split()[-1]})"
+                    is_half = system.endswith("bfloat16")
+                    targets = BFLOAT16_TARGETS if is_half else TRAINING_TARGETS
+                    target = targets.get(case.batch_size)
+                name += f" ({system.removeprefix('ours, ')})"
                 times = case.rate / theirs.rate
                 measurements.append(measurement(name, times, target=target, compared=True))
     for system in (THEIRS, PRESET, RECIPE):

@@ -16,7 +16,7 @@ from tfrs_npa.cli import COMMANDS
 ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 # Some options of each command.
 OPTIONS = {
-    "train": "--data --preset --set --word-vectors --holdout --resume --patience --cache-dir",
+    "train": "--data --preset --set --word-vectors --holdout --resume --precision --cache-dir",
     "evaluate": "--run --predictions --truth --split --json --encoding-memory",
     "predict": "--to --split --no-cache",
     "recommend": "--user --history --include-clicked --k --json",
@@ -84,6 +84,7 @@ REFUSED = {
     "fly": "invalid choice: 'fly'",
     "train": "required: --run",
     "train --run NEW --overwrite --resume": "not allowed with argument --overwrite",
+    "train --run NEW --data mind/demo --precision float16": "invalid choice: 'float16'",
     "tune --run NEW --data mind/demo --holdout none": "invalid choice: 'none'",
     "tune --run NEW --data mind/demo --tuner genetic": "invalid choice: 'genetic'",
     "evaluate": "one of the arguments --run --predictions is required",

@@ -361,6 +361,23 @@ def test_nothing_is_kept_after_an_error(method, make_world, monkeypatch):
     assert_same(world.evaluate(), plain_metrics(world))
 
 
+@pytest.mark.parametrize("changes", [{}, DENSITY], ids=["mean", "density"])
+def test_users_who_are_as_the_unknown_one(changes, make_world, monkeypatch):
+    world = make_world(**changes)
+    randomize(world.model)
+    table = world.model.user_embedding.table
+    table.assign(tf.broadcast_to(table[0], table.shape))
+    expected = plain_scores(world)
+    scores, seen = impression_scores.ImpressionScores._scores, []
+    monkeypatch.setattr(
+        impression_scores.ImpressionScores,
+        "_scores",
+        lambda self, of: seen.append(of) or scores(self, of),
+    )
+    np.testing.assert_allclose(world.predict().flat_values, expected, atol=1e-5)
+    assert all(of.shared == len(of.users) for of in seen) and seen
+
+
 def test_mixed_bfloat16(make_world):
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

@@ -14,6 +14,7 @@ from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.splits import load_splits
 from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.run import Run, load_run
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
@@ -257,3 +258,30 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
             resume(run.path)
     finally:
         file.write_text(before)
+
+
+def test_bfloat16(folder, tmp_path):
+    settings = TrainingSettings(str(folder), epochs=2, patience=2, precision="bfloat16")
+    metrics = train(tmp_path / "run", settings, CONFIG)
+    run = Run(tmp_path / "run")
+    assert run.settings.precision == "bfloat16"
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    model = load_run(run.path)
+    assert model.query_tower.compute_dtype == model.candidate_tower.compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in model.weights} <= {tf.float32, tf.int64, tf.int32}
+    catalog, splits = load_splits(settings)
+    found = evaluate_model(model, splits.data, splits.test_split, splits.test, run.baselines)
+    assert found["metrics"] == metrics["metrics"]
+
+    # Resumed.
+    history = run.history
+    shutil.rmtree(run.path)
+    train(run.path, dataclasses.replace(settings, epochs=1), CONFIG)
+    (run.path / "metrics.json").unlink()
+    change_settings(run, epochs=2)
+    resume(run.path)
+    assert [row["epoch"] for row in run.history] == [row["epoch"] for row in history] == [0, 1, 2]
+
+    # And a training from it, in another.
+    train(tmp_path / "next", TrainingSettings(str(folder), epochs=1), CONFIG, start_from=run.path)
+    assert load_run(tmp_path / "next").query_tower.compute_dtype == "float32"

@@ -32,7 +32,7 @@ from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.runs.processes import GONE
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import MIRRORED, MULTI_WORKER, STRATEGIES, TrainingSettings
+from tfrs_npa.settings import MIRRORED, MULTI_WORKER, PRECISIONS, STRATEGIES, TrainingSettings
 
 SUMMARY = "train a model and evaluate it"
 DESCRIPTION = f"""\
@@ -126,6 +126,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="stop after this many epochs without a better AUC (default: "
         f"{TrainingSettings.patience})",
     )
+    course.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="what the model computes in; weights and scores are float32 in either (default: that "
+        f"of the run of --from, else {TrainingSettings.precision})",
+    )
     devices = parser.add_argument_group(
         "many devices",
         f"With {MIRRORED}, all GPUs of this machine. Else the same command runs in each process of "
@@ -158,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError("--data is missing: give the data to train on")
         _require_start(options)
         config = _config(options)
-        inherited = {"tokenizer": _tokenizer(options)} | _buckets(options)
+        inherited = {"tokenizer": _tokenizer(options)} | _inherited(options)
         settings = TrainingSettings(**inherited | given)
         require_vectors(settings)
         Run.check_free(options.run, options.overwrite)
@@ -276,11 +282,12 @@ def _tokenizer(options: argparse.Namespace) -> str:
     return Run(options.start_from).settings.tokenizer
 
 
-def _buckets(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the setting `user_buckets` of the run to start from, if there is one."""
+def _inherited(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings of the run to start from that a training has too, if there is one."""
     if options.start_from is None:
         return {}
-    return {"user_buckets": Run(options.start_from).settings.user_buckets}
+    had = Run(options.start_from).settings
+    return {"user_buckets": had.user_buckets, "precision": had.precision}
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import eigsh
 from tqdm import tqdm
+
+from tfrs_npa.data.eigenvectors import largest_eigenvectors
 
 _FIRST_ROWS = 1024
 _CHUNK = 65536
@@ -248,7 +249,7 @@ def title_word_vectors(
 
     The vectors factorise the positive pointwise mutual information of words in titles, `max(0, log
     p(v, w) / (p(v) p(w)))`, by its largest eigenvalues: as word2vec does implicitly (Levy &
-    Goldberg, NIPS 2014, sections 4 and 5.2), without a random draw. The mean is taken out, and the
+    Goldberg, NIPS 2014, sections 4 and 5.2), the same at each call. The mean is taken out, and the
     standard deviation is about that of GloVe's vectors.
 
     Args:
@@ -270,18 +271,12 @@ def title_word_vectors(
     share = totals[known]
     information = np.log(pairs.data * share.sum() / (share[pairs.row] * share[pairs.col]))
     pairs.data = np.maximum(information, 0)
-    if len(known) > dim + 1:
-        # A fixed start: the default one is random.
-        start = np.ones(len(known))
-        values, vectors = eigsh(pairs.tocsr(), dim, which="LA", v0=start, tol=1e-4)
-    else:
-        values, vectors = np.linalg.eigh(pairs.toarray())
+    values, vectors = largest_eigenvectors(pairs.tocsr(), min(dim, len(known)))
     vectors = vectors * np.sqrt(np.maximum(values, 0))
     vectors -= vectors.mean(axis=0)
     vectors *= _DEVIATION / max(vectors.std(), 1e-9)
     table = np.zeros((len(known), dim), np.float32)
-    # The largest eigenvalues are the last.
-    table[:, : vectors.shape[1]] = vectors[:, -dim:]
+    table[:, : vectors.shape[1]] = vectors
     return WordVectors([words[index] for index in known.tolist()], table)
 
 

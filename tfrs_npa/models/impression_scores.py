@@ -146,7 +146,7 @@ class ImpressionScores:
         width = max(history.shape[1] for history in histories)
         histories = [np.pad(part, [(0, 0), (0, width - part.shape[1])]) for part in histories]
         users = np.concatenate([batch["user_id"] for batch in window])
-        users = self._user_embedding.known(users).numpy()
+        users = self._as_unknown(self._user_embedding.known(users).numpy())
         rows, readers = _distinct_rows(np.column_stack([users, np.concatenate(histories)]))
         is_personal = np.zeros(len(rows), bool)
         if self._encoder.attention.kind == "personalized":
@@ -175,6 +175,16 @@ class ImpressionScores:
             splits=np.searchsorted(owners, np.arange(len(readers) + 1)),
         )
         return impressions, candidates
+
+    def _as_unknown(self, users):
+        """Returns the users, with the unknown one for those who have its embedding.
+
+        With `user_initializer="zeros"`, these are all users of a model before its training.
+        """
+        found, places = np.unique(np.append(UNKNOWN_USER, users), return_inverse=True)
+        embedding = self._user_embedding(tf.constant(found))
+        is_alike = tf.reduce_all(embedding == embedding[places[0]], axis=1)
+        return np.where(is_alike, found.dtype.type(UNKNOWN_USER), found)[places[1:]]
 
     def _scores(self, of: Impressions) -> np.ndarray:
         """Returns the scores of all candidates, `[candidates]`."""

@@ -293,7 +293,8 @@ class Run(ResultFolder):
     def load_model(self, checkpoint: str | None = None, with_optimizer: bool = False) -> NPA:
         """Returns the model, compiled with the optimizer of its configuration.
 
-        The learning rate of the optimizer is constant.
+        The learning rate of the optimizer is constant. The model computes in the precision of its
+        training.
 
         Args:
             checkpoint: `best` or `last`; None: the best, or the last if there is no best yet.
@@ -302,10 +303,12 @@ class Run(ResultFolder):
         from tfrs_npa.data.catalog import NewsCatalog
         from tfrs_npa.models.npa import NPA
         from tfrs_npa.optimizers import default_optimizer
+        from tfrs_npa.runs.precision import computing_in
 
         config = self.config
         catalog = NewsCatalog.load(self.path / "catalog")
-        model = NPA(config, catalog, self.users)
+        with computing_in(self.settings.precision):
+            model = NPA(config, catalog, self.users)
         if checkpoint is None:
             checkpoint = "best" if self.has_checkpoint("best") else "last"
         if not with_optimizer:

@@ -34,6 +34,7 @@ from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.last_seen import LastSeen
 from tfrs_npa.runs.pictures import plot_run
+from tfrs_npa.runs.precision import computing_in
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.source import Source
 from tfrs_npa.runs.strategies import joined, own_folder
@@ -124,7 +125,7 @@ def _start(
             settings, word_vectors=had.word_vectors, word_list=had.word_list
         )
     first_step = 0 if source is None else source.first_step
-    with strategy.scope():
+    with strategy.scope(), computing_in(settings.precision):
         model = NPA(config, catalog, splits.users)
         rows = TrainingRows(splits.train, config)
         _compile(model, rows.steps * settings.epochs, first_step)
@@ -179,7 +180,7 @@ def _resume(
     data = load_mind(settings.data, settings.data_dir, settings.manual_dir, cache, settings.news)
     catalog, splits = _same_splits(run, data)
     first_step = run.warm_start["first_step"] if run.warm_start else 0
-    with strategy.scope():
+    with strategy.scope(), computing_in(settings.precision):
         model = NPA(config, catalog, splits.users)
         rows = TrainingRows(splits.train, config)
         _compile(model, rows.steps * settings.epochs, first_step)
