@@ -1,6 +1,6 @@
 """Trials of a search: CPU seconds that do not grow with the data or the epochs.
 
-A search of KerasTuner's own in one process, on so little data (64 impressions to train on, as many
+A search of KerasTuner's own in one process, on so little data (16 impressions to train on, as many
 to validate on, one epoch) that what a trial takes is its fixed cost: making and compiling a model,
 tracing, optimizing and loading of graphs, callbacks, the checkpoint. Trials of the same shape
 differ in what a search mostly searches, learning rates and rates of dropout; trials of another
@@ -21,7 +21,7 @@ from results_file import measurement, table
 import tfrs_npa
 from tfrs_npa.cli.messages import import_tensorflow
 
-IMPRESSIONS, ARTICLES, USERS = 64, 2000, 100
+IMPRESSIONS, ARTICLES, USERS = 16, 500, 100
 MOST = 0.5
 RATES = {
     "learning_rate": {"min": 1e-3, "max": 1e-2, "sampling": "log"},

@@ -63,7 +63,7 @@ class ByteDropout(tf.keras.layers.Layer):
         )
         draws = tf.reshape(tf.bitcast(eights, tf.uint8), [-1])[:elements]
         kept = tf.cast(tf.reshape(draws, shape) >= tf.cast(dropped, tf.uint8), inputs.dtype)
-        return inputs * (kept * tf.cast(256 / (256 - dropped), inputs.dtype))
+        return inputs * (kept * (256 / tf.cast(256 - dropped, inputs.dtype)))
 
     def get_config(self):
         """Returns the constructor's arguments."""

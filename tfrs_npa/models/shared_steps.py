@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,38 +39,59 @@ FREE_FIELDS = (
 They are about the data or initial values, or are among its `Numbers`; which of these are zero, and
 left out of a graph, does make a difference.
 """
+# Graphs that are kept: of training and evaluation, of four shapes.
 _MOST = 8
+# What compiling and training change.
+_COMPILED = (
+    "optimizer",
+    "loss",
+    "compiled_loss",
+    "compiled_metrics",
+    "train_function",
+    "train_tf_function",
+    "test_function",
+    "predict_function",
+    "history",
+    "stop_training",
+)
 
 
 class SharedSteps:
     """Steps of `NPA`s that differ in `FREE_FIELDS` at most: each step is traced once for all.
 
-    Tracing takes most of the time of a short training, and graphs of such models differ in nothing
+    Tracing takes half of the time of a short training, and graphs of such models differ in nothing
     but the variables, and in constants such as rates of dropout. So a step is traced with both as
     inputs. It is the same graph whichever model it was traced with, to the last bit of the result.
-    Steps of the latest few shapes are kept.
 
     Example:
         >>> steps = SharedSteps()
-        >>> for model, batches in trainings:
+        >>> for config in configs:
+        ...     model = NPA(config, catalog, users)
+        ...     steps.add(model)
+        ...     model.compile(optimizer=default_optimizer(config))
         ...     with steps.of(model):
         ...         model.fit(batches)
     """
 
     def __init__(self) -> None:
-        self._traced: dict[Any, tf.types.experimental.ConcreteFunction] = {}
+        self._traced: dict[Any, tuple[Any, list[int]]] = {}
+        self._models: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+    def add(self, model: tf.keras.Model) -> None:
+        """Adds a model that is as its configuration made it."""
+        self._models[model] = _attributes(model)
 
     @contextlib.contextmanager
     def of(self, model: tf.keras.Model) -> Iterator[None]:
         """For a `with` block, Keras's functions of a model run these steps.
 
-        Nothing changes for models of subclasses, which may have steps of their own, for those that
-        run eagerly, and under a strategy of several devices.
+        Nothing changes for a model that was not added, whose attributes have been replaced since,
+        that runs eagerly, or that is under a strategy of several devices.
 
         Args:
-            model: A compiled model. Its attributes must be those that its configuration gave it.
+            model: A compiled model.
         """
-        if not _has_plain_steps(model):
+        if self._models.get(model) != _attributes(model) or not _has_plain_steps(model):
             yield
             return
         # Inside of what Keras traces for each model, these are single operations.
@@ -77,7 +99,8 @@ class SharedSteps:
         model.test_step = functools.partial(self._step, model, "test_step")
         model.train_function = model.test_function = None
         try:
-            yield
+            with _graphs_as_they_are():
+                yield
         finally:
             del model.train_step, model.test_step
             model.train_function = model.test_function = None
@@ -95,6 +118,21 @@ class SharedSteps:
         traced, positions = self._traced[key]
         traced.set_external_captures([variables[position].handle for position in positions])
         return traced(batch, inputs.values)
+
+
+@contextlib.contextmanager
+def _graphs_as_they_are():
+    """For a `with` block, TensorFlow does not optimize graphs.
+
+    It does so whenever it loads one, and no step has become faster by it (benchmarks/README.md).
+    """
+    options = tf.config.optimizer.get_experimental_options()
+    before = options.get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def _traced(model, name, spec, variables, inputs):
@@ -172,6 +210,16 @@ def _has_schedule(optimizer):
     return isinstance(optimizer._learning_rate, kind)
 
 
+def _attributes(model) -> dict[tuple[int, str], int]:
+    """Returns which object each public attribute of a model and of its parts is."""
+    return {
+        (id(part), name): id(value)
+        for part in (model, *model.submodules)
+        for name, value in vars(part).items()
+        if not name.startswith("_") and name not in _COMPILED
+    }
+
+
 def _has_plain_steps(model) -> bool:
     """Whether the steps of a model are those of `NPA`, on one device and in a graph."""
     return (
@@ -203,7 +251,8 @@ def _shape(model, variables):
     """Returns what models have in common whose graphs differ in variables and numbers only."""
     defaults = NPAConfig()
     config = model.config.replace(**{name: getattr(defaults, name) for name in FREE_FIELDS})
-    optimizer = model.optimizer.get_config()
+    with tf.init_scope():  # it reads the learning rate
+        optimizer = model.optimizer.get_config()
     for name in list(optimizer):
         if name.endswith("learning_rate") or name == "variable_learning_rates":
             del optimizer[name]

@@ -126,6 +126,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
         """
         config = self.space.config(hp)
         model = NPA(config, self.catalog, self.users)
+        self._steps.add(model)
         model.compile(optimizer=default_optimizer(config))
         # A checkpoint restores the state of an optimizer only if its variables exist.
         model.optimizer.build(model.trainable_variables)
