@@ -9,8 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa._numbers import Numbers
 from tfrs_npa._shards import SavedWhole, assign_whole, read_whole, whole_variables
 from tfrs_npa.config import SCHEDULES
+
+
+# All tables that have no learning rate of their own, among the names of those that have.
+_TABLES = "*"
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
@@ -93,6 +98,11 @@ class LazyAdam(SavedWhole, tf.keras.optimizers.Adam):
                 )
         self._table_learning_rate = table_learning_rate
         self._base_learning_rate = base_learning_rate
+        # Ratios, because callbacks and schedules know of one learning rate only.
+        rates = {_TABLES: table_learning_rate, **self._variable_learning_rates}
+        self.numbers = Numbers(
+            **{name: rate / base_learning_rate for name, rate in rates.items() if rate is not None}
+        )
 
     @property
     def table_learning_rate(self):
@@ -100,20 +110,17 @@ class LazyAdam(SavedWhole, tf.keras.optimizers.Adam):
 
         Those of `variable_learning_rates` have their own, see `learning_rate_of`.
         """
-        return self._in_proportion(self._table_learning_rate)
+        return self._in_proportion(_TABLES)
 
     def learning_rate_of(self, table):
         """Returns the current learning rate of a variable with a sparse gradient, a scalar."""
-        for name in _names(table):
-            if name in self._variable_learning_rates:
-                return self._in_proportion(self._variable_learning_rates[name])
-        return self.table_learning_rate
+        own = [name for name in _names(table) if name in self._variable_learning_rates]
+        return self._in_proportion(own[0] if own else _TABLES)
 
-    def _in_proportion(self, rate):
-        if rate is None:
+    def _in_proportion(self, name):
+        if name not in self.numbers.values:
             return self.learning_rate
-        # A ratio, because callbacks and schedules know of one learning rate only.
-        return self.learning_rate * (rate / self._base_learning_rate)
+        return self.learning_rate * self.numbers[name]
 
     def add_variable_from_reference(
         self, model_variable, variable_name, shape=None, initial_value=None

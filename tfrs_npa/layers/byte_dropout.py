@@ -6,6 +6,8 @@ import math
 
 import tensorflow as tf
 
+from tfrs_npa._numbers import Numbers
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrs_npa")
 class ByteDropout(tf.keras.layers.Layer):
@@ -44,12 +46,15 @@ class ByteDropout(tf.keras.layers.Layer):
         self.rate = rate
         self.seed = seed
         # At least one value of a byte drops, if any does, and at least one keeps.
-        self._dropped = min(max(round(256 * rate), math.ceil(rate)), 255)
+        dropped = min(max(round(256 * rate), math.ceil(rate)), 255)
+        self.numbers = Numbers(dropped=dropped)
+        self._is_off = not dropped
 
     def call(self, inputs, training=False):
         """Drops elements; see the class."""
-        if not training or not self._dropped:
+        if not training or self._is_off:
             return inputs
+        dropped = self.numbers["dropped"]
         shape = tf.shape(inputs)
         seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32, seed=self.seed)
         elements = tf.reduce_prod(shape)
@@ -57,8 +62,8 @@ class ByteDropout(tf.keras.layers.Layer):
             [(elements + 7) // 8], seed, minval=None, maxval=None, dtype=tf.uint64
         )
         draws = tf.reshape(tf.bitcast(eights, tf.uint8), [-1])[:elements]
-        kept = tf.cast(tf.reshape(draws, shape) >= self._dropped, inputs.dtype)
-        return inputs * (kept * (256 / (256 - self._dropped)))
+        kept = tf.cast(tf.reshape(draws, shape) >= tf.cast(dropped, tf.uint8), inputs.dtype)
+        return inputs * (kept * (256 / tf.cast(256 - dropped, inputs.dtype)))
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrs_npa._numbers import Numbers
 from tfrs_npa._shards import WholeWeights, lookup
 
 
@@ -47,6 +48,7 @@ class UserEmbedding(WholeWeights, tf.keras.layers.Layer):
         self.num_users = num_users
         self.embedding_dim = embedding_dim
         self.dropout = dropout
+        self.numbers = Numbers(dropout=dropout)
         self.initializer = tf.keras.initializers.get(initializer)
         self.seed = seed
 
@@ -63,7 +65,7 @@ class UserEmbedding(WholeWeights, tf.keras.layers.Layer):
         """Looks users up; see the class."""
         user_id = self.known(user_id)
         if training and self.dropout:
-            kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.dropout
+            kept = tf.random.uniform(tf.shape(user_id), seed=self.seed) >= self.numbers["dropout"]
             user_id = tf.where(kept, user_id, tf.zeros_like(user_id))
         return tf.cast(lookup(self.table, user_id), self.compute_dtype)
 

@@ -35,6 +35,8 @@ class ImpressionMetrics:
         self._skipped = Sum("skipped_impressions", dtype=tf.float64)
         self.metrics = [*self._means.values(), self._impressions, self._skipped]
 
+    # AutoGraph would look for loops and branches on tensors. There are none.
+    @tf.autograph.experimental.do_not_convert
     def update(
         self,
         clicked: tf.Tensor,

@@ -18,6 +18,7 @@ from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.sampling import TrainingRows
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
+from tfrs_npa.models.shared_steps import SharedSteps
 from tfrs_npa.optimizers import default_optimizer
 from tfrs_npa.runs.callbacks import SameDraws
 from tfrs_npa.search.space import SearchSpace
@@ -88,6 +89,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
         users: UserIndex | None = None,
     ):
         super().__init__(name="npa")
+        self._steps = SharedSteps()
         if space is None:
             space = SearchSpace()
         self.space = space if isinstance(space, SearchSpace) else SearchSpace.from_yaml(space)
@@ -124,6 +126,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
         """
         config = self.space.config(hp)
         model = NPA(config, self.catalog, self.users)
+        self._steps.add(model)
         model.compile(optimizer=default_optimizer(config))
         # A checkpoint restores the state of an optimizer only if its variables exist.
         model.optimizer.build(model.trainable_variables)
@@ -174,14 +177,15 @@ class NPAHyperModel(keras_tuner.HyperModel):
         # The checkpoint that a trial continues is that of its best epoch.
         trained = iterations // rows.steps if initial_epoch and iterations else initial_epoch
         _set_schedule(model, config, rows.steps * (epochs - initial_epoch))
-        return model.fit(
-            row_batches(rows, trained),
-            validation_data=impression_batches(self.validation, self.catalog, self.users, config),
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            callbacks=[SameDraws(config.seed), _Diverged(), *(callbacks or ())],
-            **kwargs,
-        )
+        with self._steps.of(model):
+            return model.fit(
+                row_batches(rows, trained),
+                validation_data=impression_batches(self.validation, self.catalog, self.users, config),
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                callbacks=[SameDraws(config.seed), _Diverged(), *(callbacks or ())],
+                **kwargs,
+            )
 
 
 def _set_schedule(model: tf.keras.Model, config: NPAConfig, steps: int) -> None:
