@@ -427,7 +427,7 @@ def test_bad_requests(index, model_of, queries):
     refused("user_id has to be strings", {"user_id": np.arange(6), "history": history})
     refused(r"embeddings \[batch, 54\]; found \(2, 3\)", tf.zeros([2, 3]))
     refused(r"embeddings \[batch, 54\]; found", [["U1"]])
-    refused("hold no history", tf.zeros([2, 56]), exclude_history=True)
+    refused("hold no history", tf.zeros([2, 54]), exclude_history=True)
     exclude = index.query_with_exclusions
     refused("exclusions has 2 rows; there are 6 users", method=exclude, exclusions=[["N1"]] * 2)
     refused(r"exclusions has to have the shape", method=exclude, exclusions=["N1"])
@@ -453,7 +453,7 @@ def test_bad_requests(index, model_of, queries):
 
 
 def test_clicked_articles_that_are_held_are_not_encoded_again(
-    make_model, queries, plain_scores, assert_best, monkeypatch, eagerly
+    make_model, queries, plain_scores, assert_best, monkeypatch, eager_functions
 ):
     model = make_model()
     news = {"news_id": IDS[:6], "title": model.catalog.titles[2:8]}

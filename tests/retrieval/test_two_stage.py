@@ -42,7 +42,7 @@ def shortlists(model, queries, exact, length):
     numbers = np.arange(2, len(model.catalog))
     articles = model.candidate_tower({"user_id": np.zeros_like(numbers), "news_id": numbers})
     tower, users = model.query_tower, exact.query_embeddings(queries)
-    vectors = users[:, : users.shape[1] - exact.resources.blocks.query_dim]
+    vectors = users[:, : users.shape[1] - exact.resources.blocks.encoding.query_dim]
     if model.config.user_interest == "density":
         vectors = tf.reshape(vectors, [len(vectors), 1 + model.config.history_length, -1])
     vectors = tower.average(vectors).numpy()
