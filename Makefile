@@ -77,6 +77,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	$(BIN)/python benchmarks/top_k.py --json $(RESULTS)/top_k.json
 	$(BIN)/python benchmarks/recommend.py --json $(RESULTS)/recommend.json
 	$(BIN)/python benchmarks/quality.py --json $(RESULTS)/quality.json
+	$(BIN)/python benchmarks/precision.py --json $(RESULTS)/precision.json
 	$(BIN)/python benchmarks/user_buckets.py --json $(RESULTS)/user_buckets.json
 	$(BIN)/python benchmarks/parameter_servers.py --json $(RESULTS)/parameter_servers.json
 	$(BIN)/python benchmarks/strategies.py --json $(RESULTS)/strategies.json

@@ -2,8 +2,7 @@
 
 Trains preset "small" as `tfrs-npa train --precision float32` and `--precision bfloat16` do, in
 turn, with the same seeds and the same word vectors, made of the titles. AUCs are those of
-impressions that no training has seen: the split test, or validation if test has no labels. The
-seconds are those of training, from the end of its first step, which traces the graph.
+impressions that no training has seen: the split test, or validation if test has no labels.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 AUCS = ("auc", "auc_known_users", "auc_new_users")
 SECONDS = "training_seconds"
-DIGITS = dict.fromkeys(AUCS, 4) | {SECONDS: 1}
+DIGITS = dict.fromkeys(AUCS, 4)
 
 
 def train(precision: str, config, catalog, splits: Splits, epochs: int) -> dict[str, float]:
@@ -65,15 +64,11 @@ def of_both(rows: list[Row], metric: str) -> list[np.ndarray]:
 
 
 def measurements(rows: list[Row]) -> list[dict]:
-    """Returns the difference, with the noise as its target, and the ratio of the seconds."""
+    """Returns the difference, with the noise as its target."""
     exact, rough = of_both(rows, "auc")
     noise = -round(float(exact.std(ddof=1)), 4) if len(exact) > 1 else None
-    seconds, fewer = of_both(rows, SECONDS)
     name = f"AUC, bfloat16 minus float32, mean of {len(exact)} seeds"
-    return [
-        measurement(name, float(np.mean(rough - exact)), target=noise),
-        measurement("training of preset small, float32 / bfloat16", seconds.mean() / fewer.mean()),
-    ]
+    return [measurement(name, float(np.mean(rough - exact)), target=noise)]
 
 
 def main() -> None:
@@ -87,9 +82,9 @@ def main() -> None:
         [p, *cells] for p, cells in zip(PRECISIONS, means(rows, "precision", PRECISIONS, DIGITS))
     ]
     for seed, exact, rough in zip(args.seeds, *of_both(rows, "auc"), strict=True):
-        lines.append([f"seed {seed}: difference", f"{rough - exact:+.4f}", "", "", ""])
+        lines.append([f"seed {seed}: difference", f"{rough - exact:+.4f}", "", ""])
     title = f"Preset small, {splits.data.name}, epochs: {args.epochs}; mean ± standard deviation"
-    shown = table(title, ["", *metric_titles(AUCS), "training, s"], lines)
+    shown = table(title, ["", *metric_titles(AUCS)], lines)
     show(shown)
     results_file.write(
         args.json,

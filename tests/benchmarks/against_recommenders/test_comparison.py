@@ -135,7 +135,7 @@ def test_results(modules, measured, benchmark, tmp_path):
     measurements = {measurement["name"]: measurement for measurement in result["measurements"]}
     ratio = next(m for name, m in measurements.items() if name.startswith("training"))
     assert ratio["value"] == pytest.approx(ours.rate / 50) and "target" not in ratio
-    assert result["measurements"][0]["target"] == 200
+    assert result["measurements"][0]["target"] == 500
     cells = [
         [f"{m['value']:.2f}" for name, m in measurements.items() if "first call" in name],
         [f"{m['value']:.1e}" for name, m in measurements.items() if "largest difference" in name],
