@@ -13,7 +13,6 @@ from tfrs_npa._numbers import Numbers
 from tfrs_npa._shards import SavedWhole, assign_whole, read_whole, whole_variables
 from tfrs_npa.config import SCHEDULES
 
-
 # All tables that have no learning rate of their own, among the names of those that have.
 _TABLES = "*"
 
