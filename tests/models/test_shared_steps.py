@@ -73,7 +73,7 @@ def added(steps, world):
 
 
 def without_counters(graph):
-    return re.sub(r'[_/]\d+|"\d+"', "", str(graph))
+    return re.sub(r'[-_/]\d+|"\d+"', "", str(graph))
 
 
 @pytest.mark.parametrize("form", ["recipe", "recommenders", "paper"])
