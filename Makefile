@@ -73,6 +73,7 @@ bench: $(INSTALLED) ## run the benchmarks and write their results into README.md
 	  --plot $(RESULTS)/evaluation_scaling.png
 	$(BIN)/python benchmarks/large_evaluation.py --json $(RESULTS)/large_evaluation.json
 	$(BIN)/python benchmarks/refresh_export.py --json $(RESULTS)/refresh_export.json
+	$(BIN)/python benchmarks/trials.py --json $(RESULTS)/trials.json
 	$(BIN)/python benchmarks/beam_scoring.py --json $(RESULTS)/beam_scoring.json
 	$(BIN)/python benchmarks/top_k.py --json $(RESULTS)/top_k.json
 	$(BIN)/python benchmarks/recommend.py --json $(RESULTS)/recommend.json

@@ -23,6 +23,14 @@ from tfrs_npa.cli.messages import import_tensorflow
 
 IMPRESSIONS, ARTICLES, USERS = 16, 500, 100
 MOST = 0.5
+# Small ones, so that arithmetic takes no time; and all rates of dropout above 0.
+DIMENSIONS = {
+    "word_embedding_dim": 64,
+    "user_embedding_dim": 32,
+    "num_filters": 128,
+    "attention_dim": 32,
+    "pooling_dropout": 0.1,
+}
 RATES = {
     "learning_rate": {"min": 1e-3, "max": 1e-2, "sampling": "log"},
     "table_learning_rate": {"min": 1e-3, "max": 3e-2, "sampling": "log"},
@@ -41,7 +49,7 @@ def main() -> None:
     import_tensorflow()
     rows, measurements = [], []
     for name in ("small", "recommenders"):
-        config = tfrs_npa.NPAConfig.preset(name).replace(pooling_dropout=0.1)
+        config = tfrs_npa.NPAConfig.preset(name).replace(**DIMENSIONS)
         same = seconds_of_trials(config, RATES, args.trials)
         filters = [config.num_filters + 8 * i for i in range(1, args.trials + 1)]
         other = seconds_of_trials(config, {**RATES, "num_filters": filters}, args.trials)

@@ -13,7 +13,6 @@ from tfrs_npa._numbers import Numbers
 from tfrs_npa._shards import SavedWhole, assign_whole, read_whole, whole_variables
 from tfrs_npa.config import SCHEDULES
 
-
 # All tables that have no learning rate of their own, among the names of those that have.
 _TABLES = "*"
 
@@ -101,7 +100,11 @@ class LazyAdam(SavedWhole, tf.keras.optimizers.Adam):
         # Ratios, because callbacks and schedules know of one learning rate only.
         rates = {_TABLES: table_learning_rate, **self._variable_learning_rates}
         self.numbers = Numbers(
-            **{name: rate / base_learning_rate for name, rate in rates.items() if rate is not None}
+            **{
+                name: rate / base_learning_rate
+                for name, rate in rates.items()
+                if rate is not None and base_learning_rate is not None
+            }
         )
 
     @property

@@ -1,6 +1,6 @@
 """A search whose trials have one shape, and one of its trials in a process of its own.
 
-    python tests/search/one_trial.py LEARNING_RATE DROPOUT
+python tests/search/one_trial.py LEARNING_RATE DROPOUT
 """
 
 from __future__ import annotations

@@ -227,7 +227,9 @@ def _has_plain_steps(model) -> bool:
         and isinstance(model.optimizer, tf.keras.optimizers.Optimizer)
         and not model.run_eagerly
         and not tf.distribute.has_strategy()
-        and not any(isinstance(variable, tf.distribute.DistributedValues) for variable in model.weights)
+        and not any(
+            isinstance(variable, tf.distribute.DistributedValues) for variable in model.weights
+        )
     )
 
 

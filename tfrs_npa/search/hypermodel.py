@@ -180,7 +180,9 @@ class NPAHyperModel(keras_tuner.HyperModel):
         with self._steps.of(model):
             return model.fit(
                 row_batches(rows, trained),
-                validation_data=impression_batches(self.validation, self.catalog, self.users, config),
+                validation_data=impression_batches(
+                    self.validation, self.catalog, self.users, config
+                ),
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 callbacks=[SameDraws(config.seed), _Diverged(), *(callbacks or ())],
