@@ -92,11 +92,11 @@ def test_graphs_depend_on_no_free_field(make_world, traced, form):
     for (_, ours), (_, others) in zip(first, second, strict=True):
         for graph in zip(ours.node, others.node, strict=True):
             assert len(set(map(without_counters, graph))) == 1, graph
-        assert without_counters(ours) == without_counters(others)
 
 
 def test_shared_steps_are_the_steps_of_each_model(make_world, traced):
     steps = SharedSteps()
+    tf.keras.utils.set_random_seed(7)  # a graph has the seed of its trace
     run(steps, added(steps, make_world(**BASE)))
     changes = {"learning_rate": 0.03, "dropout": 0.4, "user_dropout": 0.1, "schedule": "cosine"}
     ours, plain = (make_world(**{**BASE, **changes}) for _ in range(2))
@@ -128,15 +128,16 @@ def test_two_models_take_turns(make_world, traced):
     assert [name for name, _ in traced] == ["train_step", "test_step"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda world: world.model.compile(
-            optimizer=tfrs_npa.default_optimizer(world.config, clipnorm=0.5)
-        ),
-        lambda world: setattr(world.model.query_tower, "trainable", False),
-    ],
-)
+def clip(world):
+    world.model.compile(optimizer=tfrs_npa.default_optimizer(world.config, clipnorm=0.5))
+
+
+def freeze(world):
+    world.model.user_embedding.trainable = False
+    world.model.compile(optimizer=tfrs_npa.default_optimizer(world.config))  # Keras asks for it
+
+
+@pytest.mark.parametrize("change", [clip, freeze])
 def test_other_shapes_have_other_graphs(make_world, traced, change):
     steps = SharedSteps()
     for changes in (None, change, change):
