@@ -259,8 +259,6 @@ class NPA(DistributedModel):
         tokens = self.catalog.require_vocabulary().encode(titles)
         return tokens.to_tensor(PADDING, shape=[None, self.config.title_length])
 
-    # AutoGraph would look for loops and branches on tensors. There are none.
-    @tf.autograph.experimental.do_not_convert
     def call(self, features, training=False):
         """Scores candidates; see the class."""
         candidates = tf.cast(features["candidates"], tf.int32)
