@@ -148,14 +148,16 @@ def config_of(form: str, dimensions: str | None) -> tfrs_npa.NPAConfig:
         dimensions: A preset whose dimensions it has; None: those of `NPAConfig()`.
     """
     config = tfrs_npa.NPAConfig.preset(dimensions) if dimensions else tfrs_npa.NPAConfig()
-    config = config.replace(word_initializer="normal")
+    # No two users are alike, as after a training.
+    config = config.replace(word_initializer="normal", user_initializer="uniform")
     if form == "recipe":
         return config
     names = "word_embedding_dim", "user_embedding_dim", "num_filters", "attention_dim"
     own = {name: getattr(config, name) for name in names}
     if form == "dimensions":
         own |= {"title_length": config.title_length, "mask_padding": True}
-    return tfrs_npa.NPAConfig.preset("recommenders").replace(**own)
+    preset = tfrs_npa.NPAConfig.preset("recommenders").replace(user_initializer="uniform")
+    return preset.replace(**own)
 
 
 def large_pieces(number: int, known: bool = False) -> Iterator[dict[str, np.ndarray]]:

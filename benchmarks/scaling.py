@@ -87,7 +87,8 @@ def made_up_impressions(number: int, users: int, seed: int) -> tfrs_npa.Impressi
 
 def make_model(config, catalog, users: int):
     """Returns a compiled model whose user table has `users` rows."""
-    config = config.replace(word_initializer="normal")
+    # No two users are alike, as after a training.
+    config = config.replace(word_initializer="normal", user_initializer="uniform")
     index = tfrs_npa.UserIndex().adapt(made_up_data.user_columns(users - 1))
     model = tfrs_npa.NPA(config, catalog, index)
     model.compile(optimizer=tfrs_npa.default_optimizer(config))

@@ -102,9 +102,10 @@ def _positions_of_clicked(
     # Padding is left out: most of a batch is padding, and sorting takes most of the time.
     real = tf.where(mask)
     rows, lengths = real[:, 0], tf.math.count_nonzero(mask, axis=1)
+    places = rows * tf.shape(scores, tf.int64)[1] + real[:, 1]
     # Keys of 32 bits, below them the row: one sort for all rows. top_k puts the lower index first
     # among equals: a stable sort.
-    keys = _sort_keys(tf.gather_nd(scores, real)) - rows * 2**32
+    keys = _sort_keys(tf.gather(tf.reshape(scores, [-1]), places)) - rows * 2**32
     keys, order = tf.math.top_k(keys, k=tf.size(keys))
 
     starts_group = tf.concat([tf.ones_like(keys[:1], tf.bool), keys[1:] != keys[:-1]], axis=0)
@@ -112,7 +113,8 @@ def _positions_of_clicked(
     group_ends = tf.concat([group_starts[1:], tf.shape(keys, tf.int64)], axis=0)
     groups = tf.cumsum(tf.cast(starts_group, tf.int32)) - 1
 
-    picked = tf.where(tf.gather(tf.gather_nd(is_clicked, real), order))[:, 0]
+    is_clicked = tf.gather(tf.reshape(is_clicked, [-1]), tf.gather(places, order))
+    picked = tf.where(is_clicked)[:, 0]
     rows, groups = tf.gather(rows, picked), tf.gather(groups, picked)
     positions = tf.cast(
         picked + 1 - tf.gather(tf.cumsum(lengths, exclusive=True), rows), tf.float64

@@ -23,7 +23,7 @@ from tfrs_npa.models.distributed_model import DistributedModel, require_no_serve
 from tfrs_npa.models.explanation import Explanation, explain
 from tfrs_npa.models.impression_scores import ImpressionScores, impression_scores
 from tfrs_npa.models.news_encoder import NewsEncoder
-from tfrs_npa.models.replicas import reads_everywhere, sum_over_replicas
+from tfrs_npa.models.replicas import has_parameter_servers, is_mirrored, sum_over_replicas
 from tfrs_npa.models.scored_steps import LOGITS, ScoredSteps, with_logits
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
@@ -481,7 +481,9 @@ class NPA(DistributedModel):
 
     def _impression_scores(self) -> ImpressionScores | None:
         """Returns what scores many impressions faster than `call`, if it would score them alike."""
-        if not reads_everywhere(self.distribute_strategy):
+        strategy = self.distribute_strategy
+        is_alone = strategy.num_replicas_in_sync == 1 and not has_parameter_servers(strategy)
+        if not (is_alone or is_mirrored(strategy)):
             return None
         executions = self._steps_per_execution
         if type(self).call is not NPA.call or (executions is not None and executions.numpy() != 1):

@@ -15,15 +15,14 @@ def has_parameter_servers(strategy: tf.distribute.Strategy | None = None) -> boo
     return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
-def reads_everywhere(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a process can read all variables outside of the steps of replicas.
+def is_mirrored(strategy: tf.distribute.Strategy) -> bool:
+    """Whether each replica has a copy of all variables, which its process can read at any time.
 
     Args:
         strategy: The strategy.
     """
     mirrored = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
-    one = strategy.num_replicas_in_sync == 1 and not has_parameter_servers(strategy)
-    return one or isinstance(strategy, mirrored)
+    return isinstance(strategy, mirrored)
 
 
 def sum_over_replicas(value):

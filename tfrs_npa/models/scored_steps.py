@@ -9,6 +9,7 @@ from functools import partial
 import tensorflow as tf
 
 from tfrs_npa.models.impression_scores import ImpressionScores, features_of
+from tfrs_npa.models.replicas import is_mirrored
 
 LOGITS = "logits"
 """The feature of a batch that holds its scores, where they are known already."""
@@ -24,8 +25,8 @@ class ScoredSteps:
         step: What Keras's function would run, a function of a batch.
         counter: The variable in which Keras counts steps.
         eagerly: Whether steps run eagerly.
-        strategy: Of the model. Its first replica makes the scores, and each replica has the steps
-            of its part of a batch.
+        strategy: That of the model. If it mirrors variables, a process makes the scores on its
+            first device, and each replica has the steps of its part of a batch.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ScoredSteps:
         strategy: tf.distribute.Strategy,
     ):
         self._step, self._counter, self._eagerly = step, counter, eagerly
-        self._strategy = strategy
+        self._strategy = strategy if is_mirrored(strategy) else None
         self._functions: dict = {}
         self._scores: ImpressionScores | None = None
         self._steps: int | None = None
@@ -66,12 +67,11 @@ class ScoredSteps:
         self._counter.assign_add(1)
         if self._eagerly:
             return self._of_replicas(batch)
-        if self._strategy.num_replicas_in_sync > 1:
+        if self._strategy is not None:
             spec, key = None, self._scored is not None
         else:
-            spec = _spec(iterator.element_spec, self._scored is not None)
+            spec = [_spec(iterator.element_spec, self._scored is not None)]
             key = tuple(map(str, tf.nest.flatten(spec)))
-            spec = [spec]
         if key not in self._functions:
             self._functions[key] = tf.function(
                 self._of_replicas, input_signature=spec, reduce_retracing=True
@@ -80,7 +80,7 @@ class ScoredSteps:
 
     def _of_replicas(self, batch):
         """Runs a step in each replica; returns the result of the first."""
-        if self._strategy.num_replicas_in_sync == 1:
+        if self._strategy is None:
             return self._step(batch)
         return _of_replica(self._strategy, self._strategy.run(self._step, args=(batch,)), 0)
 
@@ -93,9 +93,9 @@ def with_logits(
     Args:
         scores: The scores of batches.
         batches: Batches, as Keras's steps take them: features, or a tuple that begins with them.
-        strategy: The strategy whose replicas have a part each of a batch; None: one replica.
+        strategy: The strategy whose replicas have a part each of a batch; None: there are no parts.
     """
-    if strategy is None or strategy.num_replicas_in_sync == 1:
+    if strategy is None:
         for batch, logits in scores.of_batches(batches):
             yield _with(batch, tf.constant(logits))
         return
