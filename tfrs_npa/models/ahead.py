@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -41,9 +42,13 @@ def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
     Args:
         items: The iterator, of which nothing else may take items.
     """
-    end = object()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, items, end)
-        while (item := future.result()) is not end:
-            future = pool.submit(next, items, end)
-            yield item
+        future = pool.submit(_next, items)
+        while made := future.result():
+            future = pool.submit(_next, items)
+            yield made[0]
+
+
+def _next(items: Iterator[Item]) -> tuple[Item, ...]:
+    """Returns the next item in a tuple, which is empty at the end."""
+    return tuple(itertools.islice(items, 1))

@@ -95,7 +95,8 @@ class DistributedModel(tfrs.Model):
     @contextlib.contextmanager
     def without_replicas(self) -> Iterator[None]:
         """For a `with` block, this process does all steps, on one device."""
-        strategy, self._distribution_strategy = self._distribution_strategy, None
+        strategy: tf.distribute.Strategy | None = self._distribution_strategy
+        self._distribution_strategy = None
         try:
             yield
         finally:

@@ -130,9 +130,9 @@ class EncodedTitles:
             function: A function of a block, which several threads may call.
         """
         for _, slab in itertools.groupby(blocks, lambda block: block.slab):
-            slab = list(slab)
-            self._require_words(np.concatenate([block.titles for block in slab]))
-            yield from mapped_ahead(function, slab)
+            together = list(slab)
+            self._require_words(np.concatenate([block.titles for block in together]))
+            yield from mapped_ahead(function, together)
 
     def pooled(self, titles: np.ndarray, users: np.ndarray, queries) -> Vectors:
         """Returns the vectors r_u of titles for users.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import tensorflow as tf
@@ -41,7 +41,7 @@ class ScoredSteps:
         self._functions: dict = {}
         self._scores: ImpressionScores | None = None
         self._steps: int | None = None
-        self._scored: Iterator | None = None
+        self._scored: Generator | None = None
 
     def start(self, scores: ImpressionScores, steps: int | None) -> None:
         """Makes the following steps take their scores from `scores`.
@@ -87,7 +87,7 @@ class ScoredSteps:
 
 def with_logits(
     scores: ImpressionScores, batches, strategy: tf.distribute.Strategy | None = None
-) -> Iterator:
+) -> Generator:
     """Yields batches with their scores as the feature `LOGITS`.
 
     Args:
