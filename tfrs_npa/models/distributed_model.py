@@ -27,6 +27,7 @@ class DistributedModel(tfrs.Model):
 
     _evaluates = False
     _training_data = _evaluation_data = None
+    _distribution_strategy: tf.distribute.Strategy | None
     # How many steps the evaluation or prediction has at most; None: as many as there are batches.
     _steps: int | None = None
 
@@ -95,8 +96,7 @@ class DistributedModel(tfrs.Model):
     @contextlib.contextmanager
     def without_replicas(self) -> Iterator[None]:
         """For a `with` block, this process does all steps, on one device."""
-        strategy: tf.distribute.Strategy | None = self._distribution_strategy
-        self._distribution_strategy = None
+        strategy, self._distribution_strategy = self._distribution_strategy, None
         try:
             yield
         finally:
