@@ -11,25 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import results_file
+from quality import AUCS, SECONDS, results
 from results_file import measurement, show, table
 
-import tfrs_npa
 from tfrs_npa.cli.scripts import at_least_one, begin, comparison_parser
-from tfrs_npa.runs.repeated import (
-    Row,
-    means,
-    metric_titles,
-    train_and_evaluate,
-    train_each,
-    values,
-)
+from tfrs_npa.runs.repeated import Row, means, metric_titles, train_and_evaluate, values
 from tfrs_npa.settings import PRECISIONS
 
 if TYPE_CHECKING:
     from tfrs_npa.data.splits import Splits
 
-AUCS = ("auc", "auc_known_users", "auc_new_users")
-SECONDS = "training_seconds"
 DIGITS = dict.fromkeys(AUCS, 4)
 
 
@@ -40,22 +31,6 @@ def train(precision: str, config, catalog, splits: Splits, epochs: int) -> dict[
     with computing_in(precision):
         result = train_and_evaluate(config, catalog, splits, epochs=epochs)
     return {name: result[name] for name in AUCS} | {SECONDS: result["seconds"]}
-
-
-def results(args, catalog: tfrs_npa.NewsCatalog, splits: Splits) -> list[Row]:
-    """Returns a row for each seed and precision."""
-
-    def training(seed, precision):
-        config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
-        settings = {"precision": precision, "data": splits.data.name, "epochs": args.epochs}
-        return (
-            f"{precision}, seed {seed}",
-            settings | config.to_dict(),
-            lambda: train(precision, config, catalog, splits, args.epochs),
-        )
-
-    trainings = [training(seed, precision) for seed in args.seeds for precision in PRECISIONS]
-    return train_each(trainings, args.output, SECONDS)
 
 
 def of_both(rows: list[Row], metric: str) -> list[np.ndarray]:
@@ -77,7 +52,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=at_least_one, default=1, help=about)
     results_file.add_json(parser)
     args, catalog, splits = begin(parser, SECONDS)
-    rows = results(args, catalog, splits)
+    rows = results(args, catalog, splits, "precision", PRECISIONS, train)
     lines = [
         [p, *cells] for p, cells in zip(PRECISIONS, means(rows, "precision", PRECISIONS, DIGITS))
     ]

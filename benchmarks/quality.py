@@ -49,19 +49,30 @@ def train(
     return {name: result[name] for name in AUCS} | {SECONDS: result["seconds"]}
 
 
-def results(args, catalog: tfrs_npa.NewsCatalog, splits: Splits) -> list[Row]:
-    """Returns a row for each seed and path."""
+def results(
+    args, catalog: tfrs_npa.NewsCatalog, splits: Splits, name="path", choices=PATHS, train=train
+) -> list[Row]:
+    """Returns a row for each seed and choice.
 
-    def training(seed, path):
+    Args:
+        args: Those of `comparison_parser`, and `epochs`.
+        catalog: The catalogue.
+        splits: The data.
+        name: The setting in which trainings differ.
+        choices: Its values.
+        train: A function as `train`, which takes one of them first.
+    """
+
+    def training(seed, choice):
         config = tfrs_npa.NPAConfig.preset("small").replace(seed=seed)
-        settings = {"path": path, "data": splits.data.name, "epochs": args.epochs}
+        settings = {name: choice, "data": splits.data.name, "epochs": args.epochs}
         return (
-            f"{path}, seed {seed}",
+            f"{choice}, seed {seed}",
             settings | config.to_dict(),
-            lambda: train(path, config, catalog, splits, args.epochs),
+            lambda: train(choice, config, catalog, splits, args.epochs),
         )
 
-    trainings = [training(seed, path) for seed in args.seeds for path in PATHS]
+    trainings = [training(seed, choice) for seed in args.seeds for choice in choices]
     return train_each(trainings, args.output, SECONDS)
 
 
