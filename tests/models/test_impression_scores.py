@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 import numpy as np
@@ -28,12 +29,13 @@ class Encodings:
     """Counts the titles that are encoded."""
 
     def __init__(self, model, monkeypatch):
-        self.titles = 0
+        self.titles, self._lock = 0, threading.Lock()
         self._encode = model.candidate_tower.title_features
         monkeypatch.setattr(model.candidate_tower, "title_features", self._count)
 
     def _count(self, news_id, *args):
-        self.titles += len(news_id)
+        with self._lock:
+            self.titles += len(news_id)
         return self._encode(news_id, *args)
 
 

@@ -93,18 +93,33 @@ class EncodedTitles:
         self._starts = np.full(self.number, -1, np.int64)
         self._held, self._memory, self._warns = 0, memory, memory > 0
 
+    def prepare(self, titles: np.ndarray, hold: bool) -> None:
+        """Encodes titles that are going to be needed: all at once is faster than some by some.
+
+        Args:
+            titles: `[pairs]` titles.
+            hold: Whether to hold the words of those that are encoded, as far as there is memory.
+        """
+        missing = _missing(self._has_shared, titles)
+        held = 0
+        if hold:
+            words = self._held + np.cumsum(self._lengths[missing], dtype=np.int64)
+            held = np.count_nonzero(words <= self._capacity)
+        self._encode(missing[:held], hold=True)
+        self._encode(missing[held:], hold=False)
+
     def for_everyone(self, titles: np.ndarray) -> Vectors:
         """Returns the vectors of titles for the unknown user.
 
         Args:
             titles: `[pairs]` titles.
         """
-        self._require_shared(titles)
+        self.prepare(titles, hold=False)
         return Vectors(self._shared["vectors"], titles)
 
     def terms(self, titles: np.ndarray):
         """Returns the terms of the scores of titles, see `NewsEncoder`, `[titles, num_terms]`."""
-        self._require_shared(titles)
+        self.prepare(titles, hold=False)
         return tf.gather(self._shared["terms"], titles)
 
     def blocks(self, titles: np.ndarray) -> Iterator[Block]:
@@ -260,11 +275,6 @@ class EncodedTitles:
         most = max(self._memory / self._encoding.word_size, _LEAST)  # infinite where memory is
         return int(min(most, self._lengths.sum(dtype=np.int64)))
 
-    def _require_shared(self, titles):
-        missing = _missing(self._has_shared, titles)
-        for chunk in _chunks(missing):
-            self._encode(chunk, hold=self._held + self._lengths[chunk].sum() <= self._capacity)
-
     def _require_words(self, titles):
         missing = _missing(self._starts >= 0, titles)
         words = int(self._lengths[missing].sum(dtype=np.int64))
@@ -273,8 +283,7 @@ class EncodedTitles:
             self._starts[:] = -1
             self._held, self._words = 0, {}
             missing = _missing(self._starts >= 0, titles)
-        for chunk in _chunks(missing):
-            self._encode(chunk, hold=True)
+        self._encode(missing, hold=True)
 
     def _warn(self):
         if self._warns:
@@ -292,38 +301,41 @@ class EncodedTitles:
         self._warns = False
 
     def _encode(self, titles, hold):
-        encoder = self._encoder
-        features = encoder.title_features(tf.constant(self._articles[titles]))
-        fresh = titles[~self._has_shared[titles]]
-        if len(fresh):
-            vectors = encoder.for_everyone(features)
-            shared = {"vectors": vectors}
-            if encoder.num_terms:
-                shared["terms"] = encoder.terms_of(vectors)
-            for name, part in shared.items():
-                if name not in self._shared:
-                    self._shared[name] = tf.raw_ops.Empty(
-                        shape=[self.number, part.shape[1]], dtype=part.dtype
-                    )
-                self._shared[name] = tf.raw_ops.InplaceUpdate(
-                    x=self._shared[name], i=tf.constant(titles, tf.int32), v=part
-                )
-            self._has_shared[titles] = True
-        if not hold or not self._encoding.is_personalized:
-            return
-        number = int(self._lengths[titles].sum())
-        capacity = 1 + max(self._capacity, number)
-        rows = tf.range(1 + self._held, 1 + self._held + number)
-        for name, part in self._encoding.of(features).items():
-            if name not in self._words:
-                whole = tf.raw_ops.Empty(shape=[capacity, part.shape[1]], dtype=part.dtype)
-                self._words[name] = tf.raw_ops.InplaceUpdate(
-                    x=whole, i=[0], v=tf.zeros([1, part.shape[1]], part.dtype)
-                )
-            self._words[name] = tf.raw_ops.InplaceUpdate(x=self._words[name], i=rows, v=part)
-        lengths = self._lengths[titles].astype(np.int64)
-        self._starts[titles] = 1 + self._held + np.cumsum(lengths) - lengths
-        self._held += number
+        """Encodes titles, and holds their words or not."""
+        hold = hold and self._encoding.is_personalized
+        if hold:
+            lengths = self._lengths[titles].astype(np.int64)
+            capacity = 1 + max(self._capacity, self._held + int(lengths.sum()))
+
+        def encoded(chunk):
+            features = self._encoder.title_features(tf.constant(self._articles[chunk]))
+            shared, words = {}, self._encoding.of(features) if hold else {}
+            if not self._has_shared[chunk].all():
+                shared["vectors"] = self._encoder.for_everyone(features)
+                if self._encoder.num_terms:
+                    shared["terms"] = self._encoder.terms_of(shared["vectors"])
+            return chunk, shared, words
+
+        for chunk, shared, words in mapped_ahead(encoded, _chunks(titles)):
+            _write(self._shared, shared, tf.constant(chunk, tf.int32), self.number)
+            self._has_shared[chunk] = True
+            if hold:
+                lengths = self._lengths[chunk].astype(np.int64)
+                first = 1 + self._held
+                self._held += int(lengths.sum())
+                _write(self._words, words, tf.range(first, 1 + self._held), capacity)
+                self._starts[chunk] = first + np.cumsum(lengths) - lengths
+
+
+def _write(wholes, parts, rows, number):
+    """Writes rows of matrices of `number` rows; those that are not there yet begin with zeros."""
+    for name, part in parts.items():
+        if name not in wholes:
+            whole = tf.raw_ops.Empty(shape=[number, part.shape[1]], dtype=part.dtype)
+            wholes[name] = tf.raw_ops.InplaceUpdate(
+                x=whole, i=[0], v=tf.zeros([1, part.shape[1]], part.dtype)
+            )
+        wholes[name] = tf.raw_ops.InplaceUpdate(x=wholes[name], i=rows, v=part)
 
 
 def _distinct(tables) -> tuple[np.ndarray, np.ndarray]:
@@ -342,6 +354,7 @@ def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
     return np.flatnonzero(needed & ~there)
 
 
-def _chunks(titles: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(titles), _TITLES):
-        yield titles[first : first + _TITLES]
+def _chunks(titles: np.ndarray) -> list[np.ndarray]:
+    """Returns titles in parts of equal size, as many for each of two threads."""
+    number = -(-len(titles) // _TITLES)
+    return np.array_split(titles, number + number % 2 * (number > 1)) if number else []
