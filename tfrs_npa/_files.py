@@ -1,13 +1,21 @@
-"""Files and folders that appear whole: written under a temporary name, then moved into place."""
+"""Files and folders that appear whole: written under a temporary name, then moved into place.
+
+What is moved is on the disk before it replaces anything: after a power failure there is the old
+content or the new one.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
+
+_YOUNG = 60  # seconds
 
 
 @contextlib.contextmanager
@@ -34,7 +42,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     temporary = _temporary(path)
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -62,8 +72,10 @@ def atomic_folder(
     temporary.mkdir(mode)
     try:
         yield temporary
+        _flush_all(temporary)
         if not (replace and os.path.lexists(path)):
             os.rename(temporary, path)
+            _flush(path.parent)
             return
         os.replace(path, replaced)
         try:
@@ -71,6 +83,7 @@ def atomic_folder(
         except BaseException:
             os.replace(replaced, path)
             raise
+        _flush(path.parent)
         _remove(replaced)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -100,6 +113,45 @@ def is_temporary(path: pathlib.Path) -> bool:
     """Whether a file or folder was left behind by an interrupted write, of older versions too."""
     name = path.name
     return name.startswith(".") and (".tmp." in name or name.endswith(".tmp"))
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Removes what writers that are dead left in a folder, and beside it under its name.
+
+    Args:
+        folder: A folder that no other process writes into: the caller has locked it. What is
+            younger than a minute stays: pictures are written without a lock.
+    """
+    folder = pathlib.Path(os.path.realpath(folder))
+    if not folder.exists():
+        return
+    found = [path for path in folder.parent.iterdir() if path.name.endswith(f".tmp.{folder.name}")]
+    for inside, folders, files in os.walk(folder):
+        found += [pathlib.Path(inside, name) for name in [*folders, *files]]
+    for path in filter(is_temporary, found):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_mtime > _YOUNG:
+                _remove(path)
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Waits until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do so with folders, or at all.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    finally:
+        os.close(descriptor)
+
+
+def _flush_all(path: pathlib.Path) -> None:
+    for folder, _, files in os.walk(path):
+        for file in files:
+            _flush(pathlib.Path(folder, file))
+        _flush(pathlib.Path(folder))
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -44,6 +44,8 @@ KEPT_VERSIONS = 3
 """Versions of an export that a refresh leaves."""
 DEFAULT_TRIALS = 20
 """Number of trials of a tuner that would otherwise never stop."""
+CHECKPOINT_EVERY = 10.0
+"""Minutes after which a training saves a checkpoint within an epoch."""
 CHIEF_TIMEOUT = 300.0
 """Seconds that processes wait for each other to start."""
 SECONDS_PER_DAY = 86_400

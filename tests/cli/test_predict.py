@@ -92,7 +92,7 @@ def test_ties(run, tmp_path, in_process, capsys):
     tied = shutil.copytree(run, tmp_path / "run")
     model = load_run(run)
     model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
-    Run(tied).save_checkpoint(model, "last")
+    Run(tied).save_checkpoint(model, "last", {})
     assert in_process("predict", "--run", tied, "--to", tmp_path) == 0
     shown = capsys.readouterr().out
     aucs = {line.split()[0]: float(line.split()[1]) for line in shown.splitlines()[2:4]}

@@ -54,7 +54,7 @@ def trained(tmp_path_factory):
     batches = tf.data.Dataset.from_tensors({k: np.array(v, np.int32) for k, v in batch.items()})
     for name in ("best", "last"):
         model.fit(batches, verbose=0)
-        run.save_checkpoint(model, name)
+        run.save_checkpoint(model, name, {})
     return run
 
 

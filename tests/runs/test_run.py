@@ -124,22 +124,23 @@ def test_the_best_checkpoint_is_loaded(run, model):
     first = model(BATCH).numpy()
     take_a_step(model)
     best = model(BATCH).numpy()
-    run.save_checkpoint(model, "best")
+    run.save_checkpoint(model, "best", {})
     take_a_step(model)
-    run.save_checkpoint(model, "last")
+    run.save_checkpoint(model, "last", {})
     assert not np.allclose(first, best)
     np.testing.assert_array_equal(load_run(run.path)(BATCH), best)
     np.testing.assert_array_equal(run.load_model("last")(BATCH), model(BATCH))
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
         "best.weights.h5",
         "last.weights.h5",
+        "previous.weights.h5",
     ]
 
 
 def test_a_checkpoint_has_the_state_of_the_optimizer(run, model):
     for _ in range(3):
         take_a_step(model)
-    run.save_checkpoint(model, "last")
+    run.save_checkpoint(model, "last", {})
     again = make_model()
     run.load_checkpoint(again, "last")
     for found, expected in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
@@ -164,7 +165,7 @@ def test_a_failed_save_keeps_the_checkpoint(run, model, monkeypatch):
 
     monkeypatch.setattr(model, "save_weights", fail)
     with pytest.raises(OSError, match="disk full"):
-        run.save_checkpoint(model, "last")
+        run.save_checkpoint(model, "last", {})
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.weights.h5"]
     np.testing.assert_array_equal(load_run(run.path)(BATCH), before)
 

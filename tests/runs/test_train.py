@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+import os
+import re
 import shutil
 
 import numpy as np
@@ -55,13 +57,14 @@ def test_early_stopping_remembers_what_was_before(folder, tmp_path):
     run = Run(tmp_path / "run")
     # The first epoch cannot be beaten, and more of them are allowed.
     untrained, first = run.history
-    run.history = [untrained, first | {"val_auc": 1.0}]
-    best = run.load_model("last")
-    run.save_checkpoint(best, "best")
+    history = [untrained, first | {"val_auc": 1.0}]
+    best = run.load_model("last", with_optimizer=True)
+    for name in ("best", "last"):
+        run.save_checkpoint(best, name, {"epoch": 1, "step": 0, "history": history})
     (run.path / "metrics.json").unlink()
     change_settings(run, epochs=9)
     # An epoch that was cut off between its line and its checkpoint is trained again.
-    run.history = [*run.history, first | {"epoch": 2, "val_auc": 0.25}]
+    run.history = [*history, first | {"epoch": 2, "val_auc": 0.25}]
 
     resume(run.path)
     assert [row["epoch"] for row in run.history] == [0, 1, 2, 3]
@@ -146,9 +149,9 @@ def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(
             save = Run.save_checkpoint
             names = iter(["best", "last", "best", "last"])
 
-            def save_until_then(run, model, name):
+            def save_until_then(run, model, name, state):
                 step = model.optimizer.iterations > 0 and name == "last"
-                return kill() if step else save(run, model, next(names) and name)
+                return kill() if step else save(run, model, next(names) and name, state)
 
             patch.setattr(Run, "save_checkpoint", save_until_then)
         with pytest.raises(Killed):
@@ -171,6 +174,12 @@ def assert_equal_runs(run, whole):
         assert same_weights(run.load_model(name), whole.load_model(name))
 
 
+def without_state(run, name):
+    """Makes a checkpoint what version 0.1 would have written."""
+    model = run.load_model(name, with_optimizer=True)
+    model.save_weights(run.path / "checkpoints" / f"{name}.weights.h5")
+
+
 def make_old(run, new_fields):
     """Turns a run without any new feature into what an earlier version has written."""
     file = run.path / "config.yaml"
@@ -179,6 +188,8 @@ def make_old(run, new_fields):
         del saved[name]
     file.write_text(yaml.safe_dump(saved))
     (run.path / "word_vectors.npy").unlink()
+    for name in ("last", "best"):
+        without_state(run, name)
     rows = [{"epoch": row["epoch"] - 1} | row for row in run.history[1:]]
     with (run.path / "history.csv").open("w", newline="") as opened:
         writer = csv.DictWriter(opened, rows[0])
@@ -285,3 +296,91 @@ def test_bfloat16(folder, tmp_path):
     # And a training from it, in another.
     train(tmp_path / "next", TrainingSettings(str(folder), epochs=1), CONFIG, start_from=run.path)
     assert load_run(tmp_path / "next").query_tower.compute_dtype == "float32"
+
+
+def test_divergence_is_noticed(folder, tmp_path):
+    path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=2)
+    with pytest.raises(ValueError, match="diverged") as caught:
+        train(path, settings, CONFIG.replace(learning_rate=1e6, schedule="constant", batch_size=8))
+    found = re.fullmatch(
+        r"the training has diverged in step (\d+) of epoch 1: the mean loss so far is (\S+), where "
+        r"equal scores have 1\.609\. Impressions of that batch: ([\d, .]+)\. Start another run "
+        r"with a learning_rate lower than 1e\+06; the best model so far is kept, that of epoch 0",
+        str(caught.value),
+    )
+    assert found and len(str(caught.value)) <= 500
+    run = Run(path)
+    assert run.has_checkpoint("best") and [row["epoch"] for row in run.history] == [0]
+
+    # That is what the checkpoint has too.
+    load_run(path)
+
+
+def test_untrained_weights_are_called_so(folder, tmp_path, monkeypatch, caplog):
+    path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
+
+    def kill(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(NPA, "fit", kill)
+        train(path, settings, CONFIG)
+    load_run(path)
+    assert "run has not completed an epoch: these are the weights before" in caplog.text
+    caplog.clear()
+    resume(path)
+    load_run(path)
+    assert "has not completed" not in caplog.text
+
+
+def test_one_training_at_a_time(folder, tmp_path, monkeypatch):
+    """Of two on one new folder, the second is refused before it reads anything."""
+    path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
+
+    def train_too(*args, **kwargs):
+        for again in (
+            lambda: train(path, settings, CONFIG),
+            lambda: train(path, settings, CONFIG, overwrite=True),
+            lambda: resume(path),
+        ):
+            with pytest.raises(ValueError, match="in use by process|holds a run already"):
+                again()
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(NPA, "fit", train_too)
+        train(path, settings, CONFIG)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(NPA, "fit", train_too)
+        train(path, settings, CONFIG, overwrite=True)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(NPA, "fit", train_too)
+        resume(path)
+    resume(path)
+
+
+def test_what_dead_processes_left_is_swept(folder, tmp_path):
+    path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
+    train(path, settings, CONFIG)
+    left = [
+        path / "checkpoints" / ".0123456789ab.tmp.last.weights.h5",
+        path / ".0123456789ab.tmp.history.csv",
+        tmp_path / ".0123456789ab.tmp.run",
+    ]
+    kept = [tmp_path / ".0123456789ab.tmp.other", path / "plots" / ".0123456789ab.tmp.slices.png"]
+    for file in left + kept:
+        file.touch()
+    for file in left:
+        os.utime(file, (0, 0))
+    resume(path)
+    assert not any(file.exists() for file in left) and all(file.exists() for file in kept)
+
+
+def test_the_history_of_version_0_1_has_to_fit_its_checkpoint(folder, tmp_path):
+    """Else a worse epoch could become the best one."""
+    path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=2, patience=2)
+    train(path, settings, CONFIG)
+    without_state(Run(path), "last")
+    (path / "history.csv").unlink()
+    with pytest.raises(ValueError, match="last checkpoint was saved after .* has 0 epochs"):
+        resume(path)

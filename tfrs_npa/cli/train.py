@@ -32,7 +32,14 @@ from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.runs.cluster import Cluster
 from tfrs_npa.runs.processes import GONE
 from tfrs_npa.runs.run import Run
-from tfrs_npa.settings import MIRRORED, MULTI_WORKER, PRECISIONS, STRATEGIES, TrainingSettings
+from tfrs_npa.settings import (
+    CHECKPOINT_EVERY,
+    MIRRORED,
+    MULTI_WORKER,
+    PRECISIONS,
+    STRATEGIES,
+    TrainingSettings,
+)
 
 SUMMARY = "train a model and evaluate it"
 DESCRIPTION = f"""\
@@ -132,6 +139,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what the model computes in; weights and scores are float32 in either (default: that "
         f"of the run of --from, else {TrainingSettings.precision})",
     )
+    course.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=CHECKPOINT_EVERY,
+        metavar="MINUTES",
+        help="save a checkpoint within an epoch too, from which --resume continues, unless many "
+        "processes train (default: %(default)g)",
+    )
     devices = parser.add_argument_group(
         "many devices",
         f"With {MIRRORED}, all GPUs of this machine. Else the same command runs in each process of "
@@ -156,6 +171,10 @@ def run(options: argparse.Namespace) -> int:
 
         serve(cluster)  # ends the process
     require_inputs(options)
+    if not options.checkpoint_every >= 0:
+        raise ValueError(
+            f"--checkpoint-every is {options.checkpoint_every:g}; it has to be at least 0 minutes"
+        )
     given = settings_given(options, TrainingSettings)
     if options.resume:
         _require_same(options, given)
@@ -176,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
     strategy = options.strategy if cluster is None else cluster
     try:
         if options.resume:
-            metrics = resume(options.run, verbose, cache, strategy)
+            metrics = resume(options.run, verbose, cache, strategy, options.checkpoint_every)
         else:
             metrics = train(
                 options.run,
@@ -188,6 +207,7 @@ def run(options: argparse.Namespace) -> int:
                 options.start_from,
                 options.drop_unseen,
                 strategy,
+                options.checkpoint_every,
             )
     except TaskGone as gone:
         print(f"tfrs-npa: error: {gone}", file=sys.stderr)
@@ -196,7 +216,7 @@ def run(options: argparse.Namespace) -> int:
         if not pathlib.Path(options.run, Run.settings_name).exists():
             raise
         hint = f"`tfrs-npa train --run {options.run} --resume` resumes the run"
-        raise KeyboardInterrupt(hint) from interrupt
+        raise type(interrupt)(hint) from interrupt
     if cluster is None or cluster.is_chief:
         _print(metrics, Run(options.run))
     return 0

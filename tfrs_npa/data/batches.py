@@ -78,12 +78,15 @@ def training_batches(
     return row_batches(TrainingRows(impressions, config), initial_epoch)
 
 
-def row_batches(rows: TrainingRows, initial_epoch: int = 0) -> tf.data.Dataset:
+def row_batches(
+    rows: TrainingRows, initial_epoch: int = 0, first_step: int = 0
+) -> tf.data.Dataset:
     """Makes the batches of `training_batches` from training rows.
 
     Args:
         rows: The rows; `rows.steps` is the number of batches in an epoch.
         initial_epoch: Epoch of the first pass.
+        first_step: The batches of an epoch before this one are left out, in every pass.
     """
     config = rows.config
 
@@ -98,7 +101,9 @@ def row_batches(rows: TrainingRows, initial_epoch: int = 0) -> tf.data.Dataset:
         return rows.batch(chosen, generator, part(len(chosen)))
 
     width = 1 + config.negatives_per_positive
-    return _dataset(make, rows.steps, rows.impressions, config, width, initial_epoch)
+    return _dataset(
+        make, rows.steps, rows.impressions, config, width, initial_epoch, first_step
+    )
 
 
 def impression_batches(
@@ -207,6 +212,7 @@ def _dataset(
     config,
     candidates: int | None,
     initial_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Returns the data set of `make(epoch, step, part)`; each pass over it is the next epoch.
 
@@ -249,11 +255,11 @@ def _dataset(
     def parts(first, count, replicas):
         """Returns the data set of the parts of `count` replicas from the `first` on."""
         dataset = epoch.flat_map(
-            lambda epoch: tf.data.Dataset.range(steps * count).map(
+            lambda epoch: tf.data.Dataset.range(first_step * count, steps * count).map(
                 lambda place: batch(epoch, place // count, first + place % count, replicas)
             )
         )
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * count))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality((steps - first_step) * count))
         return without_autotuning(dataset.prefetch(_PREFETCHED))
 
     def of_pipeline(context):

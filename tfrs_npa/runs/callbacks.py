@@ -10,12 +10,21 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from tfrs_npa.data.batches import row_batches
 from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.sampling import TrainingRows
+from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.tensorboard import Attention, TensorBoard
+
+# Steps after which TensorFlow is seeded again, which takes about a second.
+DRAWS = 2000
+# How many times the loss of equal scores is far above it, and how many impressions a message names.
+_FAR, _SHOWN = 10, 8
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +55,33 @@ def has_stopped(history: Sequence[Mapping[str, float]], patience: int) -> bool:
 
 
 def callbacks(
-    run: Run, verbose: int, rows: int | None = None, shown: Impressions | None = None
+    run: Run,
+    verbose: int,
+    rows: TrainingRows | None = None,
+    shown: Impressions | None = None,
+    state: Mapping[str, Any] | None = None,
+    checkpoint_every: float = math.inf,
 ) -> list[tf.keras.callbacks.Callback]:
     """Makes the callbacks of a training, which continue from its history.
 
     Args:
         run: The run, with its history so far.
         verbose: 0 logs a line for each epoch.
-        rows: How many rows an epoch has, for the throughput. None: it is not logged.
+        rows: What is trained on. None: neither the throughput is logged, nor is a training that
+            diverges stopped.
         shown: Impressions, of which TensorBoard shows the attention weights of a few. None: of
             none.
+        state: The state of the checkpoint from which the first epoch continues. None: it starts.
+        checkpoint_every: Minutes after which a checkpoint is saved within an epoch.
     """
+    state = state or {"step": 0}
+    count = None if rows is None else len(rows) - state["step"] * rows.config.batch_size
     chosen = [
-        SameDraws(run.config.seed),
+        SameDraws(run.config.seed, state["step"]),
         _Seconds(),
-        TensorBoard(run.tensorboard, rows),
+        TensorBoard(run.tensorboard, count),
+        *([] if rows is None else [_Divergence(run, rows, state["step"])]),
+        WithinEpoch(run, state, checkpoint_every),
         _Records(run),
     ]
     if shown is not None:
@@ -100,19 +121,126 @@ class SameDraws(tf.keras.callbacks.Callback):
     """Makes draws, such as those of dropout, depend on the seed and the step of an epoch alone.
 
     They do not depend on what the process did before: a resumed training draws what an
-    uninterrupted one would have drawn.
+    uninterrupted one would have drawn, if it continues at a multiple of `DRAWS` steps. Each such
+    part of an epoch has the same draws.
 
     Args:
-        seed: Seed of TensorFlow's draws in each epoch.
+        seed: Seed of TensorFlow's draws.
+        first_step: The step at which the first epoch continues.
     """
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, first_step: int = 0):
         super().__init__()
-        self._seed = seed
+        self._supports_tf_logs = True
+        self._seed, self._first_step = seed, first_step
 
     def on_epoch_begin(self, epoch, logs=None):
         """Seeds TensorFlow."""
         tf.random.set_seed(self._seed)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Seeds TensorFlow again after many steps."""
+        # The same seed: another one would not reach what is traced, which starts from the first draw
+        # again.
+        if (self._first_step + batch + 1) % DRAWS == 0:
+            tf.random.set_seed(self._seed)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Has the next epoch start at its first step."""
+        self._first_step = 0
+
+
+class WithinEpoch(tf.keras.callbacks.Callback):
+    """Saves the last checkpoint within an epoch, from which it continues after an interruption.
+
+    It does so at a multiple of `DRAWS` steps, see `SameDraws`, and where one process trains: many
+    would have to do it at the same step.
+
+    Args:
+        run: The run, with its history so far.
+        state: The state of the checkpoint from which the first epoch continues: `step` and, if
+            that is not 0, `metrics`.
+        minutes: How often.
+    """
+
+    def __init__(self, run: Run, state: Mapping[str, Any], minutes: float):
+        super().__init__()
+        self._supports_tf_logs = True
+        self._run, self._minutes = run, minutes
+        self._first_step, self._metrics = state["step"], state.get("metrics", [])
+        self._epoch, self._saved = 0, time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Gives the metrics what they had at the checkpoint."""
+        self._epoch = epoch
+        if self._metrics:
+            for metric, values in zip(self.model.training_metrics(), self._metrics, strict=True):
+                for variable, value in zip(metric.variables, values, strict=True):
+                    variable.assign(value)
+        self._metrics = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves a checkpoint if it is time."""
+        steps = self._first_step + batch + 1
+        is_late = time.monotonic() - self._saved >= 60 * self._minutes
+        strategy = self.model.distribute_strategy
+        if steps % DRAWS or not is_late or has_parameter_servers(strategy):
+            return
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return
+        state = {
+            "epoch": self._epoch,
+            "step": steps,
+            "history": self._run.history,
+            "metrics": [
+                [variable.numpy().tolist() for variable in metric.variables]
+                for metric in self.model.training_metrics()
+            ],
+        }
+        self._run.save_checkpoint(self.model, "last", state)
+        logger.info("saved step %s of epoch %d", f"{steps:,}", self._epoch + 1)
+        self._saved = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Has the next epoch start at its first step."""
+        self._first_step, self._saved = 0, time.monotonic()
+
+
+class _Divergence(tf.keras.callbacks.Callback):
+    """Stops a training whose loss is no number, or far above that of a constant score."""
+
+    def __init__(self, run, rows, first_step):
+        super().__init__()
+        self._supports_tf_logs = True
+        self._run, self._rows = run, rows
+        self._epoch, self._first_step = 0, first_step
+        self._constant = math.log(1 + run.config.negatives_per_positive)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if has_parameter_servers(self.model.distribute_strategy):
+            return  # workers are ahead: the loss is not that of this step
+        loss = float(logs["loss"])
+        # The mean of the epoch so far: no number remains none.
+        if not loss <= _FAR * self._constant:
+            self._stop(loss, self._first_step + batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._first_step = 0
+
+    def _stop(self, loss, step):
+        (batch,) = row_batches(self._rows, self._epoch, step).take(1)
+        ids = batch["impression_id"].numpy().tolist()
+        shown = ", ".join(map(str, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+        raise ValueError(
+            f"the training has diverged in step {step + 1:,} of epoch {self._epoch + 1}: the mean "
+            f"loss so far is {loss:.4g}, where equal scores have {self._constant:.4g}. Impressions "
+            f"of that batch: {shown}. Start another run with a learning_rate lower than "
+            f"{self._run.config.learning_rate:g}; the best model so far is kept, that of epoch "
+            f"{best_epoch(self._run.history)}"
+        )
 
 
 class _Seconds(tf.keras.callbacks.Callback):
@@ -162,13 +290,15 @@ def _record(run: Run, model: tf.keras.Model, epoch: int, logs: Mapping[str, floa
                 "needs a lower learning_rate, or no validation impression has both a click and a "
                 "candidate without one, and --holdout none is needed"
             )
-    history = [*run.history, {"epoch": epoch, **logs}]
+    numbers = {name: float(value) for name, value in logs.items()}
+    history = [*run.history, {"epoch": epoch, **numbers}]
     # In this order: what is in the history has a checkpoint, and an epoch of which the last
     # checkpoint is missing is trained again, with the same result.
+    state = {"epoch": epoch, "step": 0, "history": history}
     if best_epoch(history) == epoch:
-        run.save_checkpoint(model, "best")
+        run.save_checkpoint(model, "best", state)
     run.history = history
-    run.save_checkpoint(model, "last")
+    run.save_checkpoint(model, "last", state)
 
 
 def _log(epoch: int, epochs: int, logs: Mapping[str, float]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import yaml
 
 from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
+from tfrs_npa.runs.lock import LOCK_FILE, hand_over
 from tfrs_npa.settings import DataSettings
 
 _DATA_FILE = "data.json"
@@ -73,7 +74,7 @@ class ResultFolder:
                 a file that is not its own, or anything else exists there.
         """
         path = pathlib.Path(path)
-        if not path.exists() or path.is_dir() and not any(path.iterdir()):
+        if not path.exists() or path.is_dir() and not {*os.listdir(path)} - {LOCK_FILE}:
             return
         if not cls._is_at(path):
             raise ValueError(
@@ -146,6 +147,9 @@ class ResultFolder:
             (temporary / cls.settings_name).write_text(text, encoding="utf-8")
             yield temporary
             cls.check_free(path, overwrite)  # again: writing takes a while
+            hand_over(path, temporary)
+            if not overwrite:  # so that only an empty folder is replaced
+                pathlib.Path(path, LOCK_FILE).unlink(missing_ok=True)
 
     @classmethod
     def _is_at(cls, path: pathlib.Path) -> bool:
@@ -154,7 +158,7 @@ class ResultFolder:
     @classmethod
     def _foreign_file(cls, path: pathlib.Path) -> pathlib.Path | None:
         """Returns a file that no command of this kind writes; None if there is none."""
-        patterns = (cls.settings_name, cls.other_name, _DATA_FILE, *cls.file_patterns)
+        patterns = (cls.settings_name, cls.other_name, _DATA_FILE, LOCK_FILE, *cls.file_patterns)
         for folder, subfolders, files in os.walk(path):
             links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
             for file in (pathlib.Path(folder, name) for name in [*files, *links]):

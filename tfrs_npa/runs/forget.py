@@ -15,6 +15,7 @@ from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.warm_start import warm_start
 from tfrs_npa.optimizers import default_optimizer
+from tfrs_npa.runs.lock import LOCK_FILE, hand_over, locked
 from tfrs_npa.runs.run import Run
 
 
@@ -48,8 +49,10 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
             f"{run.path} does not know {', '.join(map(repr, unknown))}; its users are in "
             f"{users.file_name}"
         )
-    with atomic_folder(run.path, replace=True) as temporary:
+    with locked(run.path, "run"), atomic_folder(run.path, replace=True) as temporary:
         shutil.copytree(run.path, temporary, True, _left_behind, dirs_exist_ok=True)
+        (temporary / LOCK_FILE).unlink()
+        hand_over(run.path, temporary)
         copy = Run(temporary)
         copy.forgotten += len(gone)
         (temporary / "data.json").unlink(missing_ok=True)  # it can tell who was there
@@ -57,7 +60,8 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
         for name in filter(run.has_checkpoint, ("last", "best")):
             before = run.load_model(name, with_optimizer=True)
             after = without_users(before, gone)
-            copy.save_checkpoint(after, name)
+            copy.save_checkpoint(after, name, run.checkpoint_state(name) or {})
+        (temporary / "checkpoints" / "previous.weights.h5").unlink(missing_ok=True)
         after.users.save(temporary / users.file_name)
         seen, kept = run.last_seen(before), after.users.indices_in(before.users)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.runs.checkpoint import checkpoint_state, load_checkpoint, save_checkpoint
 from tfrs_npa.runs.folder import ResultFolder, damaged, write_data_fingerprint
 from tfrs_npa.settings import TrainingSettings
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.runs.baselines import Baselines
     from tfrs_npa.runs.last_seen import LastSeen
+
+_LAST, _PREVIOUS, _BEST = "last", "previous", "best"
+
+logger = logging.getLogger(__name__)
 
 
 class Run(ResultFolder):
@@ -34,7 +40,8 @@ class Run(ResultFolder):
     (those of the baselines),
     `last_seen.npz` (which words, articles and users the data has), `warm_start.json` if it started
     from another run, `forgotten.json` if users were removed from it,
-    `checkpoints/last.weights.h5` and `checkpoints/best.weights.h5`, `history.csv` (a line for each
+    `checkpoints/` with `last.weights.h5`, the one before it, `previous.weights.h5`, and
+    `best.weights.h5`, `history.csv` (a line for each
     epoch; epoch 0 is the untrained model), `tensorboard/`, and at the end `metrics.json` and
     pictures in `plots/`. It is created complete enough to train, and each file is replaced as a
     whole, so it can be read and resumed whenever the training is interrupted. So can the folders
@@ -65,6 +72,7 @@ class Run(ResultFolder):
         "warm_start.json",
         "forgotten.json",
         "checkpoints/last.weights.h5",
+        "checkpoints/previous.weights.h5",
         "checkpoints/best.weights.h5",
         "history.csv",
         "metrics.json",
@@ -127,7 +135,8 @@ class Run(ResultFolder):
             if warm_start is not None:
                 text = json.dumps(warm_start, indent=2) + "\n"
                 (temporary / "warm_start.json").write_text(text, encoding="utf-8")
-            model.save_weights(temporary / "checkpoints" / "last.weights.h5")
+            file = temporary / "checkpoints" / f"{_LAST}.weights.h5"
+            save_checkpoint(file, model, {"epoch": 0, "step": 0, "history": []})
         return cls(path)
 
     @property
@@ -262,33 +271,64 @@ class Run(ResultFolder):
         return self.path / "tensorboard"
 
     def has_checkpoint(self, name: str) -> bool:
-        """Whether there is a checkpoint `last` or `best`."""
+        """Whether there is a checkpoint `last`, `previous` or `best`."""
         return self._checkpoint(name).exists()
 
-    def save_checkpoint(self, model: NPA, name: str) -> None:
-        """Writes the weights and the state of the optimizer.
+    def save_checkpoint(self, model: NPA, name: str, state: Mapping[str, Any]) -> None:
+        """Writes the weights and the variables of the optimizer; keeps the `last` as `previous`.
 
         Args:
             model: The model.
             name: `last` or `best`.
-        """
-        with atomic_file(self._checkpoint(name)) as temporary:
-            model.save_weights(temporary)
-
-    def load_checkpoint(self, model: NPA, name: str) -> None:
-        """Loads a checkpoint; the optimizer's state too if it is built.
+            state: Where the training is: `epoch`, the complete ones; `step`, those of the next one;
+                `history`, as the attribute; and what the callback `WithinEpoch` needs.
 
         Raises:
-            ValueError: if the checkpoint is damaged, or made for another vocabulary or other users.
+            OSError: if it cannot be written. What was there stays.
+        """
+        previous = self._checkpoint(_PREVIOUS) if name == _LAST else None
+        save_checkpoint(self._checkpoint(name), model, dict(state), previous)
+
+    def load_checkpoint(self, model: NPA, name: str) -> dict[str, Any] | None:
+        """Loads a checkpoint; the optimizer's variables too if it is built.
+
+        Args:
+            model: The model.
+            name: `last`, `previous` or `best`.
+
+        Returns:
+            What `save_checkpoint` was given as `state`; None for a checkpoint of version 0.1.
+
+        Raises:
+            ValueError: if the checkpoint is missing, damaged, or made for another vocabulary or
+                other users.
         """
         path = self._checkpoint(name)
+        if not path.exists():
+            raise ValueError(f"{path} is missing; restore it, or start over with --overwrite")
+        return load_checkpoint(path, model)
+
+    def load_last(self, model: NPA) -> dict[str, Any] | None:
+        """Loads the last checkpoint, or the one before it if that is missing or damaged.
+
+        Args, Returns, Raises: as `load_checkpoint`.
+        """
         try:
-            model.load_weights(path)
-        except (ValueError, OSError, KeyError) as error:
-            raise ValueError(
-                f"{path} does not fit the config.yaml, catalog/ and users of its run, or is "
-                f"damaged: {error}"
-            ) from error
+            return self.load_checkpoint(model, _LAST)
+        except ValueError as error:
+            if not self.has_checkpoint(_PREVIOUS):
+                raise
+            state = self.load_checkpoint(model, _PREVIOUS)
+            logger.warning("%s. The checkpoint before it is taken", error)
+            return state
+
+    def checkpoint_state(self, name: str) -> dict[str, Any] | None:
+        """Returns the state that a checkpoint was written with; None: version 0.1 wrote it.
+
+        Raises:
+            ValueError: if the checkpoint is damaged.
+        """
+        return checkpoint_state(self._checkpoint(name))
 
     def load_model(self, checkpoint: str | None = None, with_optimizer: bool = False) -> NPA:
         """Returns the model, compiled with the optimizer of its configuration.
@@ -310,7 +350,12 @@ class Run(ResultFolder):
         with computing_in(self.settings.precision):
             model = NPA(config, catalog, self.users)
         if checkpoint is None:
-            checkpoint = "best" if self.has_checkpoint("best") else "last"
+            checkpoint = _BEST if self.has_checkpoint(_BEST) else _LAST
+            if self.metrics is None and not any(row["epoch"] for row in self.history):
+                logger.warning(
+                    "%s has not completed an epoch: these are the weights before its first step",
+                    self.path,
+                )
         if not with_optimizer:
             self.load_checkpoint(model, checkpoint)
         model.compile(optimizer=default_optimizer(config.replace(schedule="constant")))

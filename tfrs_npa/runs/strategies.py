@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from tfrs_npa.runs.cluster import CHIEF, PS, WORKER, Cluster
 from tfrs_npa.runs.processes import ATTEMPTS, CONNECT_TIMEOUT, PAUSE, temporary_folder, watch
+from tfrs_npa._files import sweep
+from tfrs_npa.runs.lock import locked
 from tfrs_npa.settings import MIRRORED, PARAMETER_SERVER
 
 # A smaller table stays whole: a shard costs a request in each step.
@@ -108,15 +110,20 @@ def own_folder(
     """Yields the folder in which this process keeps a run.
 
     All workers of a synchronous strategy do the same, since some of it takes all of them; but only
-    one may write the run. The others have a temporary folder.
+    one may write the run, whose folder it locks. The others have a temporary folder.
 
     Args:
         folder: The folder of the run.
         strategy: The strategy.
         is_resumed: Whether there is a run in it, which the others need too.
+
+    Raises:
+        ValueError: if another process writes the run.
     """
     if strategy.extended.should_checkpoint:
-        yield folder
+        with locked(folder, "run"):
+            sweep(folder)
+            yield folder
         return
     with temporary_folder() as temporary:
         own = temporary / pathlib.Path(folder).name

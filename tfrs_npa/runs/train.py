@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -39,7 +40,7 @@ from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.source import Source
 from tfrs_npa.runs.strategies import joined, own_folder
 from tfrs_npa.runs.tensorboard import write_projector
-from tfrs_npa.settings import TrainingSettings
+from tfrs_npa.settings import CHECKPOINT_EVERY, TrainingSettings
 
 _PACKAGES = (
     "tfrs-npa",
@@ -63,6 +64,7 @@ def train(
     start_from: str | os.PathLike | None = None,
     drop_unseen: int | None = None,
     strategy: str | Cluster | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> dict[str, Any]:
     """Trains a model, keeps the best checkpoint, and evaluates it next to the baselines.
 
@@ -86,6 +88,8 @@ def train(
             `drop_unseen` trainings before this one saw. None: keeps all.
         strategy: How to train on more than one device, see `strategies.joined`. All processes of a
             cluster make the same call, and one of them writes the folder.
+        checkpoint_every: Minutes after which a checkpoint is saved within an epoch, where one
+            process trains.
 
     Returns:
         The evaluation, which is also written to `metrics.json`.
@@ -98,7 +102,16 @@ def train(
     Run.check_free(folder, overwrite)
     with joined(strategy) as joint, own_folder(folder, joint) as own:
         return _start(
-            joint, own, settings, config, overwrite, verbose, cache, start_from, drop_unseen
+            joint,
+            own,
+            settings,
+            config,
+            overwrite,
+            verbose,
+            cache,
+            start_from,
+            drop_unseen,
+            checkpoint_every,
         )
 
 
@@ -112,6 +125,7 @@ def _start(
     cache: Cache | None,
     start_from: str | os.PathLike | None,
     drop_unseen: int | None,
+    checkpoint_every: float,
 ) -> dict[str, Any]:
     tf.keras.utils.set_random_seed(config.seed)
     source = None if start_from is None else Source(Run(start_from))
@@ -141,7 +155,7 @@ def _start(
         ),
         None if source is None else source.give_to(model),
     )
-    return _train(run, model, splits, rows, 0, verbose)
+    return _train(run, model, splits, rows, {"epoch": 0, "step": 0}, verbose, checkpoint_every)
 
 
 def resume(
@@ -149,6 +163,7 @@ def resume(
     verbose: int = 0,
     cache: Cache | None = None,
     strategy: str | Cluster | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> dict[str, Any]:
     """Resumes an interrupted training as if it had not been interrupted.
 
@@ -163,11 +178,15 @@ def resume(
     """
     Run(folder)  # raises at once if it is none
     with joined(strategy) as joint, own_folder(folder, joint, is_resumed=True) as own:
-        return _resume(joint, Run(own), verbose, cache)
+        return _resume(joint, Run(own), verbose, cache, checkpoint_every)
 
 
 def _resume(
-    strategy: tf.distribute.Strategy, run: Run, verbose: int, cache: Cache | None
+    strategy: tf.distribute.Strategy,
+    run: Run,
+    verbose: int,
+    cache: Cache | None,
+    checkpoint_every: float,
 ) -> dict[str, Any]:
     if run.forgotten:
         raise ValueError(
@@ -184,14 +203,28 @@ def _resume(
         model = NPA(config, catalog, splits.users)
         rows = TrainingRows(splits.train, config)
         _compile(model, rows.steps * settings.epochs, first_step)
-    run.load_checkpoint(model, "last")
-    steps = int(model.optimizer.iterations.numpy()) - first_step
-    # The steps of a worker that was killed may count twice.
-    epoch = min(steps // rows.steps, last_epoch(run.history))
-    logger.info("resuming after epoch %d of %d", epoch, settings.epochs)
-    # Without epochs whose checkpoint was not completed.
-    run.history = [row for row in run.history if row["epoch"] <= epoch]
-    return _train(run, model, splits, rows, epoch, verbose)
+    state = run.load_last(model)
+    if state is None:
+        state = _earlier_state(run, int(model.optimizer.iterations) - first_step, rows)
+    within = f" and {state['step']:,} steps" if state["step"] else ""
+    logger.info("resuming after epoch %d of %d%s", state["epoch"], settings.epochs, within)
+    # Without epochs whose checkpoint was not completed, and whole even if the file is not.
+    run.history = state["history"]
+    return _train(run, model, splits, rows, state, verbose, checkpoint_every)
+
+
+def _earlier_state(run: Run, steps: int, rows: TrainingRows) -> dict[str, Any]:
+    """Returns the state at the last checkpoint of version 0.1, which does not hold it."""
+    history = run.history
+    epoch = steps // rows.steps
+    if epoch > last_epoch(history):
+        raise ValueError(
+            f"{run.path} cannot be resumed: its last checkpoint was saved after {steps:,} steps, but "
+            f"its history.csv has {last_epoch(history)} epochs. Restore the files from a backup, or "
+            "start over with --overwrite"
+        )
+    history = [row for row in history if row["epoch"] <= epoch]
+    return {"epoch": epoch, "step": 0, "history": history}
 
 
 def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
@@ -221,10 +254,16 @@ def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
 
 
 def _train(
-    run: Run, model: NPA, splits: Splits, rows: TrainingRows, epoch: int, verbose: int
+    run: Run,
+    model: NPA,
+    splits: Splits,
+    rows: TrainingRows,
+    state: Mapping[str, Any],
+    verbose: int,
+    checkpoint_every: float,
 ) -> dict[str, Any]:
-    """Trains from `epoch` on, if it is not the end, then evaluates the best checkpoint."""
-    config, settings = model.config, run.settings
+    """Trains from a state on, if it is not the end, then evaluates the best checkpoint."""
+    config, settings, epoch = model.config, run.settings, state["epoch"]
     validation, shown = None, splits.train
     if splits.validation is not None:
         shown = splits.validation
@@ -233,15 +272,19 @@ def _train(
             started = time.monotonic()
             metrics = model.evaluate(validation, verbose=verbose, return_dict=True)
             record_untrained(run, model, metrics, time.monotonic() - started)
-    if epoch < settings.epochs and not has_stopped(run.history, settings.patience):
-        model.fit(
-            row_batches(rows, epoch),
-            initial_epoch=epoch,
-            epochs=settings.epochs,
-            validation_data=validation,
-            callbacks=callbacks(run, verbose, len(rows), shown),
-            verbose=verbose,
-        )
+    # The rest of an epoch by itself: Keras has as many steps in each as in the first.
+    ends = [*([epoch + 1] if state["step"] else []), settings.epochs]
+    for end in ends:
+        if epoch < end and not has_stopped(run.history, settings.patience):
+            model.fit(
+                row_batches(rows, epoch, state["step"]),
+                initial_epoch=epoch,
+                epochs=end,
+                validation_data=validation,
+                callbacks=callbacks(run, verbose, rows, shown, state, checkpoint_every),
+                verbose=verbose,
+            )
+        epoch, state = end, {"step": 0}
     run.load_checkpoint(model, "best")
     baselines = run.baselines
     views = {news_id: shown for news_id, (_, shown) in baselines.popularity.items()}

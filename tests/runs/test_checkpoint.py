@@ -1,0 +1,141 @@
+"""Checkpoints that are damaged, from elsewhere, or cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import resource
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_npa.runs.checkpoint import (
+    checkpoint_state,
+    load_checkpoint,
+    require_plain_weights,
+    save_checkpoint,
+)
+
+STATE = {"epoch": 2, "step": 0, "history": [{"epoch": 1, "loss": 0.1 + 0.2}]}
+
+
+def make_model():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=[2])])
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.fixture
+def model():
+    model = make_model()
+    model.layers[0].kernel.assign(np.arange(6.0).reshape(2, 3))
+    return model
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    path = tmp_path / "last.weights.h5"
+    save_checkpoint(path, model, STATE)
+    return path
+
+
+def test_what_is_saved_is_loaded(path, model):
+    again = make_model()
+    assert load_checkpoint(path, again) == STATE == checkpoint_state(path)
+    for found, expected in zip(again.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_keras_reads_it_too(path, model):
+    again = make_model()
+    again.load_weights(path)
+    np.testing.assert_array_equal(again.layers[0].kernel, model.layers[0].kernel)
+
+
+def test_one_of_version_0_1(tmp_path, model):
+    path = tmp_path / "last.weights.h5"
+    model.save_weights(path)
+    again = make_model()
+    assert load_checkpoint(path, again) is None
+    np.testing.assert_array_equal(again.layers[0].kernel, model.layers[0].kernel)
+
+
+def test_no_flipped_bit_goes_unnoticed(path):
+    """Other weights are never loaded."""
+    whole, model = path.read_bytes(), make_model()
+    before = [variable.numpy() for variable in model.variables]
+    places = [*range(0, len(whole) - 48, len(whole) // 97), *range(len(whole) - 60, len(whole))]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match="last.weights.h5 .*is damaged: .*(checksum|end)"):
+            load_checkpoint(path, model)
+        for found, expected in zip(model.variables, before, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99, 0.999])
+def test_what_is_cut_short_is_refused(path, share):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match="last.weights.h5") as caught:
+        load_checkpoint(path, make_model())
+    assert len(str(caught.value)) <= 500 + len(str(path))
+
+
+def external_storage(file, secret):
+    file.create_dataset("secret", (6,), "u1", external=[(str(secret), 0, 6)])
+
+
+def external_link(file, secret):
+    file["secret"] = h5py.ExternalLink(str(secret), "/")
+
+
+def soft_link(file, secret):
+    file["secret"] = h5py.SoftLink("/layers")
+
+
+def virtual(file, secret):
+    layout = h5py.VirtualLayout((6,), "u1")
+    layout[:] = h5py.VirtualSource(str(secret), "data", (6,))
+    file.create_virtual_dataset("secret", layout)
+
+
+@pytest.mark.parametrize("add", [external_storage, external_link, soft_link, virtual])
+def test_no_other_file_is_read(model, tmp_path, add):
+    """One from elsewhere could name any file that the process may read."""
+    secret, path = tmp_path / "secret.txt", tmp_path / "last.weights.h5"
+    secret.write_text("secret")
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        add(file, secret)
+    for load in (require_plain_weights, lambda path: load_checkpoint(path, make_model())):
+        with pytest.raises(ValueError, match="which is refused"):
+            load(path)
+
+
+def test_groups_that_hold_themselves(model, tmp_path):
+    path = tmp_path / "last.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        file["layers/again"] = file["layers"]
+    require_plain_weights(path)
+
+
+def test_no_space_is_found_out_before_hdf5_writes(path, model):
+    """HDF5 ends the process with a segmentation fault when it cannot write what it holds."""
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            save_checkpoint(path, model, STATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(path.parent)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

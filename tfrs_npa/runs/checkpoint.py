@@ -1,0 +1,170 @@
+"""Checkpoints: weights of Keras, with a state of the training and a checksum of both behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import struct
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from tfrs_npa._files import atomic_file
+
+if TYPE_CHECKING:
+    from tfrs_npa.models.npa import NPA
+
+# Behind the HDF5 file, whose readers do not look there: JSON and its length; the SHA-256 of all that
+# comes before; and this, which tells the version. An attribute in the file says that it is there.
+_MAGIC = b"tfrsnpa2"
+_LENGTH, _FOOTER = struct.Struct(">Q"), struct.Struct(">Q32s8s")
+_ATTRIBUTE = "tfrs_npa"
+_BLOCK = 1 << 22
+
+
+def save_checkpoint(
+    path: pathlib.Path, model: NPA, state: dict[str, Any], previous: pathlib.Path | None = None
+) -> None:
+    """Writes the weights of a model and the variables of its optimizer.
+
+    The file is complete and on the disk before it replaces another.
+
+    Args:
+        path: The file, `*.weights.h5`.
+        model: The model.
+        state: Of the training, anything that JSON can hold.
+        previous: Where to keep the file that is replaced; None: nowhere.
+
+    Raises:
+        OSError: if it cannot be written, for example because there is no space left; before
+            HDF5 tries, which can end the process then.
+    """
+    with atomic_file(path) as temporary:
+        _require_space(temporary, model)
+        model.save_weights(temporary)
+        with h5py.File(temporary, "r+") as weights:
+            weights.attrs[_ATTRIBUTE] = _MAGIC
+        text = json.dumps(state).encode()
+        with temporary.open("r+b") as file:
+            digest = _digest(file, os.path.getsize(temporary))
+            digest.update(text + _LENGTH.pack(len(text)))
+            file.seek(0, os.SEEK_END)
+            file.write(text + _FOOTER.pack(len(text), digest.digest(), _MAGIC))
+        if previous is not None and path.exists():
+            with atomic_file(previous) as link:
+                os.link(path, link)
+
+
+def load_checkpoint(path: pathlib.Path, model: NPA) -> dict[str, Any] | None:
+    """Loads the weights, and the variables of the optimizer if it is built.
+
+    Args:
+        path: The file.
+        model: The model.
+
+    Returns:
+        What `save_checkpoint` was given as `state`; None for a checkpoint of version 0.1.
+
+    Raises:
+        ValueError: if the file is damaged, refers to other files, or does not fit the model.
+    """
+    state = checkpoint_state(path)
+    try:
+        require_plain_weights(path)
+        if state is None:
+            _require_no_footer(path)
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} does not fit the config.yaml, catalog/ and users of its run, or is damaged: "
+            f"{reason}"
+        ) from error
+    return state
+
+
+def checkpoint_state(path: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the state of the training at a checkpoint, whose checksum is compared.
+
+    Args:
+        path: The file.
+
+    Returns:
+        As `load_checkpoint`.
+
+    Raises:
+        ValueError: if the file is not what `save_checkpoint` wrote.
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.path.getsize(path)
+        file.seek(max(0, size - _FOOTER.size))
+        footer = file.read()
+        if len(footer) < _FOOTER.size or not footer.endswith(_MAGIC):
+            return None
+        length, expected, _ = _FOOTER.unpack(footer)
+        end = size - _FOOTER.size
+        if _digest(file, end + _LENGTH.size).digest() != expected:
+            raise ValueError(
+                f"{path} is damaged: its content does not have the checksum that was written with it"
+            )
+        file.seek(end - length)
+        return json.loads(file.read(length))
+
+
+def require_plain_weights(path: str | os.PathLike) -> None:
+    """Makes sure that an HDF5 file holds its data itself.
+
+    HDF5 lets a file have parts in other files. One from elsewhere could pull in any file that this
+    process may read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: if it refers to another file.
+        OSError: if it is no HDF5 file, or is damaged.
+    """
+
+    with h5py.File(path, "r") as file:
+        seen, groups = set(), [file]
+        while groups:
+            group = groups.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{path}: {group.name}/{name} is a link, which is refused")
+                item = group[name]
+                if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                    raise ValueError(f"{path}: {item.name} is in another file, which is refused")
+                if isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr):
+                    groups += [] if address in seen else [item]
+                    seen.add(address)
+
+
+def _require_no_footer(path):
+    with h5py.File(path, "r") as weights:
+        if _ATTRIBUTE in weights.attrs:
+            raise ValueError("its end is missing")
+
+
+def _digest(file, end: int):
+    """Returns the SHA-256 of the first `end` bytes of a file."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while end > 0 and (block := file.read(min(end, _BLOCK))):
+        digest.update(block)
+        end -= len(block)
+    return digest
+
+
+def _require_space(path: pathlib.Path, model: NPA) -> None:
+    """Raises an OSError if there is no space for a file of the size of a checkpoint."""
+    variables = [*model.variables, *model.optimizer.variables]
+    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + size // 64 + (1 << 20))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path.parent)) from error

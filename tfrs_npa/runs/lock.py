@@ -1,0 +1,100 @@
+"""A lock on a folder, which ends with the process that holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterator
+from typing import IO
+
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike, what: str) -> Iterator[None]:
+    """Keeps other processes from writing into a folder until the block ends.
+
+    The lock is the system's, on the file `.lock` in the folder: it ends with this process, however
+    that ends. The folder is created if it is missing, and removed if nothing was written into it.
+    It may be replaced meanwhile by another one, see `hand_over`.
+
+    >>> with locked("runs/mine", "run"):
+    ...     ...
+
+    Args:
+        folder: The folder.
+        what: What is written into it, for the message.
+
+    Raises:
+        ValueError: if another process, or another thread, holds the lock; says which.
+    """
+    folder = pathlib.Path(os.path.realpath(folder))
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = _acquired(folder, what)
+    try:
+        _write_holder(file)
+        yield
+    finally:
+        # While it is locked: who opened it before sees then that it is gone.
+        with contextlib.suppress(FileNotFoundError):
+            (folder / LOCK_FILE).unlink()
+            if is_new and not os.listdir(folder):
+                folder.rmdir()
+        file.close()
+
+
+def hand_over(folder: str | os.PathLike, successor: str | os.PathLike) -> None:
+    """Has the lock on a folder hold for another one, which is about to take its place.
+
+    Args:
+        folder: The folder, whose lock this process holds; nothing happens if it has none.
+        successor: The other folder, in the same file system.
+    """
+    lock = pathlib.Path(os.path.realpath(folder), LOCK_FILE)
+    # A link to the same file, which is what the system has locked.
+    with contextlib.suppress(FileNotFoundError):
+        os.link(lock, pathlib.Path(successor, LOCK_FILE))
+
+
+def _acquired(folder: pathlib.Path, what: str) -> IO[str]:
+    path = folder / LOCK_FILE
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(file)
+            file.close()
+            raise ValueError(
+                f"{folder} is in use{holder}: two commands cannot write one {what}. Wait until the "
+                "other has ended, or give another folder"
+            ) from error
+        # The folder may have been replaced, or the file removed, between the two.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                return file
+        file.close()
+
+
+def _write_holder(file: IO[str]) -> None:
+    started = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    file.truncate(0)
+    json.dump({"process": os.getpid(), "host": platform.node(), "started": started}, file)
+    file.flush()
+
+
+def _holder(file: IO[str]) -> str:
+    """Says who holds a lock, if that can be read."""
+    file.seek(0)
+    try:
+        found = json.loads(file.read(1000))
+        return f" by process {found['process']} on {found['host']}, since {found['started']}"
+    except (ValueError, TypeError, KeyError):
+        return " by another process"  # which has not written who it is yet
