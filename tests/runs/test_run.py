@@ -115,6 +115,7 @@ def test_the_configuration_of_an_earlier_version(run):
     for name in (*new, "background_titles", "item_bias"):
         del saved[name]
     (run.path / "config.yaml").write_text(yaml.safe_dump(saved))
+    (run.path / "checksums.json").unlink()
     assert run.config == NPAConfig.from_saved(saved)
     assert not run.config.residual and run.config.user_interest == "mean"
     assert run.config != CONFIG
@@ -180,6 +181,9 @@ def test_a_failed_creation_leaves_nothing(model, tmp_path, monkeypatch):
 def test_another_vocabulary_does_not_fit(run):
     words = run.path / "catalog" / "words.txt"
     words.write_text(words.read_text() + "more\n")
+    with pytest.raises(ValueError, match="words.txt is damaged: its content is not what was"):
+        load_run(run.path)
+    (run.path / "checksums.json").unlink()
     with pytest.raises(ValueError, match="last.weights.h5 does not fit"):
         load_run(run.path)
 

@@ -187,7 +187,8 @@ def make_old(run, new_fields):
     for name in new_fields:
         del saved[name]
     file.write_text(yaml.safe_dump(saved))
-    (run.path / "word_vectors.npy").unlink()
+    for name in ("word_vectors.npy", "checksums.json"):
+        (run.path / name).unlink()
     for name in ("last", "best"):
         without_state(run, name)
     rows = [{"epoch": row["epoch"] - 1} | row for row in run.history[1:]]

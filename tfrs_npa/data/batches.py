@@ -78,9 +78,7 @@ def training_batches(
     return row_batches(TrainingRows(impressions, config), initial_epoch)
 
 
-def row_batches(
-    rows: TrainingRows, initial_epoch: int = 0, first_step: int = 0
-) -> tf.data.Dataset:
+def row_batches(rows: TrainingRows, initial_epoch: int = 0, first_step: int = 0) -> tf.data.Dataset:
     """Makes the batches of `training_batches` from training rows.
 
     Args:
@@ -101,9 +99,7 @@ def row_batches(
         return rows.batch(chosen, generator, part(len(chosen)))
 
     width = 1 + config.negatives_per_positive
-    return _dataset(
-        make, rows.steps, rows.impressions, config, width, initial_epoch, first_step
-    )
+    return _dataset(make, rows.steps, rows.impressions, config, width, initial_epoch, first_step)
 
 
 def impression_batches(
@@ -259,7 +255,9 @@ def _dataset(
                 lambda place: batch(epoch, place // count, first + place % count, replicas)
             )
         )
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality((steps - first_step) * count))
+        dataset = dataset.apply(
+            tf.data.experimental.assert_cardinality((steps - first_step) * count)
+        )
         return without_autotuning(dataset.prefetch(_PREFETCHED))
 
     def of_pipeline(context):

@@ -140,8 +140,7 @@ class SameDraws(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Seeds TensorFlow again after many steps."""
-        # The same seed: another one would not reach what is traced, which starts from the first draw
-        # again.
+        # The same seed: another one would not reach what is traced, which begins again.
         if (self._first_step + batch + 1) % DRAWS == 0:
             tf.random.set_seed(self._seed)
 

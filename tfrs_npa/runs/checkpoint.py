@@ -1,4 +1,4 @@
-"""Checkpoints: weights of Keras, with a state of the training and a checksum of both behind them."""
+"""Checkpoints: Keras's weights, and behind them a state of the training and a checksum of both."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from tfrs_npa._files import atomic_file
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
 
-# Behind the HDF5 file, whose readers do not look there: JSON and its length; the SHA-256 of all that
-# comes before; and this, which tells the version. An attribute in the file says that it is there.
+# Behind the HDF5 file, whose readers do not look there: JSON and its length; the SHA-256 of all
+# that comes before; and this, which tells the version. An attribute in the file says that it is
+# there.
 _MAGIC = b"tfrsnpa2"
 _LENGTH, _FOOTER = struct.Struct(">Q"), struct.Struct(">Q32s8s")
 _ATTRIBUTE = "tfrs_npa"
@@ -108,7 +109,7 @@ def checkpoint_state(path: pathlib.Path) -> dict[str, Any] | None:
         end = size - _FOOTER.size
         if _digest(file, end + _LENGTH.size).digest() != expected:
             raise ValueError(
-                f"{path} is damaged: its content does not have the checksum that was written with it"
+                f"{path} is damaged: it does not have the checksum that was written with it"
             )
         file.seek(end - length)
         return json.loads(file.read(length))
@@ -127,7 +128,6 @@ def require_plain_weights(path: str | os.PathLike) -> None:
         ValueError: if it refers to another file.
         OSError: if it is no HDF5 file, or is damaged.
     """
-
     with h5py.File(path, "r") as file:
         seen, groups = set(), [file]
         while groups:

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import fnmatch
+import hashlib
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import yaml
 
 from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
-from tfrs_npa.runs.lock import LOCK_FILE, hand_over
+from tfrs_npa._lock import LOCK_FILE, hand_over
 from tfrs_npa.settings import DataSettings
 
 _DATA_FILE = "data.json"
+_CHECKSUMS_FILE = "checksums.json"
+# Of the layout of a folder. Those of version 0.1 say nothing.
+_FORMAT = 2
+# How much of an error a message quotes.
+_REASON = 200
+# What readers raise when a file does not hold what they expect.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    EOFError,
+    csv.Error,
+    yaml.YAMLError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ResultFolder:
@@ -55,10 +78,42 @@ class ResultFolder:
     @property
     def settings(self) -> Any:
         """The settings that the command was given, a `settings_type`."""
-        file = self.path / self.settings_name
-        try:
+        with self.reading(self.settings_name) as file:
             return self.settings_type.from_saved(yaml.safe_load(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, yaml.YAMLError) as error:
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[pathlib.Path]:
+        """Yields a file of the folder, whose content is compared with its checksum if it has one.
+
+        Args:
+            name: The name of the file in the folder.
+
+        Raises:
+            ValueError: if it is not what was written, or cannot be read in the block; names it.
+        """
+        file = self.path / name
+        try:
+            expected = self._checksums.get(name)
+            if expected is not None and expected != checksum(file):
+                raise ValueError("its content is not what was written there")
+            yield file
+        except (*_UNREADABLE, FileNotFoundError, IsADirectoryError) as error:
+            raise damaged(file, error) from error
+
+    @property
+    def _checksums(self) -> dict[str, str]:
+        file = self.path / _CHECKSUMS_FILE
+        if not file.exists():
+            return {}
+        try:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+            if saved["format"] > _FORMAT:
+                raise ValueError(
+                    f"its format is {saved['format']}, of a later version of tfrs-npa; this one "
+                    f"reads formats up to {_FORMAT}"
+                )
+            return {**saved["files"]}
+        except _UNREADABLE as error:
             raise damaged(file, error) from error
 
     @classmethod
@@ -94,13 +149,13 @@ class ResultFolder:
     @property
     def data_fingerprint(self) -> dict[str, Any] | None:
         """The fingerprint of the data (`Splits.fingerprint`); None in folders of older versions."""
-        file = self.path / _DATA_FILE
-        if not file.exists():
+        if not (self.path / _DATA_FILE).exists():
             return None
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise damaged(file, error) from error
+        with self.reading(_DATA_FILE) as file:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+            if not all(isinstance(part, dict) for part in [saved, *saved.values()]):
+                raise ValueError("it is no fingerprint")
+            return saved
 
     def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Saves the fingerprint of the data, for `require_same_data`.
@@ -158,7 +213,8 @@ class ResultFolder:
     @classmethod
     def _foreign_file(cls, path: pathlib.Path) -> pathlib.Path | None:
         """Returns a file that no command of this kind writes; None if there is none."""
-        patterns = (cls.settings_name, cls.other_name, _DATA_FILE, LOCK_FILE, *cls.file_patterns)
+        own = (cls.settings_name, cls.other_name, _DATA_FILE, _CHECKSUMS_FILE, LOCK_FILE)
+        patterns = (*own, *cls.file_patterns)
         for folder, subfolders, files in os.walk(path):
             links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
             for file in (pathlib.Path(folder, name) for name in [*files, *links]):
@@ -170,7 +226,36 @@ class ResultFolder:
 
 def damaged(file: pathlib.Path, error: Exception) -> ValueError:
     """Returns the error of a file in a folder that cannot be read."""
-    return ValueError(f"{file} is damaged: {error}; restore it, or start over with --overwrite")
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{file} is missing; restore it, or start over with --overwrite")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = reason.removeprefix(f"{file}:").removeprefix(f"{file} ").strip()
+    if len(reason) > _REASON:
+        reason = reason[:_REASON] + "..."
+    return ValueError(f"{file} is damaged: {reason}; restore it, or start over with --overwrite")
+
+
+def checksum(file: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with file.open("rb") as opened:
+        digest = hashlib.sha256()
+        while block := opened.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_checksums(folder: pathlib.Path, names: Sequence[str]) -> None:
+    """Writes the checksums that `ResultFolder.reading` compares.
+
+    Args:
+        folder: The folder.
+        names: Patterns of the files in it that are not going to change.
+    """
+    files = sorted(file for name in names for file in folder.glob(name))
+    sums = {file.relative_to(folder).as_posix(): checksum(file) for file in files}
+    with atomic_file(folder / _CHECKSUMS_FILE) as temporary:
+        text = json.dumps({"format": _FORMAT, "files": sums}, indent=2) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_data_fingerprint(folder: pathlib.Path, fingerprint: Mapping[str, Any]) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from tfrs_npa._files import atomic_folder, is_temporary
+from tfrs_npa._lock import LOCK_FILE, hand_over, locked
 from tfrs_npa.data.users import UNKNOWN_USER
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.warm_start import warm_start
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.runs.lock import LOCK_FILE, hand_over, locked
 from tfrs_npa.runs.run import Run
 
 
@@ -65,6 +65,7 @@ def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str
         after.users.save(temporary / users.file_name)
         seen, kept = run.last_seen(before), after.users.indices_in(before.users)
         dataclasses.replace(seen, users=seen.users[kept]).save(temporary / "last_seen.npz")
+        copy.save_checksums()
     return _remains(run)
 
 

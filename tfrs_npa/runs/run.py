@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import logging
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -16,17 +17,29 @@ import numpy as np
 from tfrs_npa._files import atomic_file
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.runs.checkpoint import checkpoint_state, load_checkpoint, save_checkpoint
-from tfrs_npa.runs.folder import ResultFolder, damaged, write_data_fingerprint
+from tfrs_npa.runs.folder import ResultFolder, write_checksums, write_data_fingerprint
 from tfrs_npa.settings import TrainingSettings
 
 # The folder can be looked at without TensorFlow.
 if TYPE_CHECKING:
+    from tfrs_npa.data.catalog import NewsCatalog
     from tfrs_npa.data.users import UserIndex
     from tfrs_npa.models.npa import NPA
     from tfrs_npa.runs.baselines import Baselines
     from tfrs_npa.runs.last_seen import LastSeen
 
 _LAST, _PREVIOUS, _BEST = "last", "previous", "best"
+# Files that do not change once they are written, whose checksums are kept.
+_CONSTANT = (
+    "config.yaml",
+    "data.json",
+    "catalog/*",
+    "users.*",
+    "popularity.csv",
+    "word_vectors.npy",
+    "last_seen.npz",
+    "warm_start.json",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +148,7 @@ class Run(ResultFolder):
             if warm_start is not None:
                 text = json.dumps(warm_start, indent=2) + "\n"
                 (temporary / "warm_start.json").write_text(text, encoding="utf-8")
+            write_checksums(temporary, _CONSTANT)
             file = temporary / "checkpoints" / f"{_LAST}.weights.h5"
             save_checkpoint(file, model, {"epoch": 0, "step": 0, "history": []})
         return cls(path)
@@ -142,7 +156,23 @@ class Run(ResultFolder):
     @property
     def config(self) -> NPAConfig:
         """The hyper-parameters; those that an earlier version did not have are off."""
-        return NPAConfig.from_yaml(self.path / "config.yaml", NPAConfig.from_saved({}))
+        with self.reading("config.yaml") as file:
+            return NPAConfig.from_yaml(file, NPAConfig.from_saved({}))
+
+    @property
+    def catalog(self) -> NewsCatalog:
+        """The articles and words of the model.
+
+        Raises:
+            ValueError: if a file is damaged.
+        """
+        from tfrs_npa.data.catalog import NewsCatalog
+
+        for file in sorted((self.path / "catalog").glob("*")):
+            with self.reading(f"catalog/{file.name}"):
+                pass  # its errors name the file
+        with self.reading("catalog") as folder:
+            return NewsCatalog.load(folder)
 
     @property
     def users(self) -> UserIndex:
@@ -153,8 +183,10 @@ class Run(ResultFolder):
         """
         from tfrs_npa.data.users import HashedUserIndex, UserIndex
 
-        hashed = self.path / HashedUserIndex.file_name
-        return UserIndex.load(hashed if hashed.exists() else self.path / UserIndex.file_name)
+        is_hashed = (self.path / HashedUserIndex.file_name).exists()
+        index = HashedUserIndex if is_hashed else UserIndex
+        with self.reading(index.file_name) as file:
+            return UserIndex.load(file)
 
     @property
     def baselines(self) -> Baselines:
@@ -165,18 +197,22 @@ class Run(ResultFolder):
         """
         from tfrs_npa.runs.baselines import Baselines
 
-        with (self.path / "popularity.csv").open(encoding="utf-8", newline="") as file:
+        with (
+            self.reading("popularity.csv") as path,
+            path.open(encoding="utf-8", newline="") as file,
+        ):
             popularity = {
                 row["news_id"]: (int(row["clicked"]), int(row["shown"]))
                 for row in csv.DictReader(file)
             }
-        vectors = self.path / "word_vectors.npy"
-        if not vectors.exists():
+        if not (self.path / "word_vectors.npy").exists():
             return Baselines(popularity)
-        try:
-            return Baselines(popularity, np.load(vectors, allow_pickle=False))
-        except (ValueError, EOFError) as error:
-            raise damaged(vectors, error) from error
+        with self.reading("word_vectors.npy") as file:
+            return Baselines(popularity, np.load(file, allow_pickle=False))
+
+    def save_checksums(self) -> None:
+        """Writes the checksums of files that do not change from now on."""
+        write_checksums(self.path, _CONSTANT)
 
     @property
     def warm_start(self) -> dict[str, Any] | None:
@@ -185,14 +221,14 @@ class Run(ResultFolder):
         `from` is the other run, `first_step` the steps that its optimizer had taken; `added` and
         `dropped` count `words`, `articles` and `users`.
         """
-        file = self.path / "warm_start.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        saved = self._json("warm_start.json")
+        return None if saved is None else {"first_step": 0} | saved
 
     @property
     def forgotten(self) -> int:
         """How many users were removed from the run; see `tfrs_npa.forget_users`."""
-        file = self.path / "forgotten.json"
-        return json.loads(file.read_text(encoding="utf-8"))["users"] if file.exists() else 0
+        saved = self._json("forgotten.json", "users")
+        return 0 if saved is None else saved["users"]
 
     @forgotten.setter
     def forgotten(self, users: int) -> None:
@@ -211,26 +247,27 @@ class Run(ResultFolder):
         """
         from tfrs_npa.runs.last_seen import LastSeen
 
-        file = self.path / "last_seen.npz"
         indices = (model.catalog.require_vocabulary(), model.catalog, model.users)
-        if not file.exists():
+        if not (self.path / "last_seen.npz").exists():
             return LastSeen(*(np.ones(len(index), np.int32) for index in indices))
-        try:
+        with self.reading("last_seen.npz") as file:
             return LastSeen.load(file)
-        except ValueError as error:
-            raise damaged(file, error) from error
 
     @property
     def history(self) -> list[dict[str, float]]:
         """For each epoch, `epoch` and its metrics by name; epoch 0 is the untrained model."""
-        file = self.path / "history.csv"
-        if not file.exists():
+        if not (self.path / "history.csv").exists():
             return []
-        with file.open(encoding="utf-8", newline="") as opened:
+        with (
+            self.reading("history.csv") as file,
+            file.open(encoding="utf-8", newline="") as opened,
+        ):
             rows = [
                 {name: float(value) for name, value in row.items() if value}
                 for row in csv.DictReader(opened)
             ]
+            if not all(math.isfinite(row["epoch"]) for row in rows):
+                raise ValueError("an epoch is no number")
         if rows and rows[0]["epoch"] == 0 and "loss" in rows[0]:
             # An earlier version's: it counted trained epochs from 0.
             rows = [row | {"epoch": row["epoch"] + 1} for row in rows]
@@ -252,8 +289,7 @@ class Run(ResultFolder):
     @property
     def metrics(self) -> dict[str, Any] | None:
         """The content of `metrics.json`; None until the training has ended."""
-        file = self.path / "metrics.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        return self._json("metrics.json")
 
     @metrics.setter
     def metrics(self, metrics: dict[str, Any]) -> None:
@@ -340,13 +376,12 @@ class Run(ResultFolder):
             checkpoint: `best` or `last`; None: the best, or the last if there is no best yet.
             with_optimizer: Whether to load the optimizer's state; else it is the initial one.
         """
-        from tfrs_npa.data.catalog import NewsCatalog
         from tfrs_npa.models.npa import NPA
         from tfrs_npa.optimizers import default_optimizer
         from tfrs_npa.runs.precision import computing_in
 
         config = self.config
-        catalog = NewsCatalog.load(self.path / "catalog")
+        catalog = self.catalog
         with computing_in(self.settings.precision):
             model = NPA(config, catalog, self.users)
         if checkpoint is None:
@@ -363,6 +398,23 @@ class Run(ResultFolder):
             model.optimizer.build(model.trainable_variables)
             self.load_checkpoint(model, checkpoint)
         return model
+
+    def _json(self, name: str, *numbers: str) -> dict[str, Any] | None:
+        """Returns what a file holds by name; None if there is none.
+
+        Args:
+            name: The file.
+            numbers: Names that have to be there, with whole numbers.
+        """
+        if not (self.path / name).exists():
+            return None
+        with self.reading(name) as file:
+            saved = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(saved, dict) or not all(
+                isinstance(saved.get(key), int) for key in numbers
+            ):
+                raise ValueError(f"it has to hold {', '.join(numbers) or 'values by name'}")
+            return saved
 
     def _checkpoint(self, name: str) -> pathlib.Path:
         return self.path / "checkpoints" / f"{name}.weights.h5"

@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import tensorflow as tf
 
+from tfrs_npa._files import sweep
+from tfrs_npa._lock import locked
 from tfrs_npa.runs.cluster import CHIEF, PS, WORKER, Cluster
 from tfrs_npa.runs.processes import ATTEMPTS, CONNECT_TIMEOUT, PAUSE, temporary_folder, watch
-from tfrs_npa._files import sweep
-from tfrs_npa.runs.lock import locked
 from tfrs_npa.settings import MIRRORED, PARAMETER_SERVER
 
 # A smaller table stays whole: a shard costs a request in each step.

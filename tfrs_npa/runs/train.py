@@ -219,9 +219,9 @@ def _earlier_state(run: Run, steps: int, rows: TrainingRows) -> dict[str, Any]:
     epoch = steps // rows.steps
     if epoch > last_epoch(history):
         raise ValueError(
-            f"{run.path} cannot be resumed: its last checkpoint was saved after {steps:,} steps, but "
-            f"its history.csv has {last_epoch(history)} epochs. Restore the files from a backup, or "
-            "start over with --overwrite"
+            f"{run.path} cannot be resumed: its last checkpoint was saved after {steps:,} steps, "
+            f"but its history.csv has {last_epoch(history)} epochs. Restore the files from a "
+            "backup, or start over with --overwrite"
         )
     history = [row for row in history if row["epoch"] <= epoch]
     return {"epoch": epoch, "step": 0, "history": history}
@@ -229,12 +229,12 @@ def _earlier_state(run: Run, steps: int, rows: TrainingRows) -> dict[str, Any]:
 
 def _same_splits(run: Run, data: MindData) -> tuple[NewsCatalog, Splits]:
     """Returns the catalogue and the impressions of a run, if they have not changed since."""
-    saved = NewsCatalog.load(run.path / "catalog")
+    saved = run.catalog
     if run.warm_start is None:
         catalog = NewsCatalog(vocabulary=saved.vocabulary, article_vectors=saved.article_vectors)
         users = None
     else:  # it has articles and users of other days too
-        catalog = NewsCatalog.load(run.path / "catalog")
+        catalog = run.catalog
         users = run.users
     settings = run.settings
     splits = split_impressions(

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from tfrs_npa._files import atomic_file
+from tfrs_npa._lock import locked
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.runs.folder import ResultFolder, damaged
 from tfrs_npa.search.space import SearchSpace
@@ -77,13 +78,14 @@ class SearchFolder(ResultFolder):
             overwrite: Whether to replace an existing search.
 
         Raises:
-            ValueError: if something exists there already, or the space is malformed.
+            ValueError: if something exists there already, another process writes it, or the space
+                is malformed.
         """
         text, base = _WHOLE_SPACE, NPAConfig()
         if space is not None:
             base = SearchSpace.from_yaml(space).base  # errors name the file that was given
             text = pathlib.Path(space).read_text(encoding="utf-8")
-        with cls._created(path, settings, overwrite) as temporary:
+        with locked(path, cls.kind), cls._created(path, settings, overwrite) as temporary:
             (temporary / cls.other_name).write_text(text, encoding="utf-8")
             (temporary / _BASE_FILE).write_text(base.to_yaml(), encoding="utf-8")
         return cls(path)

@@ -12,7 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_npa._files import atomic_file
+from tfrs_npa._files import atomic_file, sweep
+from tfrs_npa._lock import locked
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.splits import Splits, load_splits
 from tfrs_npa.metrics.table import ROWS
@@ -74,13 +75,16 @@ def search(
 
     Raises:
         ValueError: if anything is wrong with the settings, the space or the data; if a search is
-            resumed and the data has changed.
+            resumed and the data has changed, or another process runs it.
         SearchFailed: if no trial was completed; says why they failed.
         ChiefGone: if a worker's chief does not start. If it goes away later, the process ends.
     """
     check_environment()
     if role() != WORKER:
-        return _search(SearchFolder(folder), cache)
+        found = SearchFolder(folder)
+        with locked(folder, found.kind):
+            sweep(folder)
+            return _search(found, cache)
     with watch_chief(folder, chief_timeout) as has_chief:
         if has_chief:
             _search(SearchFolder(folder), cache)

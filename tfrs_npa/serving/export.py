@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_folder
+from tfrs_npa._lock import locked
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.models.distributed_model import check_is_npa
 from tfrs_npa.models.npa import NPA
@@ -62,8 +63,8 @@ def export(
     Raises:
         TypeError: if the model is not an `NPA`.
         ValueError: if the version exists or is no positive number, `dtype` is unknown, the
-            catalogue holds no articles, there are none to recommend, or the catalogue does not hold
-            all of these.
+            catalogue holds no articles, there are none to recommend, the catalogue does not hold
+            all of these, or another process writes a version.
     """
     check_is_npa(model, "export")
     folder = pathlib.Path(folder)
@@ -82,7 +83,7 @@ def export(
     if not len(indices):
         raise ValueError("recommendable holds no articles: there would be none to recommend")
     module = ServingModule(model, dtype)
-    with atomic_folder(target) as temporary:
+    with locked(folder, "export"), atomic_folder(target) as temporary:
         tf.saved_model.save(module, temporary, module.signatures())
         module.articles.start(catalog, indices)
         put_articles(temporary, module.articles)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfrs_npa._files import atomic_folder, is_temporary, remove_folder
+from tfrs_npa._lock import locked
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
@@ -85,29 +86,32 @@ def refresh_export(
         ValueError: if there is no version, the last one was written by an `export` of an unknown
             format, it does not know an article to withdraw, no article could be recommended any
             more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
-            the model has none, or of another length. Nothing is written then.
+            the model has none, or of another length, or another process writes a version. Nothing
+            is written then.
     """
     folder = pathlib.Path(folder)
     if keep < 1:
         raise ValueError(f"keep is {keep}; it has to be at least 1")
-    old, description = _last_version(folder)
+    _, description = _last_version(folder)
     if description["format"] != FORMAT:
         return _exported_again(folder, news, withdraw, keep, article_vectors)
-    articles, catalog = _read(old, description)
-    known = len(catalog)
-    recommendable = _changed(
-        old, catalog, articles.recommendable, catalog.add, news, withdraw, article_vectors
-    )
-    articles.refresh(description["articles"], catalog, recommendable)
-    target = folder / str(next_version(folder))
-    with atomic_folder(target) as temporary:
-        shutil.copytree(
-            old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
+    with locked(folder, "export"):
+        old, description = _last_version(folder)
+        articles, catalog = _read(old, description)
+        known = len(catalog)
+        recommendable = _changed(
+            old, catalog, articles.recommendable, catalog.add, news, withdraw, article_vectors
         )
-        write_articles(old, temporary, articles)
-    remove_old_versions(folder, keep)
-    _report(catalog, known, recommendable)
-    return target
+        articles.refresh(description["articles"], catalog, recommendable)
+        target = folder / str(next_version(folder))
+        with atomic_folder(target) as temporary:
+            shutil.copytree(
+                old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
+            )
+            write_articles(old, temporary, articles)
+        remove_old_versions(folder, keep)
+        _report(catalog, known, recommendable)
+        return target
 
 
 def _exported_again(folder, news, withdraw, keep, article_vectors):

@@ -9,11 +9,11 @@ import textwrap
 
 import pytest
 
-from tfrs_npa.runs.lock import LOCK_FILE, hand_over, locked
+from tfrs_npa._lock import LOCK_FILE, hand_over, locked
 
 HOLD = """
     import sys, time
-    from tfrs_npa.runs.lock import locked
+    from tfrs_npa._lock import locked
     with locked(sys.argv[1], "run"):
         print("held", flush=True)
         time.sleep(600)
