@@ -33,6 +33,8 @@ FILES = {
     "word_vectors.npy",
     "checkpoints/best.weights.h5",
     "checkpoints/last.weights.h5",
+    "checkpoints/previous.weights.h5",
+    "checksums.json",
     "history.csv",
     "metrics.json",
     "plots/learning_curves.png",
@@ -361,6 +363,16 @@ def test_an_interrupted_training_says_how_to_resume(
     assert capsys.readouterr().err.splitlines()[-1] == hint
 
 
+def test_a_terminated_training_says_how_to_resume(mind_folder, tiny, tmp_path, end_in_epoch):
+    """Schedulers send SIGTERM."""
+    run = tmp_path / "run"
+    options = ["train", "--data", mind_folder, "--config", tiny, "--run", run]
+    code, _, messages = end_in_epoch(1, signal.SIGTERM, *options, untraced=True)
+    hint = f"tfrs-npa: terminated; `tfrs-npa train --run {run} --resume` resumes the run"
+    assert (code, messages.splitlines()[-1]) == (143, hint)
+    assert not [path for path in run.rglob(".*")] and (run / "config.yaml").exists()
+
+
 def test_article_vectors(mind_folder, tiny, tmp_path, in_process, untraced, capsys):
     """They are in the run, which can be resumed and evaluated without their files."""
     ids = [row["news_id"] for row in read_news(mind_folder / "train" / "news.tsv")][:50]
@@ -459,7 +471,7 @@ def test_the_cluster_is_read_once(task, mind_folder, tmp_path, in_process, monke
     options = ["--strategy", "multi-worker", "--data", mind_folder, "--run", tmp_path / "run"]
     assert in_process("train", *options) == 0
     assert read == ["multi-worker"]
-    ((*_, given),) = trained
+    ((*_, given, _),) = trained
     assert (given.strategy, given.job, given.index) == ("multi-worker", "worker", 1)
     assert not capsys.readouterr().out  # the first worker prints
 

@@ -106,8 +106,13 @@ def _quiet_import() -> Iterator[None]:
         yield
         return
     # Some lines are written before TensorFlow has read the variable, and not through Python.
+    try:
+        temporary = tempfile.TemporaryFile()
+    except OSError:  # there is no folder for it: rather some lines too many than no command
+        yield
+        return
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as written:
+    with temporary as written:
         os.dup2(written.fileno(), 2)
         try:
             yield

@@ -101,10 +101,8 @@ class EncodedTitles:
             hold: Whether to hold the words of those that are encoded, as far as there is memory.
         """
         missing = _missing(self._has_shared, titles)
-        held = 0
-        if hold:
-            words = self._held + np.cumsum(self._lengths[missing], dtype=np.int64)
-            held = np.count_nonzero(words <= self._capacity)
+        words = self._held + np.cumsum(self._lengths[missing], dtype=np.int64)
+        held = int(np.count_nonzero(words <= self._capacity)) if hold else 0
         self._encode(missing[:held], hold=True)
         self._encode(missing[held:], hold=False)
 

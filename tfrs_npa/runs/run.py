@@ -149,8 +149,8 @@ class Run(ResultFolder):
                 text = json.dumps(warm_start, indent=2) + "\n"
                 (temporary / "warm_start.json").write_text(text, encoding="utf-8")
             write_checksums(temporary, _CONSTANT)
-            file = temporary / "checkpoints" / f"{_LAST}.weights.h5"
-            save_checkpoint(file, model, {"epoch": 0, "step": 0, "history": []})
+            last = temporary / "checkpoints" / f"{_LAST}.weights.h5"
+            save_checkpoint(last, model, {"epoch": 0, "step": 0, "history": []})
         return cls(path)
 
     @property
