@@ -1,8 +1,9 @@
+import errno
 import os
 
 import pytest
 
-from tfrs_npa._files import atomic_file, atomic_folder, require_replaceable
+from tfrs_npa._files import atomic_file, atomic_folder, require_replaceable, sweep
 
 
 def test_moves_a_complete_file_into_place(tmp_path):
@@ -126,3 +127,31 @@ def test_a_folder_that_came_into_being_meanwhile_is_not_replaced(tmp_path):
         (path / "theirs.txt").touch()
     assert [file.name for file in path.iterdir()] == ["theirs.txt"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("names_it", [False, True])
+def test_an_error_of_writing_names_the_file(tmp_path, names_it):
+    """Not a temporary one; a full disk says nothing of the file."""
+    path = tmp_path / "file.txt"
+    for write in (atomic_file, atomic_folder):
+        with pytest.raises(OSError) as caught, write(path) as temporary:
+            given = (temporary,) if names_it else ()
+            raise OSError(errno.ENOSPC, "No space left on device", *given)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_dead_left_is_swept(tmp_path):
+    """What is young may be of the living."""
+    folder, other = tmp_path / "run", tmp_path / ".0123456789ab.tmp.other"
+    old = [folder / ".0123456789ab.tmp.a", folder / "deep" / ".0123456789ab.tmp.b"]
+    old += [tmp_path / ".0123456789ab.tmp.run" / "inside"]
+    kept = [folder / "deep" / ".abcdef012345.tmp.b", folder / ".lock", folder / "a", other]
+    for file in old + kept:
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.touch()
+    for file in [*old, old[-1].parent, other, folder / "a"]:
+        os.utime(file, (0, 0))
+    sweep(folder)
+    assert not any(file.exists() for file in old) and all(file.exists() for file in kept)
+    sweep(tmp_path / "missing")

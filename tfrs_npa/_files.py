@@ -45,6 +45,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
+    except OSError as error:
+        _raise_about(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -85,6 +88,9 @@ def atomic_folder(
             raise
         _flush(path.parent)
         _remove(replaced)
+    except OSError as error:
+        _raise_about(error, temporary, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -132,6 +138,16 @@ def sweep(folder: str | os.PathLike) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.lstat().st_mtime > _YOUNG:
                 _remove(path)
+
+
+def _raise_about(error: OSError, temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Raises an error of writing, such as a full disk, that names what was to be written."""
+    if error.args and error.errno is None and type(error) is OSError:  # of NumPy
+        raise OSError(f"{path} cannot be written: {error}") from error
+    file = os.fspath(path if error.filename is None else error.filename)
+    file = file.replace(os.fspath(temporary), os.fspath(path))
+    if error.errno is not None and type(error).__module__ == "builtins" and file != error.filename:
+        raise OSError(error.errno, error.strerror, file) from error
 
 
 def _flush(path: pathlib.Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import resource
 
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +12,6 @@ import tensorflow as tf
 from tfrs_npa.runs.checkpoint import (
     checkpoint_state,
     load_checkpoint,
-    require_plain_weights,
     save_checkpoint,
 )
 
@@ -85,45 +83,6 @@ def test_what_is_cut_short_is_refused(path, share):
     with pytest.raises(ValueError, match="last.weights.h5") as caught:
         load_checkpoint(path, make_model())
     assert len(str(caught.value)) <= 500 + len(str(path))
-
-
-def external_storage(file, secret):
-    file.create_dataset("secret", (6,), "u1", external=[(str(secret), 0, 6)])
-
-
-def external_link(file, secret):
-    file["secret"] = h5py.ExternalLink(str(secret), "/")
-
-
-def soft_link(file, secret):
-    file["secret"] = h5py.SoftLink("/layers")
-
-
-def virtual(file, secret):
-    layout = h5py.VirtualLayout((6,), "u1")
-    layout[:] = h5py.VirtualSource(str(secret), "data", (6,))
-    file.create_virtual_dataset("secret", layout)
-
-
-@pytest.mark.parametrize("add", [external_storage, external_link, soft_link, virtual])
-def test_no_other_file_is_read(model, tmp_path, add):
-    """One from elsewhere could name any file that the process may read."""
-    secret, path = tmp_path / "secret.txt", tmp_path / "last.weights.h5"
-    secret.write_text("secret")
-    model.save_weights(path)
-    with h5py.File(path, "r+") as file:
-        add(file, secret)
-    for load in (require_plain_weights, lambda path: load_checkpoint(path, make_model())):
-        with pytest.raises(ValueError, match="which is refused"):
-            load(path)
-
-
-def test_groups_that_hold_themselves(model, tmp_path):
-    path = tmp_path / "last.weights.h5"
-    model.save_weights(path)
-    with h5py.File(path, "r+") as file:
-        file["layers/again"] = file["layers"]
-    require_plain_weights(path)
 
 
 def test_no_space_is_found_out_before_hdf5_writes(path, model):

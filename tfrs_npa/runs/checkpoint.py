@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from tfrs_npa._files import atomic_file
+from tfrs_npa.models.plain_weights import require_plain_weights
 
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
@@ -113,34 +114,6 @@ def checkpoint_state(path: pathlib.Path) -> dict[str, Any] | None:
             )
         file.seek(end - length)
         return json.loads(file.read(length))
-
-
-def require_plain_weights(path: str | os.PathLike) -> None:
-    """Makes sure that an HDF5 file holds its data itself.
-
-    HDF5 lets a file have parts in other files. One from elsewhere could pull in any file that this
-    process may read.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: if it refers to another file.
-        OSError: if it is no HDF5 file, or is damaged.
-    """
-    with h5py.File(path, "r") as file:
-        seen, groups = set(), [file]
-        while groups:
-            group = groups.pop()
-            for name in group:
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"{path}: {group.name}/{name} is a link, which is refused")
-                item = group[name]
-                if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                    raise ValueError(f"{path}: {item.name} is in another file, which is refused")
-                if isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr):
-                    groups += [] if address in seen else [item]
-                    seen.add(address)
 
 
 def _require_no_footer(path):
