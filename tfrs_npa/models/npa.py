@@ -164,9 +164,10 @@ class NPA(DistributedModel):
                 number of articles is fixed.
         """
         require_no_servers(self, "add_articles")
-        indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
-        if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
-            self.set_catalog(self.catalog)
+        with self.candidate_tower.articles_lock.changing():
+            indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
+            if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
+                self.set_catalog(self.catalog)
         return indices
 
     def set_catalog(self, catalog: NewsCatalog) -> None:
