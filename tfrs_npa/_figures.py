@@ -28,7 +28,7 @@ def new_figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure, path: str | os.PathLike) -> None:
+def save_figure(figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure as PNG, whole or not at all.
 
     Args:

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -140,13 +141,14 @@ class _Finder:
         specs = (finder.find_spec(name, path, target) for finder in finders)
         spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
-            exec_module = spec.loader.exec_module
+            loader: Any = spec.loader  # methods of other objects are replaced below
+            exec_module = loader.exec_module
 
             def exec_module_in_context(module):
                 with cls.contexts[name]():
                     exec_module(module)
 
-            spec.loader.exec_module = exec_module_in_context
+            loader.exec_module = exec_module_in_context
         return spec
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+# Whatever Keras saves; its methods, which the mixins extend, have no types.
+_Saved: Any = object
 _SHARD = re.compile(r"/part_(\d+)(:\d+)?$")
 
 
@@ -61,7 +64,7 @@ def lookup(table, rows):
     return tf.nn.embedding_lookup(shards, rows)
 
 
-class SavedWhole:
+class SavedWhole(_Saved):
     """Part of a layer or an optimizer: `.weights.h5` and `.keras` have its variables whole.
 
     So a training with parameter servers goes on without them, and the other way round. TensorFlow's
@@ -124,7 +127,7 @@ class _OfShards(tf.keras.initializers.Initializer):
 
 
 # For kinds of initializers, the operation that draws, and what becomes of the draws.
-_SCALED = {
+_SCALED: dict[Any, tuple[Any, Callable[..., Any]]] = {
     tf.keras.initializers.RandomUniform: (
         tf.raw_ops.StatelessRandomUniformV2,
         lambda draws, minval, maxval, seed: draws * (maxval - minval) + minval,

@@ -199,7 +199,7 @@ class NPAConfig:
         return cls.from_dict({**_OFF, **values})
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> NPAConfig:
+    def from_yaml(cls, path: str | os.PathLike[str], base: NPAConfig | None = None) -> NPAConfig:
         """Reads a YAML file with this project's names or with those of Recommenders' npa.yaml.
 
         A file in Recommenders' layout (sections `data`, `model`, `train`, `info`) starts from

@@ -75,7 +75,9 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def load_recommenders_weights(model, weights: Sequence[np.ndarray] | str | os.PathLike) -> None:
+def load_recommenders_weights(
+    model, weights: Sequence[np.ndarray] | str | os.PathLike[str]
+) -> None:
     """Loads the weights of Microsoft Recommenders' `NPAModel` into a `tfrs_npa.NPA`.
 
     Apart from dropout, both models then give the same scores. Words and users must have the same

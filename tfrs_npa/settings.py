@@ -79,8 +79,8 @@ def parquet_logs(name: str) -> dict[str, str]:
 
 def require_data(
     name: str,
-    manual_dir: str | os.PathLike | None = None,
-    news: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    news: str | os.PathLike[str] | None = None,
 ) -> None:
     """Makes sure that there is a data set, a folder or a log of that name.
 

@@ -55,7 +55,7 @@ def ranks_of(scores: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def write_predictions(
-    folder: str | os.PathLike, impressions: Impressions, scores: Iterable[tf.RaggedTensor]
+    folder: str | os.PathLike[str], impressions: Impressions, scores: Iterable[tf.RaggedTensor]
 ) -> dict[str, Any]:
     """Writes `prediction.txt`, and `prediction.zip` with it inside, for the MIND leaderboard.
 
@@ -115,7 +115,7 @@ def write_predictions(
 
 
 def evaluate_predictions(
-    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+    predictions: str | os.PathLike[str], behaviors: str | os.PathLike[str] | tf.data.Dataset
 ) -> dict[str, float | None]:
     """Evaluates a `prediction.txt` as the MIND leaderboard does: the score of rank r is 1 / r.
 
@@ -138,7 +138,7 @@ def evaluate_predictions(
 
 
 def prediction_values(
-    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+    predictions: str | os.PathLike[str], behaviors: str | os.PathLike[str] | tf.data.Dataset
 ) -> dict[str, np.ndarray]:
     """Measures each impression of a `prediction.txt`; see `evaluate_predictions`.
 

@@ -153,12 +153,10 @@ def _histories(
     options: argparse.Namespace, data: MindData | None, users: Sequence[str]
 ) -> dict[str, list[str]]:
     """Returns the history of each reader by id."""
-    if options.history is not None:
-        given = [
-            [part.strip() for part in text.split(",") if part.strip()] for text in options.history
-        ]
+    if data is None or options.history is not None:
+        texts = options.history or []
+        given = [[part.strip() for part in text.split(",") if part.strip()] for text in texts]
         return dict(zip(users or [""], given))
-    assert data is not None
     found = data.latest_histories(users)
     missing = [user for user in users if user not in found]
     if missing:

@@ -63,7 +63,7 @@ class Explainer:
         return cls(signatures, model.catalog.ids[FIRST_ARTICLE:])
 
     @classmethod
-    def of_export(cls, path: str | os.PathLike) -> Explainer:
+    def of_export(cls, path: str | os.PathLike[str]) -> Explainer:
         """Explains by an export.
 
         Args:

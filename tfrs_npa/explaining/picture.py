@@ -14,7 +14,7 @@ _SOFT = "#55585e"
 _FONT_SIZE = 10  # points
 
 
-def draw(report: Report, path: str | os.PathLike) -> None:
+def draw(report: Report, path: str | os.PathLike[str]) -> None:
     """Draws what readers are compared on, or else the best articles of the only one, as PNG.
 
     Args:

@@ -583,11 +583,12 @@ class NPA(DistributedModel):
     def get_config(self):
         """Returns hyper-parameters, articles, words, tokenizer and users, in types of JSON."""
         vectors, users = self.catalog.article_vectors, self.users
+        vocabulary = self.catalog.require_vocabulary()
         return {
             "name": self.name,
             "config": self.config.to_dict(),
-            "tokenizer": self.catalog.vocabulary.tokenizer,
-            "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
+            "tokenizer": vocabulary.tokenizer,
+            "words": vocabulary.words[len(Vocabulary.specials) :],
             "news_ids": self.catalog.ids[FIRST_ARTICLE:],
             "titles": self.catalog.titles[FIRST_ARTICLE:],
             # The vectors themselves are an asset.

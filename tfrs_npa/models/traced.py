@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,7 +25,7 @@ class Traced:
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         input_signature: Sequence[tf.TensorSpec],
         user_embedding: UserEmbedding,
         autograph: bool = True,
@@ -32,7 +33,7 @@ class Traced:
         self._function, self._user_embedding = function, user_embedding
         self._options = {"input_signature": input_signature, "autograph": autograph}
         # The table that the graph reads, and the graph: one attribute, as threads share it.
-        self._traced: tuple = None, None
+        self._traced: tuple[Any, Any] = None, None
 
     def __call__(self, *args):
         """Calls the function."""

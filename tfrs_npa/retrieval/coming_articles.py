@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
@@ -80,8 +82,8 @@ def _joined(parts):
     return np.concatenate([first, second[FIRST_ARTICLE:]])
 
 
-def _columns(news) -> dict[str, list]:
-    columns: dict[str, list] = {name: [] for name in _NAMES}
+def _columns(news) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in _NAMES}
     for chunk in text_columns(news, _NAMES, "news", lists=["title"]):
         for column, values in zip(columns.values(), chunk, strict=True):
             column.extend(values)

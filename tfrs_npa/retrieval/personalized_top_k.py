@@ -229,4 +229,5 @@ class PersonalizedTopK(ArticleTopK):
             indices = tf.gather(articles.indices, places)
             return blocks.exact_scores(places, indices, titles, rows, users)
 
-        return best_of_rounded(*blocks.rounded_scores(users), hidden, ids, k, exact_scores)
+        rounded, bounds = blocks.rounded_scores(users)
+        return best_of_rounded(rounded, bounds, hidden, ids, k, exact_scores)

@@ -84,7 +84,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
         news: tf.data.Dataset | NewsCatalog,
         train: tf.data.Dataset | Impressions,
         validation: tf.data.Dataset | Impressions,
-        space: SearchSpace | str | os.PathLike | None = None,
+        space: SearchSpace | str | os.PathLike[str] | None = None,
         *,
         users: UserIndex | None = None,
     ):

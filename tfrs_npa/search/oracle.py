@@ -22,7 +22,7 @@ _FAILURES = 3
 logger = logging.getLogger(__name__)
 
 
-class _CrashSafe:
+class _CrashSafe(kt.Oracle):
     """Mixin that makes an oracle crash-safe.
 
     Attributes:
@@ -31,6 +31,7 @@ class _CrashSafe:
 
     on_end: Callable[[kt_trial.Trial], None] | None = None
     _failed_in_a_row = 0
+    _retry_queue: list[str]  # KerasTuner's own
 
     # KerasTuner writes in place: interrupted, it could not read its own file again.
     def save(self):

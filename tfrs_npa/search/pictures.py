@@ -13,7 +13,7 @@ from tfrs_npa.search.trials import COMPLETED, FAILED, TrialRecord, searched
 _COLUMNS = 4
 
 
-def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> None:
+def plot_objective(path: str | os.PathLike[str], trials: Sequence[TrialRecord]) -> None:
     """Draws the objective of each trial, and the best so far, as PNG.
 
     Args:
@@ -42,7 +42,7 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
 
 
 def plot_hyperparameters(
-    path: str | os.PathLike, trials: Sequence[TrialRecord], logarithmic: Collection[str] = ()
+    path: str | os.PathLike[str], trials: Sequence[TrialRecord], logarithmic: Collection[str] = ()
 ) -> None:
     """Draws the objective against each hyper-parameter that was searched, as PNG.
 

@@ -51,7 +51,7 @@ class SearchFailed(RuntimeError):
 
 
 def search(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     cache: Cache | None = None,
     chief_timeout: float = CHIEF_TIMEOUT,
 ) -> dict[str, Any] | None:

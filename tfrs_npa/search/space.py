@@ -115,7 +115,7 @@ class SearchSpace:
         )
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> SearchSpace:
+    def from_yaml(cls, path: str | os.PathLike[str], base: NPAConfig | None = None) -> SearchSpace:
         """Reads a space from a file.
 
             preset: small        # where the search starts; left out: NPAConfig()
@@ -218,7 +218,7 @@ class SearchSpace:
             default=default if default is not None and low <= default <= high else low,
         )
 
-    def _choice(self, name, values) -> list:
+    def _choice(self, name: str, values: list[Any]) -> list[Any]:
         if not values:
             raise ValueError(f"{name} is an empty list; give it values to choose from")
         values = [self._value(name, value) for value in values]
@@ -231,7 +231,7 @@ class SearchSpace:
             )
         return values
 
-    def _range(self, name, spec) -> dict:
+    def _range(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         for key in spec:
             if key not in _RANGE:
                 close = difflib.get_close_matches(str(key), _RANGE, n=1)
