@@ -35,6 +35,7 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "benchmarks/README.md",
     "benchmarks/results/README.md",
     "examples/*.ipynb",
