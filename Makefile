@@ -39,7 +39,10 @@ test-matrix: ## run some of the tests with the oldest and the newest versions su
 
 audit: $(INSTALLED) ## look up known vulnerabilities of what is installed in .venv (by the network)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check pip-audit
-	$(BIN)/python -m pip_audit --local --skip-editable
+	@mkdir -p build
+	$(BIN)/python -m pip freeze --local --exclude-editable > build/installed.txt
+	@# Strict: what cannot be looked up, as without a network, is no success.
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r build/installed.txt
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
