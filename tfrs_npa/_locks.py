@@ -35,7 +35,7 @@ class SwapLock:
         self._swappers = 0
         self._own = threading.local()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[SwapLock], tuple[()]]:
         return type(self), ()
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from tfrs_npa._hdf5 import require_own_data
 # Reading a configuration needs no NumPy.
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
 # Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
 _NAMES = {
@@ -78,7 +79,7 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_recommenders_weights(
-    model, weights: Sequence[np.ndarray] | str | os.PathLike[str]
+    model: tf.keras.Model, weights: Sequence[np.ndarray] | str | os.PathLike[str]
 ) -> None:
     """Loads the weights of Microsoft Recommenders' `NPAModel` into a `tfrs_npa.NPA`.
 

@@ -18,6 +18,7 @@ from tfrs_npa.settings import DEFAULT_K
 if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
     from tfrs_npa.explaining.report import Report
+    from tfrs_npa.models.npa import NPA
 
 SUMMARY = "show why readers are shown what they are shown"
 DESCRIPTION = """\
@@ -136,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{_summary(report)}\n{os.path.abspath(options.to)}")
 
 
-def _some_readers(data: MindData, model) -> list[str]:
+def _some_readers(data: MindData, model: NPA) -> list[str]:
     """Returns readers to show if none are named."""
     from tfrs_npa.data.users import UNKNOWN_USER
 

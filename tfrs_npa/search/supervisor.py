@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 SUPERVISOR = "TFRS_NPA_SUPERVISOR"
 """Environment variable of a worker: the id of the process that restarts it."""
@@ -114,7 +115,7 @@ class Supervisor:
             self._child.send_signal(self._signal)
         return self._child.wait()
 
-    def _forward(self, number, frame):
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         if self._child is not None:
             self._child.send_signal(number)
