@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa._locks import SwapLock
 from tfrs_npa._shards import WholeWeights, lookup
+from tfrs_npa._swap_lock import SwapLock
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.data.users import UNKNOWN_USER
@@ -95,7 +95,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
 
     Attributes:
         num_terms: Number of these terms; 0 in the published forms.
-        articles_lock: `tfrs_npa._locks.SwapLock`, under which the articles are replaced. Whoever
+        articles_lock: `tfrs_npa._swap_lock.SwapLock`, under which the articles are replaced. Whoever
             reads them more than once and wants the same ones takes it for reading; the top-K layers
             of the model do.
     """
