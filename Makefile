@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # For Microsoft Recommenders, which `make bench` compares with: Python 3.9, 3.10 or 3.11.
 RECOMMENDERS_PYTHON ?= python3.10
+# For `make test-matrix`, each end of what is supported.
+PYTHONS ?= python3.10 python3.13
 VENV := .venv
 RECOMMENDERS_VENV := .venv-recommenders
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test coverage test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -27,6 +29,20 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+coverage: $(INSTALLED) ## run the tests and measure which lines and branches they reach
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --cov
+
+test-matrix: ## run some of the tests with the oldest and the newest versions supported, see PYTHONS
+	@for python in $(PYTHONS); do PYTHON=$$python .ci/test-matrix || exit 1; done
+
+audit: $(INSTALLED) ## look up known vulnerabilities of what is installed in .venv (by the network)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check pip-audit
+	@mkdir -p build
+	$(BIN)/python -m pip freeze --local --exclude-editable > build/installed.txt
+	@# Strict: what cannot be looked up, as without a network, is no success.
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r build/installed.txt
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
@@ -102,7 +118,7 @@ month: $(INSTALLED) ## run a made-up news site for a month, with hourly articles
 	cp runs/month/days.csv $(RESULTS)/month.csv
 
 clean: ## remove the environments, the runs of the demos, caches and build products
-	rm -rf $(VENV) $(RECOMMENDERS_VENV) runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(RECOMMENDERS_VENV) .venv-matrix .coverage .coverage.* runs/demo runs/tune-demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list

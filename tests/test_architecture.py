@@ -22,7 +22,7 @@ LAYERS = (
     "layers metrics",
     "optimizers",
     "config",
-    "recommenders settings _figures _files _keras _lock _numbers _shards",
+    "recommenders settings _figures _files _hdf5 _keras _lock _numbers _shards _swap_lock",
 )
 FILES = sorted((ROOT / "tfrs_npa").rglob("*.py"))
 

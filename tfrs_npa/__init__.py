@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfrs_npa.data.users import UserIndex
     from tfrs_npa.data.vocabulary import Vocabulary
     from tfrs_npa.data.word_vectors import WordVectors
+    from tfrs_npa.datasets.mind.predictions import read_predictions
     from tfrs_npa.layers.personalized_attention import PersonalizedAttention
     from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
     from tfrs_npa.models.explanation import explain
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from tfrs_npa.serving.export import export
     from tfrs_npa.serving.refresh import refresh_export
     from tfrs_npa.serving.score_log import score_log
-    from tfrs_npa.submission import evaluate_predictions, read_predictions, write_predictions
+    from tfrs_npa.submission import evaluate_predictions, write_predictions
 
 __version__ = "0.1.0"
 
@@ -110,7 +111,7 @@ _HOMES = {
     "load_mind": "data.loading",
     "load_recommenders_weights": "recommenders",
     "load_run": "runs.run",
-    "read_predictions": "submission",
+    "read_predictions": "datasets.mind.predictions",
     "refresh_export": "serving.refresh",
     "score_log": "serving.score_log",
     "training_batches": "data.batches",

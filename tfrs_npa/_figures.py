@@ -6,17 +6,21 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfrs_npa._files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Of Okabe and Ito (2008), told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#6e6e6e"
 _DPI = 150
 
 
-def new_figure(width: float, height: float):
+def new_figure(width: float, height: float) -> Figure:
     """Returns a `matplotlib.figure.Figure` whose parts make room for each other.
 
     Args:
@@ -28,7 +32,7 @@ def new_figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure, path: str | os.PathLike) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure as PNG, whole or not at all.
 
     Args:
@@ -39,7 +43,7 @@ def save_figure(figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
 
-def pixels(figure) -> np.ndarray:
+def pixels(figure: Figure) -> np.ndarray:
     """Draws a figure at its own resolution; returns uint8 `[height, width, 4]`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

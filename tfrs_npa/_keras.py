@@ -16,6 +16,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
 
@@ -133,20 +138,21 @@ class _Finder:
     }
 
     @classmethod
-    def find_spec(cls, name, path=None, target=None):
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in cls.contexts:
             return None
         finders = (finder for finder in sys.meta_path if finder is not cls)
         specs = (finder.find_spec(name, path, target) for finder in finders)
         spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
-            exec_module = spec.loader.exec_module
+            loader: Any = spec.loader  # methods of other objects are replaced below
+            exec_module = loader.exec_module
 
-            def exec_module_in_context(module):
+            def exec_module_in_context(module: ModuleType) -> None:
                 with cls.contexts[name]():
                     exec_module(module)
 
-            spec.loader.exec_module = exec_module_in_context
+            loader.exec_module = exec_module_in_context
         return spec
 
 

@@ -24,5 +24,5 @@ class Numbers:
     def __init__(self, **values: float):
         self.values: Mapping[str, Any] = values
 
-    def __getitem__(self, name: str):
+    def __getitem__(self, name: str) -> Any:
         return self.values[name]

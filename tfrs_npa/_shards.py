@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+# Whatever Keras saves; its methods, which the mixins extend, have no types.
+_Saved: Any = object
 _SHARD = re.compile(r"/part_(\d+)(:\d+)?$")
 
 
@@ -38,7 +41,7 @@ def read_whole(shards: Sequence[tf.Variable]) -> tf.Tensor:
     return shards[0].read_value() if len(shards) == 1 else tf.concat(list(shards), axis=0)
 
 
-def assign_whole(shards: Sequence[tf.Variable], value) -> None:
+def assign_whole(shards: Sequence[tf.Variable], value: np.ndarray | tf.Tensor) -> None:
     """Assigns a value to a variable, given its shards, of which there may be one."""
     first = 0
     for shard in shards:
@@ -47,7 +50,7 @@ def assign_whole(shards: Sequence[tf.Variable], value) -> None:
         first += rows
 
 
-def lookup(table, rows):
+def lookup(table: tf.Variable, rows: tf.Tensor) -> tf.Tensor:
     """Returns rows of a table, like `tf.gather`.
 
     Given a table in shards, `tf.gather` in a graph, and `tf.nn.embedding_lookup` outside of one,
@@ -61,14 +64,14 @@ def lookup(table, rows):
     return tf.nn.embedding_lookup(shards, rows)
 
 
-class SavedWhole:
+class SavedWhole(_Saved):
     """Part of a layer or an optimizer: `.weights.h5` and `.keras` have its variables whole.
 
     So a training with parameter servers goes on without them, and the other way round. TensorFlow's
     own checkpoints do that anyway.
     """
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Saves the variables of this object alone, as Keras asks."""
         groups = whole_variables(self._saved_variables())
         if all(len(group) == 1 for group in groups):
@@ -77,7 +80,7 @@ class SavedWhole:
         for number, group in enumerate(groups):
             store[str(number)] = read_whole(group).numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved, as Keras asks."""
         groups = whole_variables(self._saved_variables())
         if all(len(group) == 1 for group in groups) or len(groups) != len(store.keys()):
@@ -86,29 +89,31 @@ class SavedWhole:
         for number, group in enumerate(groups):
             assign_whole(group, np.asarray(store[str(number)]))
 
-    def _saved_variables(self):
+    def _saved_variables(self) -> list[tf.Variable]:
         return self.variables
 
 
 class WholeWeights(SavedWhole):
     """Part of a layer whose weights start, and are saved, alike in shards and whole."""
 
-    def add_weight(self, *args, initializer, **kwargs):
+    def add_weight(self, *args: Any, initializer: Any, **kwargs: Any) -> tf.Variable:
         """Adds a weight, as `tf.keras.layers.Layer.add_weight`."""
         initializer = _OfShards(tf.keras.initializers.get(initializer))
         return super().add_weight(*args, initializer=initializer, **kwargs)
 
-    def _saved_variables(self):
+    def _saved_variables(self) -> list[tf.Variable]:
         return self._trainable_weights + self._non_trainable_weights
 
 
 class _OfShards(tf.keras.initializers.Initializer):
     """Gives a shard the rows that it would have in the whole, where Keras draws each by itself."""
 
-    def __init__(self, whole):
+    def __init__(self, whole: tf.keras.initializers.Initializer):
         self._whole = whole
 
-    def __call__(self, shape, dtype=None, **kwargs):
+    def __call__(
+        self, shape: Sequence[int], dtype: tf.DType | None = None, **kwargs: Any
+    ) -> tf.Tensor:
         part = kwargs.pop("partition_shape", None)
         offset = kwargs.pop("partition_offset", None)
         if part is None:
@@ -124,7 +129,7 @@ class _OfShards(tf.keras.initializers.Initializer):
 
 
 # For kinds of initializers, the operation that draws, and what becomes of the draws.
-_SCALED = {
+_SCALED: dict[Any, tuple[Any, Callable[..., Any]]] = {
     tf.keras.initializers.RandomUniform: (
         tf.raw_ops.StatelessRandomUniformV2,
         lambda draws, minval, maxval, seed: draws * (maxval - minval) + minval,
@@ -137,7 +142,9 @@ _SCALED = {
 _PHILOX, _BLOCK = 1, 4  # the generator, whose counter counts blocks of 4 numbers
 
 
-def _drawn(draw, seed, offset, shape):
+def _drawn(
+    draw: Callable[..., tf.Tensor], seed: int, offset: Sequence[int], shape: Sequence[int]
+) -> tf.Tensor:
     """Returns rows of what Keras draws from a seed, without those before and after.
 
     Args:

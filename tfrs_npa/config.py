@@ -143,7 +143,7 @@ class NPAConfig:
     batch_size: int = 64
     seed: int = 42
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in FIELD_TYPES:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
         if self.user_interest == "density" and not self.unit_vectors:
@@ -199,7 +199,7 @@ class NPAConfig:
         return cls.from_dict({**_OFF, **values})
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> NPAConfig:
+    def from_yaml(cls, path: str | os.PathLike[str], base: NPAConfig | None = None) -> NPAConfig:
         """Reads a YAML file with this project's names or with those of Recommenders' npa.yaml.
 
         A file in Recommenders' layout (sections `data`, `model`, `train`, `info`) starts from
@@ -243,7 +243,7 @@ class NPAConfig:
         """Returns the fields as YAML text that `from_yaml` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
-    def replace(self, **changes) -> NPAConfig:
+    def replace(self, **changes: Any) -> NPAConfig:
         """Returns a copy with some fields changed.
 
         Raises:

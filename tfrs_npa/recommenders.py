@@ -7,9 +7,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfrs_npa._hdf5 import require_own_data
+
 # Reading a configuration needs no NumPy.
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
 # Left: the name in Microsoft Recommenders' npa.yaml. Right: ours.
 _NAMES = {
@@ -75,7 +78,9 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def load_recommenders_weights(model, weights: Sequence[np.ndarray] | str | os.PathLike) -> None:
+def load_recommenders_weights(
+    model: tf.keras.Model, weights: Sequence[np.ndarray] | str | os.PathLike[str]
+) -> None:
     """Loads the weights of Microsoft Recommenders' `NPAModel` into a `tfrs_npa.NPA`.
 
     Apart from dropout, both models then give the same scores. Words and users must have the same
@@ -104,7 +109,7 @@ def load_recommenders_weights(model, weights: Sequence[np.ndarray] | str | os.Pa
 
     Raises:
         ValueError: If the model has another form of attention, or there are not 12 arrays of these
-            shapes. The model keeps its weights then.
+            shapes, or a file has parts in other files. The model keeps its weights then.
         OSError: If there is no such file.
     """
     import numpy as np
@@ -160,13 +165,14 @@ def _read_weights(path: pathlib.Path) -> list[np.ndarray]:
     import numpy as np
 
     if path.suffix == ".npz":
-        with np.load(path) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
     if path.suffix not in (".h5", ".hdf5"):
         raise ValueError(
             f"{path} is neither .npz nor .h5. Load it there, with model.model.load_weights, and "
             'save it with numpy.savez("npa.npz", *model.model.get_weights()).'
         )
+    require_own_data(path)
     with h5py.File(path) as file:
         if "layer_names" not in file.attrs:
             raise ValueError(f'{path} is not a file that model.model.save_weights("npa.h5") wrote.')

@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
 """Names of data sets; anything else is a folder in MIND's format, or a log in Parquet files."""
@@ -79,8 +82,8 @@ def parquet_logs(name: str) -> dict[str, str]:
 
 def require_data(
     name: str,
-    manual_dir: str | os.PathLike | None = None,
-    news: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    news: str | os.PathLike[str] | None = None,
 ) -> None:
     """Makes sure that there is a data set, a folder or a log of that name.
 
@@ -154,7 +157,7 @@ class DataSettings:
 
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day", "none")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._require_one_of("holdout", self.HOLDOUTS)
         require_tokenizer(self.tokenizer)
         is_array = (self.word_vectors or "").endswith(".npy")
@@ -168,7 +171,7 @@ class DataSettings:
             self._require_at_least("user_buckets", 1)
 
     @classmethod
-    def from_saved(cls, values: Mapping[str, Any]):
+    def from_saved(cls, values: Mapping[str, Any]) -> Self:
         """Returns settings that were saved as a dict, in this version or an earlier one.
 
         Args:
@@ -213,7 +216,7 @@ class TrainingSettings(DataSettings):
     patience: int = 2
     precision: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._require_one_of("precision", PRECISIONS)
         self._require_at_least("epochs", 1)
@@ -247,7 +250,7 @@ class SearchSettings(DataSettings):
     # A search needs impressions to measure its trials on.
     HOLDOUTS: ClassVar[tuple[str, ...]] = ("auto", "last-day")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._require_one_of("tuner", TUNERS)
         self._require_at_least("epochs", 1)

@@ -55,7 +55,7 @@ def ranks_of(scores: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def write_predictions(
-    folder: str | os.PathLike, impressions: Impressions, scores: Iterable[tf.RaggedTensor]
+    folder: str | os.PathLike[str], impressions: Impressions, scores: Iterable[tf.RaggedTensor]
 ) -> dict[str, Any]:
     """Writes `prediction.txt`, and `prediction.zip` with it inside, for the MIND leaderboard.
 
@@ -115,7 +115,7 @@ def write_predictions(
 
 
 def evaluate_predictions(
-    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+    predictions: str | os.PathLike[str], behaviors: str | os.PathLike[str] | tf.data.Dataset
 ) -> dict[str, float | None]:
     """Evaluates a `prediction.txt` as the MIND leaderboard does: the score of rank r is 1 / r.
 
@@ -138,7 +138,7 @@ def evaluate_predictions(
 
 
 def prediction_values(
-    predictions: str | os.PathLike, behaviors: str | os.PathLike | tf.data.Dataset
+    predictions: str | os.PathLike[str], behaviors: str | os.PathLike[str] | tf.data.Dataset
 ) -> dict[str, np.ndarray]:
     """Measures each impression of a `prediction.txt`; see `evaluate_predictions`.
 
@@ -184,10 +184,10 @@ def prediction_values(
 class _PackedMetrics:
     """Means of the metrics over packed impressions of all users."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._metrics = ImpressionMetrics()
 
-    def update(self, clicked, scores, splits):
+    def update(self, clicked: np.ndarray, scores: np.ndarray, splits: np.ndarray) -> None:
         lengths = np.diff(splits)
         width = lengths.max()
         self._metrics.update(
@@ -230,7 +230,9 @@ def require_numbers(impression_ids: np.ndarray, scores: np.ndarray, splits: np.n
         )
 
 
-def _blocks(impressions, scores) -> Iterator[tuple[Impressions, np.ndarray]]:
+def _blocks(
+    impressions: Impressions, scores: Iterable[tf.RaggedTensor]
+) -> Iterator[tuple[Impressions, np.ndarray]]:
     """Yields consecutive impressions and the scores of their candidates, packed."""
     first, scores = 0, iter(scores)
     while first < len(impressions):
@@ -260,7 +262,7 @@ def _blocks(impressions, scores) -> Iterator[tuple[Impressions, np.ndarray]]:
         raise ValueError(f"there are scores of more than {len(impressions):,} impressions")
 
 
-def _truth(behaviors) -> Iterator[tuple[int, Any]]:
+def _truth(behaviors: tf.data.Dataset | str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
     """Yields impression ids and labels."""
     if isinstance(behaviors, tf.data.Dataset):
         selected = behaviors.map(lambda row: (row["impression_id"], row["candidates"]["clicked"]))
@@ -271,11 +273,15 @@ def _truth(behaviors) -> Iterator[tuple[int, Any]]:
             yield row["impression_id"], row["candidates"]["clicked"]
 
 
-def _name(behaviors) -> str:
+def _name(behaviors: tf.data.Dataset | str | os.PathLike[str]) -> str:
     return "behaviors" if isinstance(behaviors, tf.data.Dataset) else os.fspath(behaviors)
 
 
-def _other_impressions(predictions, behaviors, line) -> str:
+def _other_impressions(
+    predictions: str | os.PathLike[str],
+    behaviors: tf.data.Dataset | str | os.PathLike[str],
+    line: int,
+) -> str:
     """Says how the impressions of a file differ from those that they should be."""
     predicted = {impression_id for impression_id, _ in read_predictions(predictions)}
     true = {impression_id for impression_id, _ in _truth(behaviors)}

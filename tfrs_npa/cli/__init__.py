@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from tfrs_npa import __version__
 from tfrs_npa.cli import evaluate, explain, export, forget, predict, recommend, train, tune
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _terminated_like_interrupted() -> Iterator[None]:
     """Has SIGTERM raise `Terminated`, so that what is temporary is removed, and a line says so."""
 
-    def terminate(number, frame):
+    def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from tfrs_npa.cli.options import (
 )
 from tfrs_npa.runs.run import Run
 from tfrs_npa.settings import SPLITS, is_data_set
+
+if TYPE_CHECKING:
+    from tfrs_npa.data.impressions import Impressions
+    from tfrs_npa.models.npa import NPA
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +164,7 @@ def run(options: argparse.Namespace) -> None:
     print(table)
 
 
-def _evaluate_run(options) -> tuple[dict[str, Any], str]:
+def _evaluate_run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     trained = Run(options.run)
     other = None if options.against is None else Run(options.against)
     if other is not None:
@@ -185,7 +189,7 @@ def _evaluate_run(options) -> tuple[dict[str, Any], str]:
     split = options.split or data.report_split
     data.require_labels(split)
 
-    def load(run):
+    def load(run: Run) -> tuple[NPA, Impressions]:
         model = model_of(options, run)
         model.add_articles(data.titles(split))
         return model, data.impressions(split, model.catalog, model.users)
@@ -229,7 +233,7 @@ def _propensities(file: str) -> np.ndarray:
     return numbers
 
 
-def _require_positions(options, trained: Run) -> None:
+def _require_positions(options: argparse.Namespace, trained: Run) -> None:
     name = options.data or trained.settings.data
     if is_data_set(name):
         raise ValueError(
@@ -238,7 +242,7 @@ def _require_positions(options, trained: Run) -> None:
         )
 
 
-def _require_same_data(options, trained: Run, other: Run) -> None:
+def _require_same_data(options: argparse.Namespace, trained: Run, other: Run) -> None:
     names = trained.settings.data, other.settings.data
     if options.data is None and names[0] != names[1]:
         raise ValueError(
@@ -247,14 +251,14 @@ def _require_same_data(options, trained: Run, other: Run) -> None:
         )
 
 
-def _check_plots(options) -> None:
+def _check_plots(options: argparse.Namespace) -> None:
     from tfrs_npa.runs.pictures import OF_AN_EVALUATION
 
     for name in OF_AN_EVALUATION:
         require_replaceable(os.path.join(options.plots, name))
 
 
-def _plot(options, trained: Run, metrics) -> None:
+def _plot(options: argparse.Namespace, trained: Run, metrics: dict[str, Any]) -> None:
     from tfrs_npa.runs.pictures import plot_evaluation, plot_run
 
     if options.plots is not None:
@@ -266,14 +270,16 @@ def _plot(options, trained: Run, metrics) -> None:
             logger.warning("no pictures: %s; name another folder with --plots", error)
 
 
-def _comparison(options, metrics, against) -> str:
+def _comparison(
+    options: argparse.Namespace, metrics: dict[str, Any], against: dict[str, Any]
+) -> str:
     from tfrs_npa.metrics.table import comparison_table
 
     names = options.run or options.predictions, options.against
     return comparison_table(names, (metrics, against["metrics"]), against)
 
 
-def _check_predictions(options) -> None:
+def _check_predictions(options: argparse.Namespace) -> None:
     given = [name for name in _OF_A_RUN if getattr(options, name) not in (None, False)]
     if given:
         names = " and ".join("--" + name.replace("_", "-") for name in given)
@@ -282,7 +288,7 @@ def _check_predictions(options) -> None:
         raise ValueError("--truth is missing: give the labelled behaviors.tsv of the predictions")
 
 
-def _evaluate_predictions(options) -> tuple[dict[str, Any], str]:
+def _evaluate_predictions(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     import_tensorflow()
     from tfrs_npa.metrics.impression_values import by_users, mean_values
     from tfrs_npa.metrics.significance import compare, intervals_of

@@ -18,6 +18,7 @@ from tfrs_npa.settings import DEFAULT_K
 if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
     from tfrs_npa.explaining.report import Report
+    from tfrs_npa.models.npa import NPA
 
 SUMMARY = "show why readers are shown what they are shown"
 DESCRIPTION = """\
@@ -136,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{_summary(report)}\n{os.path.abspath(options.to)}")
 
 
-def _some_readers(data: MindData, model) -> list[str]:
+def _some_readers(data: MindData, model: NPA) -> list[str]:
     """Returns readers to show if none are named."""
     from tfrs_npa.data.users import UNKNOWN_USER
 
@@ -153,12 +154,10 @@ def _histories(
     options: argparse.Namespace, data: MindData | None, users: Sequence[str]
 ) -> dict[str, list[str]]:
     """Returns the history of each reader by id."""
-    if options.history is not None:
-        given = [
-            [part.strip() for part in text.split(",") if part.strip()] for text in options.history
-        ]
+    if data is None or options.history is not None:
+        texts = options.history or []
+        given = [[part.strip() for part in text.split(",") if part.strip()] for text in texts]
         return dict(zip(users or [""], given))
-    assert data is not None
     found = data.latest_histories(users)
     missing = [user for user in users if user not in found]
     if missing:

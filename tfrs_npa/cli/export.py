@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
     print(_report(path, model, recommendable))
 
 
-def _refresh(options):
+def _refresh(options: argparse.Namespace) -> None:
     if options.news is None and options.withdraw is None:
         raise ValueError("--refresh needs --news, --withdraw, or both")
     if (options.article_vectors is None) != (options.article_ids is None):

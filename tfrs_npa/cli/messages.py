@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ERRORS_ONLY = "3"
@@ -24,7 +25,7 @@ _LEVELS = {
 
 
 class _Formatter(logging.Formatter):
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         prefix = "tfrs-npa: warning: " if record.levelno >= logging.WARNING else ""
         return prefix + record.getMessage()
 
@@ -32,11 +33,11 @@ class _Formatter(logging.Formatter):
 class _Once(logging.Filter):
     """Lets the same message through once: a file that is read twice warns of the same thing."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._seen = set()
+        self._seen: set[str] = set()
 
-    def filter(self, record):
+    def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         seen = message in self._seen
         self._seen.add(message)
@@ -56,7 +57,7 @@ def plain_messages() -> Iterator[None]:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
 
-    def show(message, category, filename, lineno, file=None, line=None):
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:
         loggers[0].warning(" ".join(str(message).split()))
 
     try:

@@ -43,7 +43,7 @@ _PATHS = (
 )
 
 
-def add_result_folder(parser, kind: str) -> None:
+def add_result_folder(parser: argparse._ActionsContainer, kind: str) -> None:
     """Adds the folder that a training or a search writes, and what to do if it exists.
 
     Args:
@@ -64,7 +64,7 @@ def add_result_folder(parser, kind: str) -> None:
     )
 
 
-def add_data(parser, help: str, news: str = "--news") -> None:  # noqa: A002
+def add_data(parser: argparse._ActionsContainer, help: str, news: str = "--news") -> None:  # noqa: A002
     """Adds `--data`, and where data is read from and kept; `news` names the option for articles."""
     parser.add_argument("--data", metavar="NAME|DIR|FILE", help=help)
     parser.add_argument(
@@ -89,7 +89,7 @@ def add_data(parser, help: str, news: str = "--news") -> None:  # noqa: A002
     cache.add_argument("--no-cache", action="store_true", help="keep no preprocessed data")
 
 
-def add_word_vectors(parser) -> None:
+def add_word_vectors(parser: argparse._ActionsContainer) -> None:
     """Adds pretrained word vectors."""
     parser.add_argument(
         "--word-vectors", metavar="FILE", help="pretrained vectors: GloVe or word2vec text, .npy"
@@ -97,7 +97,7 @@ def add_word_vectors(parser) -> None:
     parser.add_argument("--word-list", metavar="FILE", help="words of an .npy file, one a line")
 
 
-def add_article_vectors(parser) -> None:
+def add_article_vectors(parser: argparse._ActionsContainer) -> None:
     """Adds vectors of articles."""
     parser.add_argument(
         "--article-vectors",
@@ -107,7 +107,7 @@ def add_article_vectors(parser) -> None:
     parser.add_argument("--article-ids", metavar="FILE", help="ids of their rows, one a line")
 
 
-def add_user_buckets(parser) -> None:
+def add_user_buckets(parser: argparse._ActionsContainer) -> None:
     """Adds the number of buckets that users share."""
     parser.add_argument(
         "--user-buckets",
@@ -118,7 +118,7 @@ def add_user_buckets(parser) -> None:
     )
 
 
-def add_tokenizer(parser) -> None:
+def add_tokenizer(parser: argparse._ActionsContainer) -> None:
     """Adds how titles are split into words."""
     parser.add_argument(
         "--tokenizer",
@@ -133,7 +133,7 @@ def tokenizer_of(config: NPAConfig) -> str:
     return EARLIER_TOKENIZER if config.is_published else DEFAULT_TOKENIZER
 
 
-def add_encoding_memory(parser) -> None:
+def add_encoding_memory(parser: argparse._ActionsContainer) -> None:
     """Adds the memory that encoded titles may take."""
     parser.add_argument(
         "--encoding-memory",

@@ -18,6 +18,8 @@ from tfrs_npa.settings import DEFAULT_K, POOL, RERANKINGS, TRADE_OFF
 if TYPE_CHECKING:
     from tfrs_npa.data.loading import MindData
     from tfrs_npa.models.npa import NPA
+    from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
+    from tfrs_npa.retrieval.reranking import Reranker
 
 _UNKNOWN = {"left_out": "left out", "untitled": "read as articles without a title"}
 
@@ -150,7 +152,13 @@ def _ids(text: str) -> list[str]:
 
 
 def _articles(
-    run: Run, model: NPA, data: MindData | None, user: str, history: list[str], trade_off, options
+    run: Run,
+    model: NPA,
+    data: MindData | None,
+    user: str,
+    history: list[str],
+    trade_off: float,
+    options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """Returns the best articles, the best first, with their categories if there is data."""
     from tfrs_npa.retrieval.personalized_top_k import PersonalizedTopK
@@ -179,7 +187,14 @@ def _articles(
     return articles
 
 
-def _reranker(index, run: Run, model: NPA, data: MindData | None, trade_off: float, method: str):
+def _reranker(
+    index: PersonalizedTopK,
+    run: Run,
+    model: NPA,
+    data: MindData | None,
+    trade_off: float,
+    method: str,
+) -> Reranker:
     from tfrs_npa.data.article_values import category_indices
     from tfrs_npa.retrieval.reranking import Reranker
     from tfrs_npa.runs.baselines import title_vectors
@@ -203,7 +218,9 @@ def _reranker(index, run: Run, model: NPA, data: MindData | None, trade_off: flo
     return Reranker(index, model.catalog, method, trade_off, vectors, category)
 
 
-def _report(answer: dict[str, Any], source: str, options, unknown_articles: str) -> str:
+def _report(
+    answer: dict[str, Any], source: str, options: argparse.Namespace, unknown_articles: str
+) -> str:
     """Formats the answer: lines about the user, and a table of the articles."""
     from tabulate import tabulate
 

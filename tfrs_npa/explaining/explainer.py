@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class Explainer:
         return cls(signatures, model.catalog.ids[FIRST_ARTICLE:])
 
     @classmethod
-    def of_export(cls, path: str | os.PathLike) -> Explainer:
+    def of_export(cls, path: str | os.PathLike[str]) -> Explainer:
         """Explains by an export.
 
         Args:
@@ -158,15 +158,15 @@ class Explainer:
         return found["scores"].numpy()[0]
 
 
-def _ask(module, signature, **inputs):
+def _ask(module: Any, signature: Callable[..., Any], **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     return signature(**inputs)
 
 
-def _padded(rows):
+def _padded(rows: Iterable[Iterable[str]]) -> tf.Tensor:
     return string_matrix([list(row) for row in rows], "a list of articles")
 
 
-def _array(tensor):
+def _array(tensor: tf.Tensor) -> np.ndarray:
     array = tensor.numpy()
     if tensor.dtype != tf.string:
         return array

@@ -6,9 +6,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfrs_npa.explaining.report import Candidate, Reader, Report, Title, WithoutClick, Word
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 # Contributions that are shown with their titles.
 _LARGEST = 3
@@ -77,11 +81,13 @@ def page(report: Report) -> str:
     )
 
 
-def _source(environment, name):
+def _source(environment: Environment, name: str) -> Markup:
     """Returns a file of this package as text that is not escaped: it is ours."""
     from markupsafe import Markup
 
-    return Markup(environment.loader.get_source(environment, name)[0].rstrip("\n"))
+    loader = environment.loader
+    source = "" if loader is None else loader.get_source(environment, name)[0]
+    return Markup(source.rstrip("\n"))  # noqa: S704 - the style and the script of this package, no data
 
 
 def pieces(article: Title) -> Iterator[Piece]:

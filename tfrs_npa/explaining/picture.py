@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from tfrs_npa.explaining.page import pieces
 from tfrs_npa.explaining.report import Candidate, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
 
 # Inches.
 _WIDTH, _LINE, _MARGIN = 6.5, 0.26, 0.2
@@ -14,7 +19,7 @@ _SOFT = "#55585e"
 _FONT_SIZE = 10  # points
 
 
-def draw(report: Report, path: str | os.PathLike) -> None:
+def draw(report: Report, path: str | os.PathLike[str]) -> None:
     """Draws what readers are compared on, or else the best articles of the only one, as PNG.
 
     Args:
@@ -45,13 +50,13 @@ def draw(report: Report, path: str | os.PathLike) -> None:
     figure.savefig(path, dpi=150, format="png")
 
 
-def _draw_title(axes, renderer, candidate: Candidate, y: float) -> None:
+def _draw_title(axes: Axes, renderer: RendererAgg, candidate: Candidate, y: float) -> None:
     """Draws a title with its words shaded; what does not fit is left out."""
     from matplotlib.font_manager import FontProperties
 
     font = FontProperties(size=_FONT_SIZE)
 
-    def width(text):
+    def width(text: str) -> float:
         return renderer.get_text_width_height_descent(text, font, ismath=False)[0]
 
     x = _MARGIN

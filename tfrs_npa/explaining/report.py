@@ -185,13 +185,13 @@ def explain_readers(
     ) as bar:
         readers = []
         for user, clicks in histories.items():
-            reader = _reader(explainer, user, clicks, best[user], compared, categories or {})
+            reader = _reader(explainer, user, list(clicks), best[user], compared, categories or {})
             readers.append(reader)
             bar.update()
     return Report(source, len(explainer.ids), tuple(readers))
 
 
-def _best(explainer, user, clicks, k):
+def _best(explainer: Explainer, user: str, clicks: Sequence[str], k: int) -> list[str]:
     """Returns the ids of the best articles that a user has not clicked, at most k."""
     scores = explainer.scores(user, [clicks])[0]
     clicked = set(clicks)
@@ -200,8 +200,14 @@ def _best(explainer, user, clicks, k):
     return [news_id for news_id in ids if news_id not in clicked][:k]
 
 
-def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
-    clicks = list(clicks)
+def _reader(
+    explainer: Explainer,
+    user: str,
+    clicks: list[str],
+    best: Sequence[str],
+    compared: Sequence[str],
+    categories: Mapping[str, str],
+) -> Reader:
     shown = list(dict.fromkeys([*best, *compared]))
     found = {name: rows[0] for name, rows in explainer.explain(user, [clicks], shown).items()}
     untitled = [id_ for id_ in compared if not found["candidate_titles"][shown.index(id_)]]
@@ -216,13 +222,15 @@ def _reader(explainer, user, clicks, best, compared, categories) -> Reader:
     words = [[word for word in row if word] for row in found["candidate_words"]]
     effects = word_effects(explainer, user, clicks, words)
 
-    def title(news_id, side, column, effects=None):
+    def title(
+        news_id: str, side: str, column: int, effects: Sequence[float] | None = None
+    ) -> Title:
         text = found[f"{side}_titles"][column]
         words = [word for word in found[f"{side}_words"][column] if word]
         columns = (
             words,
             found[f"{side}_word_weights"][column].tolist(),
-            effects or [None] * len(words),
+            [None] * len(words) if effects is None else effects,
             *zip(*spans(text, words)),
         )
         return Title(news_id, text, categories.get(news_id, ""), tuple(map(Word, *columns)))
@@ -273,7 +281,13 @@ def word_effects(
     return [[score - next(scores) for _ in words] for score, words in zip(whole, titles)]
 
 
-def _without(explainer, user, clicks, read, shown) -> list[list[WithoutClick]]:
+def _without(
+    explainer: Explainer,
+    user: str,
+    clicks: list[str],
+    read: Sequence[int],
+    shown: Sequence[str],
+) -> list[list[WithoutClick]]:
     """Returns the score and the rank of each article of `shown` without each click of `read`."""
     histories = [clicks[:column] + clicks[column + 1 :] for column in read]
     if not histories:
@@ -289,7 +303,9 @@ def _without(explainer, user, clicks, read, shown) -> list[list[WithoutClick]]:
     ]
 
 
-def _ranks(explainer, scores, clicks, shown) -> list[int | None]:
+def _ranks(
+    explainer: Explainer, scores: np.ndarray, clicks: Sequence[str], shown: Sequence[str]
+) -> list[int | None]:
     """Returns the rank of each article of `shown` among those that are not clicked.
 
     Args:

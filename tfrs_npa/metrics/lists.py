@@ -13,7 +13,9 @@ CALIBRATION_ALPHA = 0.01
 """How much of a reader's own distribution `miscalibration` mixes into that of a list."""
 
 
-def best_candidates(scores: np.ndarray, articles: np.ndarray, splits: np.ndarray, k: int):
+def best_candidates(
+    scores: np.ndarray, articles: np.ndarray, splits: np.ndarray, k: int
+) -> np.ndarray:
     """Returns the list of each impression: its `k` candidates with the highest scores.
 
     >>> best_candidates(np.array([0.1, 0.7, 0.9, 0.2]), np.array([7, 8, 9, 5]), [0, 3, 4], 2)

@@ -64,7 +64,7 @@ def ranking_metrics(clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> d
 
     rows, positions, mid_positions = _positions_of_clicked(is_clicked, scores, mask)
 
-    def sum_by_impression(values):
+    def sum_by_impression(values: tf.Tensor) -> tf.Tensor:
         return tf.math.unsorted_segment_sum(values, rows, num_segments=tf.shape(clicked)[0])
 
     # Counts are small integers and halves, so float64 makes the AUC exact.

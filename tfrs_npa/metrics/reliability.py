@@ -75,7 +75,7 @@ def reliability(clicked: np.ndarray, scores: np.ndarray, splits: np.ndarray) -> 
     numbers = np.minimum(np.rint(-log / np.log(2)), LAST_BIN).astype(np.int64)
     impressions, bins = int(row[-1]) + 1, LAST_BIN + 1
 
-    def sums(values=None) -> np.ndarray:
+    def sums(values: np.ndarray | None = None) -> np.ndarray:
         cells = np.bincount(row * bins + numbers, values, impressions * bins)
         return cells.reshape(impressions, bins)
 

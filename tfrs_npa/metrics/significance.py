@@ -12,7 +12,7 @@ and then multiplied as a matrix: 3 ms for a resample of six means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,6 @@ def compare(
     }
 
 
-def within_noise(interval: list[float] | None) -> bool:
+def within_noise(interval: Sequence[float] | None) -> bool:
     """Whether a difference with this interval may be chance: 0 is inside, or nothing is known."""
     return interval is None or interval[0] <= 0 <= interval[1]

@@ -245,11 +245,11 @@ def off_policy_table(result: Mapping[str, Any]) -> str:
     return "\n".join(text)
 
 
-def _table(lines, columns) -> str:
+def _table(lines: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
     return _aligned(lines, [TITLES[name] for name in columns])
 
 
-def _aligned(lines, headers) -> str:
+def _aligned(lines: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return tabulate(
         lines,
         headers=["", *headers],
@@ -267,7 +267,7 @@ def _half_width(interval: Sequence[float] | None) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2
 
 
-def _verdict(difference: float | None, interval) -> str:
+def _verdict(difference: float | None, interval: Sequence[float] | None) -> str:
     if difference is None:
         return _MISSING
     if within_noise(interval):
@@ -275,7 +275,7 @@ def _verdict(difference: float | None, interval) -> str:
     return "better" if difference > 0 else "worse"
 
 
-def _difference(difference: float, interval, other: str) -> str:
+def _difference(difference: float, interval: Sequence[float] | None, other: str) -> str:
     """Says how far above or below another AUC is."""
     words = f"{abs(difference):.4f} {'below' if difference < 0 else 'above'} {other}"
     if interval is None:

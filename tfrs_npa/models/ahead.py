@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 # Two fill the cores where one waits: a TensorFlow op uses all cores, but not all the time.
@@ -22,7 +22,7 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         function: A function that several threads may call at the same time.
         items: Its arguments.
     """
-    futures: collections.deque = collections.deque()
+    futures: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             for item in items:

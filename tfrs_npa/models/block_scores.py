@@ -107,7 +107,7 @@ class BlockScores:
         else:
             groups = slice(group, group + (length * titles + ROWS - 1) // ROWS)
         bounds = None
-        if self._bounds is not None:
+        if self._bounds is not None and own.errors is not None:
             bounds = self._bounds.of_titles(own.errors[start : start + titles])
         if own.keys is None:
             result, bound = self._of_vectors(groups, bounds)

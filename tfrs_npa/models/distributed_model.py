@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -28,6 +29,10 @@ class DistributedModel(tfrs.Model):
     _evaluates = False
     _training_data = _evaluation_data = None
     _distribution_strategy: tf.distribute.Strategy | None
+    # Keras's own attributes.
+    train_function: Any
+    test_function: Any
+    predict_function: Any
     # How many steps the evaluation or prediction has at most; None: as many as there are batches.
     _steps: int | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -135,7 +135,7 @@ class EncodedTitles:
                 places += slab.start
                 yield Block(titles[places[:, 0]], order[places], is_first, number)
 
-    def each(self, blocks: Iterable[Block], function: Callable) -> Iterator:
+    def each(self, blocks: Iterable[Block], function: Callable[[Any], Any]) -> Iterator[Any]:
         """Yields what a function makes of blocks, whose words are held meanwhile.
 
         Args:

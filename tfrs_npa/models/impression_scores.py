@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -101,7 +101,7 @@ class ImpressionScores:
         self._encoder, self._query_tower = model.candidate_tower, model.query_tower
         self._titles = EncodedTitles(self._encoder, self._query_tower.attention, memory)
 
-    def of_batches(self, batches: Iterable) -> Iterator[tuple]:
+    def of_batches(self, batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         """Yields batches, each with its scores, float32 `[batch, candidates]`, -1e9 at padding.
 
         While those of one part are used, a thread reads and scores the next.
@@ -308,8 +308,8 @@ class ImpressionScores:
         self._write_densities(
             result, of, readers, everyone(of.clicked), everyone(of.titles), weights
         )
-        shown = np.bincount(of.readers, np.diff(of.splits), len(of.users)).astype(np.int64)
-        for readers in _parts((of.lengths + shown)[of.shared :], _PAIRS, of.shared):
+        counts = np.bincount(of.readers, np.diff(of.splits), len(of.users)).astype(np.int64)
+        for readers in _parts((of.lengths + counts)[of.shared :], _PAIRS, of.shared):
             clicks = slice(of.click_splits[readers.start], of.click_splits[readers.stop])
             impressions = slice(*map(of.first_impression, (readers.start, readers.stop)))
             shown = slice(of.splits[impressions.start], of.splits[impressions.stop])

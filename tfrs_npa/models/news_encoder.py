@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa._shards import WholeWeights, lookup
+from tfrs_npa._swap_lock import SwapLock
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.data.users import UNKNOWN_USER
@@ -94,6 +95,9 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
 
     Attributes:
         num_terms: Number of these terms; 0 in the published forms.
+        articles_lock: `tfrs_npa._swap_lock.SwapLock`, under which the articles are replaced. Whoever
+            reads them more than once and wants the same ones takes it for reading; the top-K layers
+            of the model do.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
                 tokens, trainable=False, shape=[articles, config.title_length], name="tokens"
             ),
             vectors=None,
+            lock=SwapLock(),
         )
         if vectors is not None:
             dim = vectors.shape[1]
@@ -201,6 +206,11 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         return self._untracked.tokens
 
     @property
+    def articles_lock(self) -> SwapLock:
+        """The lock under which the articles are replaced."""
+        return self._untracked.lock
+
+    @property
     def article_tables(self) -> list[tf.Variable]:
         """What is known of the articles: `tokens`, and their vectors if there are any."""
         own = self._untracked
@@ -217,6 +227,13 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
             ValueError: if the vectors are of another length than those that the tower was made
                 with, or it was made without.
         """
+        self.assign_articles(self.tables_of(tokens, vectors))
+
+    def tables_of(self, tokens, vectors=None) -> list[tf.Tensor]:
+        """Returns what `article_tables` would hold after `set_articles`; nothing changes.
+
+        Args, Raises: as `set_articles`.
+        """
         own = self._untracked
         dim = None if own.vectors is None else own.vectors.shape[1]
         if vectors is None and dim is not None:
@@ -226,25 +243,40 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
                 f"the articles have vectors of {vectors.shape[1]} numbers, but the model was made "
                 + ("without" if dim is None else f"for {dim}")
             )
-        own.tokens.assign(tf.cast(tokens, own.tokens.dtype))
-        if vectors is not None:
-            own.vectors.assign(vectors)
+        tables = [tf.cast(tokens, own.tokens.dtype)]
+        return tables if vectors is None else [*tables, tf.cast(vectors, tf.float32)]
 
-    def title_inputs(self, news_id):
+    def assign_articles(self, tables) -> None:
+        """Replaces the articles by what `tables_of` gave; threads that read them never wait long.
+
+        Args:
+            tables: Tensors, as `article_tables`.
+        """
+        with self.articles_lock.swapping():
+            for variable, table in zip(self.article_tables, tables, strict=True):
+                variable.assign(table)
+
+    def title_inputs(self, news_id, tables=None):
         """Returns what titles are encoded from, the first arguments of `encode_titles`.
 
         Args:
             news_id: `[articles]` indices of the catalogue.
+            tables: What to read instead of `article_tables`: other articles, see `tables_of`.
         """
+        if tables is not None:
+            return tuple(tf.gather(table, news_id) for table in tables)
         return tuple(lookup(table, news_id) for table in self.article_tables)
 
-    def title_lengths(self) -> np.ndarray:
+    def title_lengths(self, tables=None) -> np.ndarray:
         """Returns the words of each article's title, as `TitleFeatures` counts them.
+
+        Args:
+            tables: As in `title_inputs`.
 
         Returns:
             `[articles]` int32.
         """
-        tokens = self.tokens.numpy()
+        tokens = (self.tokens if tables is None else tables[0]).numpy()
         if self.attention.kind != "personalized":
             return np.ones(len(tokens), np.int32)
         if self.config.mask_padding:
@@ -254,19 +286,20 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
     # AutoGraph would look for loops and branches of Python's on tensors. There are none, and the
     # search took half of the time to the first step.
     @tf.autograph.experimental.do_not_convert
-    def title_features(self, news_id, training=False, further=None):
+    def title_features(self, news_id, training=False, further=None, tables=None):
         """Encodes titles up to the point where a user is needed.
 
         Args:
             news_id: `[articles]` indices of the catalogue; beyond it, of `further`.
             training: Whether dropout is on.
             further: `[titles, title_length]` words of titles that are in no catalogue, or None.
+            tables: As in `title_inputs`; only without `further`.
 
         Returns:
             `TitleFeatures` of the articles.
         """
         if further is None:
-            return self.encode_titles(*self.title_inputs(news_id), training=training)
+            return self.encode_titles(*self.title_inputs(news_id, tables), training=training)
         known = tf.shape(self.tokens)[0]
         is_known = news_id < known
         # The vector of padding, if articles have vectors, is zero.

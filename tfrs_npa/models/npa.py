@@ -165,9 +165,10 @@ class NPA(DistributedModel):
                 number of articles is fixed.
         """
         require_no_servers(self, "add_articles")
-        indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
-        if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
-            self.set_catalog(self.catalog)
+        with self.candidate_tower.articles_lock.changing():
+            indices = np.zeros(0, np.int32) if news is None else self.catalog.add(news)
+            if len(self.catalog) != tf.shape(self.candidate_tower.tokens)[0]:
+                self.set_catalog(self.catalog)
         return indices
 
     def set_catalog(self, catalog: NewsCatalog) -> None:
@@ -593,11 +594,12 @@ class NPA(DistributedModel):
     def get_config(self):
         """Returns hyper-parameters, articles, words, tokenizer and users, in types of JSON."""
         vectors, users = self.catalog.article_vectors, self.users
+        vocabulary = self.catalog.require_vocabulary()
         return {
             "name": self.name,
             "config": self.config.to_dict(),
-            "tokenizer": self.catalog.vocabulary.tokenizer,
-            "words": self.catalog.vocabulary.words[len(Vocabulary.specials) :],
+            "tokenizer": vocabulary.tokenizer,
+            "words": vocabulary.words[len(Vocabulary.specials) :],
             "news_ids": self.catalog.ids[FIRST_ARTICLE:],
             "titles": self.catalog.titles[FIRST_ARTICLE:],
             # The vectors themselves are an asset.

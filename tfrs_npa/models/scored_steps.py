@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,17 +32,17 @@ class ScoredSteps:
 
     def __init__(
         self,
-        step: Callable,
+        step: Callable[..., Any],
         counter: tf.Variable,
         eagerly: bool,
         strategy: tf.distribute.Strategy,
     ):
         self._step, self._counter, self._eagerly = step, counter, eagerly
         self._strategy = strategy if is_mirrored(strategy) else None
-        self._functions: dict = {}
+        self._functions: dict[tuple[str, ...], Any] = {}
         self._scores: ImpressionScores | None = None
         self._steps: int | None = None
-        self._scored: Generator | None = None
+        self._scored: Generator[Any, None, None] | None = None
 
     def start(self, scores: ImpressionScores, steps: int | None) -> None:
         """Makes the following steps take their scores from `scores`.
@@ -68,7 +69,7 @@ class ScoredSteps:
         if self._eagerly:
             return self._of_replicas(batch)
         if self._strategy is not None:
-            spec, key = None, self._scored is not None
+            spec, key = None, tuple([f"with scores: {self._scored is not None}"])
         else:
             spec = [_spec(iterator.element_spec, self._scored is not None)]
             key = tuple(map(str, tf.nest.flatten(spec)))
@@ -87,7 +88,7 @@ class ScoredSteps:
 
 def with_logits(
     scores: ImpressionScores, batches, strategy: tf.distribute.Strategy | None = None
-) -> Generator:
+) -> Generator[Any, None, None]:
     """Yields batches with their scores as the feature `LOGITS`.
 
     Args:

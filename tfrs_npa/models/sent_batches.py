@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import tensorflow as tf
 
@@ -36,10 +37,11 @@ class SentSteps:
         coordinator: A `tf.distribute.coordinator.ClusterCoordinator`.
     """
 
-    def __init__(self, step: Callable, coordinator):
+    def __init__(self, step: Callable[..., Any], coordinator):
         self._step, self._coordinator = step, coordinator
-        self._function = self._spec = self._batches = None
-        self._in_flight: collections.deque = collections.deque()
+        self._function = self._spec = None
+        self._batches: Iterable[Any] = ()
+        self._in_flight: collections.deque[Any] = collections.deque()
 
     def send(self, batches: tf.data.Dataset) -> None:
         """Sets the batches of the next steps; after the last comes the next pass over them.
@@ -62,7 +64,7 @@ class SentSteps:
 
     def release(self) -> None:
         """Forgets the batches, once their steps have ended."""
-        self._batches, self._iterator = None, iter(())
+        self._batches, self._iterator = (), iter(())
         self._in_flight.clear()
 
     def __call__(self, iterator):

@@ -75,7 +75,7 @@ class SharedSteps:
 
     def __init__(self) -> None:
         self._traced: dict[Any, tuple[Any, list[int]]] = {}
-        self._models: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        self._models: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     def add(self, model: tf.keras.Model) -> None:
         """Adds a model that is as its configuration made it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -76,7 +78,10 @@ class TitleBlocks(tf.Module):
             encoding=encoding,
             encode=Traced(
                 self._encode,
-                [tf.TensorSpec([None], tf.int32)],
+                [
+                    tf.TensorSpec([None], tf.int32),
+                    [tf.TensorSpec(table.shape, table.dtype) for table in encoder.article_tables],
+                ],
                 encoder.user_embedding,
                 autograph=False,
             ),
@@ -107,84 +112,96 @@ class TitleBlocks(tf.Module):
     ) -> None:
         """Encodes and keeps these articles, and no others.
 
-        Articles that are held already are moved, not encoded again; meanwhile the titles take twice
-        their memory.
+        Args: as `prepare`.
+        """
+        self.prepare(scored, listed, from_scratch)()
+
+    def prepare(
+        self,
+        scored: np.ndarray,
+        listed: np.ndarray | None = None,
+        from_scratch: bool = False,
+        tables=None,
+    ) -> Callable[[], None]:
+        """Encodes articles, which are kept once the result is called, these and no others.
+
+        Articles that are held already are copied, not encoded again. Until the call, which takes
+        milliseconds, nothing changes, and titles take twice their memory.
 
         Args:
             scored: `[scored]` the articles of the encoder that scores are about, ascending.
             listed: `[listed]` the articles that `features` is about, ascending; None: the same.
             from_scratch: Whether to encode all of them again.
+            tables: The articles that there will be, see `NewsEncoder.tables_of`; None: as now.
         """
+        own, encoder = self._untracked, self._untracked.encoder
         listed = scored if listed is None else listed
+        if tables is None:
+            tables = [tf.convert_to_tensor(table) for table in encoder.article_tables]
+        lengths = encoder.title_lengths(tables)
         articles = _scored_first(scored, listed)
-        if from_scratch:
-            self._assign(np.zeros(0, np.int32), self._layout(np.zeros(0, np.int32), 0))
-            self._longest_key.assign(0.0)
-        own = self._untracked
-        layout = self._layout(articles, len(scored))
-        kept, target, source = np.intersect1d(articles, own.articles, True, return_indices=True)
+        held = articles[:0] if from_scratch else own.articles
+        layout = self._layout(lengths[articles], len(scored))
+        _, target, source = np.intersect1d(articles, held, True, return_indices=True)
         added = np.setdiff1d(np.arange(len(articles)), target)
         words = {
             name: tf.zeros([layout.rows, spec.shape[1]], spec.dtype)
             for name, spec in self.encoding.words.items()
         }
-        self._move(words, layout.words, target, source)
+        self._copy(words, layout.words, target, source)
         titles = {}
         for name, part in self._titles.items():
             titles[name] = np.zeros([len(articles), part.shape[1]], np.float32)
             titles[name][layout.order[target]] = part.numpy()[own.layout.order[source]]
-        longest = self._longest_key.numpy()
+        longest = np.float32(0) if from_scratch else self._longest_key.numpy()
         for first in range(0, len(added), _CHUNK):
             chunk = added[first : first + _CHUNK]
-            parts = own.encode(tf.constant(articles[chunk], tf.int32))
+            parts = own.encode(tf.constant(articles[chunk], tf.int32), tables)
             _write(words, layout.words(chunk), parts)
             longest = max(longest, parts["longest_key"].numpy())
             for name, whole in titles.items():
                 if whole.shape[1]:
                     whole[layout.order[chunk]] = parts[name]
-        self._longest_key.assign(longest)
-        self._assign(articles, layout, words, titles)
-        self.order.assign(layout.order[: len(scored)])
-        self._list(articles, listed)
+        values = [
+            (self._longest_key, longest),
+            (self._blocks, layout.blocks),
+            (self.order, layout.order[: len(scored)]),
+            (self._listed, _places(articles, listed, layout, lengths)),
+            *((part, titles[name]) for name, part in self._titles.items()),
+            *(
+                (part, tf.reshape(words.pop(name), [-1, *part.shape[1:]]))
+                for name, part in self._words.items()
+            ),
+        ]
+        tensors = [(variable, tf.convert_to_tensor(value)) for variable, value in values]
 
-    def _move(self, words, rows, target, source):
+        def keep():
+            for variable, tensor in tensors:
+                variable.assign(tensor)
+            own.articles, own.layout = articles, layout
+
+        return keep
+
+    def _copy(self, words, rows, target, source):
         """Writes titles that are held, `source`, into `words` as titles `target`."""
         held = {name: _rows(part) for name, part in self._words.items()}
         for first in range(0, len(target), _CHUNK):
-            moved = slice(first, first + _CHUNK)
-            at = self._untracked.layout.words(source[moved])
-            _write(words, rows(target[moved]), {n: tf.gather(p, at) for n, p in held.items()})
-
-    def _assign(self, articles, layout, words=None, titles=None):
-        for name, part in self._words.items():
-            whole = tf.zeros([0], part.dtype) if words is None else words.pop(name)
-            part.assign(tf.reshape(whole, [-1, *part.shape[1:]]))
-        for name, part in self._titles.items():
-            nothing = np.zeros([0, part.shape[1]], np.float32)
-            part.assign(nothing if titles is None else titles[name])
-        self._blocks.assign(layout.blocks)
-        self._untracked.articles, self._untracked.layout = articles, layout
-
-    def _list(self, articles, listed):
-        by_article, layout = np.argsort(articles), self._untracked.layout
-        titles = by_article[np.searchsorted(articles, listed, sorter=by_article)]
-        lengths = self._untracked.encoder.title_lengths()[listed]
-        parts = layout.order[titles], lengths, layout.first[titles], layout.step[titles]
-        self._listed.assign(np.stack(parts, axis=1))
+            copied = slice(first, first + _CHUNK)
+            at = self._untracked.layout.words(source[copied])
+            _write(words, rows(target[copied]), {n: tf.gather(p, at) for n, p in held.items()})
 
     def mark_restored(self, scored: np.ndarray, listed: np.ndarray) -> None:
         """Records that the variables came from a checkpoint, and what `update` was given last."""
         own = self._untracked
         own.articles = _scored_first(scored, listed)
-        own.layout = self._layout(own.articles, len(scored))
+        own.layout = self._layout(own.encoder.title_lengths()[own.articles], len(scored))
 
-    def _layout(self, articles, scored):
-        lengths = self._untracked.encoder.title_lengths()[articles]
+    def _layout(self, lengths, scored):
         return TitleLayout(lengths, scored, by_title=self._pools)
 
-    def _encode(self, articles):
+    def _encode(self, articles, tables):
         encoder = self._untracked.encoder
-        features = encoder.with_terms(encoder.title_features(articles))
+        features = encoder.with_terms(encoder.title_features(articles, False, None, tables))
         parts = self.encoding.of(features)
         longest = tf.constant(0.0)
         if self.encoding.is_personalized:
@@ -314,6 +331,14 @@ class TitleBlocks(tf.Module):
 
 def _scored_first(scored, listed):
     return np.concatenate([scored, np.setdiff1d(listed, scored)]).astype(np.int32)
+
+
+def _places(articles, listed, layout, lengths):
+    """Returns, of each listed title, what `TitleBlocks._listed` holds."""
+    by_article = np.argsort(articles)
+    titles = by_article[np.searchsorted(articles, listed, sorter=by_article)]
+    parts = layout.order[titles], lengths[listed], layout.first[titles], layout.step[titles]
+    return np.stack(parts, axis=1)
 
 
 def _rows(part):

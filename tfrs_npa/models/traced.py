@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,18 +25,21 @@ class Traced:
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         input_signature: Sequence[tf.TensorSpec],
         user_embedding: UserEmbedding,
         autograph: bool = True,
     ):
         self._function, self._user_embedding = function, user_embedding
         self._options = {"input_signature": input_signature, "autograph": autograph}
-        self._table = self._traced = None
+        # The table that the graph reads, and the graph: one attribute, as threads share it.
+        self._traced: tuple[Any, Any] = None, None
 
     def __call__(self, *args):
         """Calls the function."""
-        if self._table is not self._user_embedding.table:
-            self._table = self._user_embedding.table
-            self._traced = tf.function(self._function, **self._options)
-        return self._traced(*args)
+        table, traced = self._traced
+        if table is not self._user_embedding.table:
+            table = self._user_embedding.table
+            traced = tf.function(self._function, **self._options)
+            self._traced = table, traced
+        return traced(*args)

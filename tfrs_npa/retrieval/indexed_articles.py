@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -42,20 +44,42 @@ class IndexedArticles(tf.Module):
             catalog: The catalogue; it replaces the previous one.
             indices: `[indexed]` the articles to index, ascending.
         """
+        self.prepare(catalog, catalog.ids, indices)()
+
+    def prepare(
+        self, catalog: NewsCatalog, ids: Sequence[str], indices: np.ndarray
+    ) -> Callable[[], None]:
+        """Returns a function that indexes articles, which takes milliseconds.
+
+        Args:
+            catalog: As in `update`.
+            ids: The ids of all articles by index, which the catalogue will have by then.
+            indices: As in `update`.
+        """
         held = self._untracked
         known = len(held.ids) if self.knows(catalog) else 0
-        gone = [] if known else list(set(held.ids).difference(catalog.ids))
-        if gone:
-            self._table.remove(tf.constant(gone))
-        new = catalog.ids[known:]
-        if new:
-            self._table.insert(tf.constant(new), tf.range(known, known + len(new), dtype=tf.int32))
-        held.catalog, held.ids = catalog, list(catalog.ids)
-        positions = np.full(len(catalog), -1, np.int32)
+        ids = list(ids)
+        gone = tf.constant([] if known else list(set(held.ids).difference(ids)), tf.string)
+        new = tf.constant(ids[known:], tf.string)
+        numbers = tf.range(known, len(ids), dtype=tf.int32)
+        positions = np.full(len(ids), -1, np.int32)
         positions[indices] = np.arange(len(indices))
-        self._positions.assign(positions)
-        self.indices.assign(indices.astype(np.int32))
-        self.ids.assign(np.array([catalog.ids[index] for index in indices], object))
+        values = [
+            (self._positions, tf.constant(positions)),
+            (self.indices, tf.constant(indices, tf.int32)),
+            (self.ids, tf.constant([ids[index] for index in indices], tf.string)),
+        ]
+
+        def index():
+            if len(gone):
+                self._table.remove(gone)
+            if len(new):
+                self._table.insert(new, numbers)
+            held.catalog, held.ids = catalog, ids
+            for variable, value in values:
+                variable.assign(value)
+
+        return index
 
     def all_ids(self) -> list[str]:
         """Returns the ids of all articles by their indices, as the table has them."""

@@ -12,6 +12,7 @@ from tfrs_npa.models.news_encoder import NewsEncoder, joined
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_blocks import TitleBlocks
 from tfrs_npa.models.user_encoder import UserEncoder
+from tfrs_npa.retrieval.coming_articles import ComingArticles
 from tfrs_npa.retrieval.top_k import ArticleTopK, best, best_of_rounded, without_gradients
 from tfrs_npa.settings import DEFAULT_K, DTYPES
 
@@ -88,7 +89,8 @@ class PersonalizedTopK(ArticleTopK):
     @property
     def bytes_per_article(self) -> float:
         """Bytes that the encoded titles take, for each article."""
-        return self._untracked.blocks.size / max(1, self.num_articles)
+        with self._reading():
+            return self._untracked.blocks.size / max(1, self.num_articles)
 
     @property
     def resources(self) -> tf.Module:
@@ -99,8 +101,9 @@ class PersonalizedTopK(ArticleTopK):
         """Adds and withdraws articles; what stays is not encoded again.
 
         The result is that of indexing the articles that are then there. Withdrawn articles stay in
-        the model's catalogue, since histories still hold them. While it runs, the titles take
-        twice their memory, and no query may run.
+        the model's catalogue, since histories still hold them. Threads may ask while it runs, as
+        during `index`: they get answers of before or of after, and the titles take twice their
+        memory.
 
         Args:
             news: Articles to add, as `index_from_dataset` takes them, which the model's catalogue
@@ -115,8 +118,12 @@ class PersonalizedTopK(ArticleTopK):
                 article to withdraw is not indexed, or as `index_from_dataset`. Nothing changes
                 then.
         """
+        with self._changing():
+            return self._refresh(news, list(withdraw))
+
+    def _refresh(self, news, withdraw):
         self._require_index()
-        own, withdraw = self._untracked, list(withdraw)
+        own = self._untracked
         if not own.articles.knows(own.model.catalog):
             raise ValueError(
                 "The model has another catalogue than what is indexed: call `index` or "
@@ -130,8 +137,9 @@ class PersonalizedTopK(ArticleTopK):
                 f"{missing[0]!r}."
             )
         staying = np.setdiff1d(own.indices, leaving)
-        added = [] if news is None else own.model.add_articles(news)
-        return self._index(np.union1d(staying, added).astype(np.int64), from_scratch=False)
+        coming = ComingArticles(own.model, news)
+        indices = np.union1d(staying, coming.indices).astype(np.int64)
+        return self._index(coming, indices, from_scratch=False)
 
     def query_embeddings(self, queries) -> tf.Tensor:
         """Returns users as the index represents them.
@@ -153,11 +161,12 @@ class PersonalizedTopK(ArticleTopK):
         Raises:
             ValueError: as `call`.
         """
-        self._require_index()
-        return self._untracked.embed(*self._features(queries))
+        with self._reading():
+            self._require_index()
+            return self._untracked.embed(*self._features(queries))
 
-    def _encode(self, indices, from_scratch):
-        self._untracked.blocks.update(indices, from_scratch=from_scratch)
+    def _encode(self, indices, tables, from_scratch):
+        return self._untracked.blocks.prepare(indices, None, from_scratch, tables)
 
     def _user_vectors(self, users, history, further_titles):
         """Does so from the titles that are held, which need not be encoded again."""
@@ -220,4 +229,5 @@ class PersonalizedTopK(ArticleTopK):
             indices = tf.gather(articles.indices, places)
             return blocks.exact_scores(places, indices, titles, rows, users)
 
-        return best_of_rounded(*blocks.rounded_scores(users), hidden, ids, k, exact_scores)
+        rounded, bounds = blocks.rounded_scores(users)
+        return best_of_rounded(rounded, bounds, hidden, ids, k, exact_scores)

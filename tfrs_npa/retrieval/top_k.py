@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from tfrs_npa.models.distributed_model import check_is_npa
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.models.traced import Traced
+from tfrs_npa.retrieval.coming_articles import ComingArticles
 from tfrs_npa.retrieval.indexed_articles import IndexedArticles
 from tfrs_npa.retrieval.requests import string_matrix, string_vector
 
@@ -29,6 +30,8 @@ _CHUNK = 512
 
 class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
     """Top K articles by NPA's score. Use `PersonalizedTopK` or `TwoStageTopK`.
+
+    Threads may ask while another one indexes: see `index`.
 
     Args:
         model: A trained model.
@@ -69,11 +72,26 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
 
         Every title is encoded again: call it whenever the weights have changed.
 
+        Threads may ask meanwhile: each answer is that of the old index or of the new one, and none
+        waits for more than milliseconds. Titles are encoded first, beside those that are there,
+        which takes twice their memory; then all that answers depend on is replaced at once. If
+        encoding fails, nothing changes.
+
+        This holds for all top-K layers of a model together, and for calls outside of a
+        `tf.function`: no lock keeps what a graph reads from being replaced while it runs. It does
+        not hold for new weights, for `NPA.set_catalog`, or for saving the layer.
+
         Returns:
             The layer itself.
+
+        Raises:
+            ValueError: if the model's catalogue was extended meanwhile, other than by
+                `NPA.add_articles` and the top-K layers of the model.
         """
-        # Padding and the unknown article are never recommended.
-        return self._index(np.arange(FIRST_ARTICLE, len(self._untracked.model.catalog)))
+        with self._changing():
+            coming = ComingArticles(self._untracked.model)
+            # Padding and the unknown article are never recommended.
+            return self._index(coming, np.arange(FIRST_ARTICLE, len(coming.ids)))
 
     def index_from_dataset(self, news) -> ArticleTopK:
         """Indexes exactly these articles; those missing from the model's catalogue are added to it.
@@ -87,25 +105,56 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             The layer itself.
 
         Raises:
-            ValueError: if a feature is missing or not a string, an id is empty or reserved, or
-                there are no articles.
+            ValueError: if a feature is missing or not a string, an id is empty or reserved, there
+                are no articles, or as `index`. Nothing changes then.
         """
-        indices = np.unique(self._untracked.model.add_articles(news))
-        if not len(indices):
-            raise ValueError("news holds no articles.")
-        return self._index(indices)
+        with self._changing():
+            coming = ComingArticles(self._untracked.model, news)
+            indices = np.unique(coming.indices)
+            if not len(indices):
+                raise ValueError("news holds no articles.")
+            return self._index(coming, indices)
 
-    def _index(self, indices, from_scratch=True):
-        """Indexes the articles `indices`, ascending; `from_scratch` encodes all of them again."""
-        self._untracked.model.add_articles()
-        self._encode(indices, from_scratch)
-        self._untracked.articles.update(self._untracked.model.catalog, indices)
-        self._untracked.indices = indices
+    def _index(self, coming, indices, from_scratch=True):
+        """Indexes some of the articles that are there and of those to come.
+
+        Args:
+            coming: `ComingArticles`.
+            indices: `[indexed]` the articles to index, ascending.
+            from_scratch: Whether to encode all of them again.
+        """
+        own = self._untracked
+        swaps = [
+            self._encode(indices, coming.tables, from_scratch),
+            coming.swap,
+            own.articles.prepare(own.model.catalog, coming.ids, indices),
+        ]
+        coming.add()
+        with own.model.candidate_tower.articles_lock.swapping():
+            for swap in swaps:
+                swap()
+            own.indices = indices
         return self
 
     @abc.abstractmethod
-    def _encode(self, indices, from_scratch):
-        """Encodes the articles `indices` of the catalogue."""
+    def _encode(self, indices, tables, from_scratch) -> Callable[[], None]:
+        """Encodes articles; returns a function that replaces those of before by them, in no time.
+
+        Args:
+            indices: As in `_index`.
+            tables: What there will be of all articles, see `NewsEncoder.tables_of`.
+            from_scratch: As in `_index`.
+        """
+
+    def _changing(self):
+        """A context in which no other thread indexes articles or adds some to the model."""
+        return self._untracked.model.candidate_tower.articles_lock.changing()
+
+    def _reading(self):
+        """A context in which the index stays as it is; in a graph, nothing."""
+        if not tf.executing_eagerly():
+            return contextlib.nullcontext()
+        return self._untracked.model.candidate_tower.articles_lock.reading()
 
     def call(self, queries, k=None, candidates=None, exclude_history=False):
         """Returns the best articles of each user.
@@ -135,7 +184,8 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
                 articles, or an entry of `queries` is missing or of a wrong shape. In a graph, a
                 wrong k is a `tf.errors.InvalidArgumentError`.
         """
-        return self._answer(queries, k, None, candidates, exclude_history)
+        with self._reading():
+            return self._answer(queries, k, None, candidates, exclude_history)
 
     def query_with_exclusions(
         self, queries, exclusions, k=None, candidates=None, exclude_history=False
@@ -156,7 +206,8 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         Raises:
             ValueError: as `call`, and if `exclusions` is of a wrong shape.
         """
-        return self._answer(queries, k, exclusions, candidates, exclude_history)
+        with self._reading():
+            return self._answer(queries, k, exclusions, candidates, exclude_history)
 
     @abc.abstractmethod
     def _answer(self, queries, k, exclusions, candidates, exclude_history):

@@ -45,7 +45,8 @@ class TwoStageTopK(ArticleTopK):
         k: Number of articles to return, unless a call says otherwise.
         shortlist: Articles to rank; all, if there are fewer.
         retrieval: The layer of the first stage, a `tfrs.layers.factorized_top_k.TopK` without a
-            query model; None: `ScaNN` where it is installed, else `BruteForce`.
+            query model; None: `ScaNN` where it is installed, else `BruteForce`, which each `index`
+            makes again. Queries wait while a layer that is given indexes the vectors of articles.
         name: Name of the layer.
 
     Raises:
@@ -66,12 +67,19 @@ class TwoStageTopK(ArticleTopK):
         if k > shortlist:
             raise ValueError(f"k is {k}; the shortlist has only {shortlist} articles.")
         self._untracked.shortlist = shortlist
+        self._untracked.makes_retrieval = retrieval is None
         self._untracked.retrieval = _stock_layer(shortlist) if retrieval is None else retrieval
         blocks = TitleBlocks(model.candidate_tower)
         self._untracked.width, self._untracked.blocks = blocks.width, blocks
         self._untracked.average = Traced(
             self._average,
-            [tf.TensorSpec([None], tf.int32)],
+            [
+                tf.TensorSpec([None], tf.int32),
+                [
+                    tf.TensorSpec(table.shape, table.dtype)
+                    for table in model.candidate_tower.article_tables
+                ],
+            ],
             model.user_embedding,
             autograph=False,
         )
@@ -115,28 +123,41 @@ class TwoStageTopK(ArticleTopK):
             ValueError: as `call`.
         """
         own = self._untracked
-        _, found = self(queries, k)
-        users = own.embed(*self._features(queries))
+        with self._reading():
+            _, found = self(queries, k)
+            users = own.embed(*self._features(queries))
+            indices, ids = own.indices, own.articles.ids.read_value()
         blocks, scores = TitleBlocks(own.model.candidate_tower), []
-        for first in range(0, len(own.indices), _CHUNK):
-            blocks.update(own.indices[first : first + _CHUNK], from_scratch=True)
+        for first in range(0, len(indices), _CHUNK):
+            blocks.update(indices[first : first + _CHUNK], from_scratch=True)
             scores.append(blocks.scores(users))
         scores, k = tf.concat(scores, axis=1), found.shape[1]
-        _, exact = best(scores, tf.zeros([1, 1], tf.bool), own.articles.ids.read_value(), k)
+        _, exact = best(scores, tf.zeros([1, 1], tf.bool), ids, k)
         pairs = zip(found.numpy(), exact.numpy(), strict=True)
         return float(np.mean([len(set(a) & set(b)) / k for a, b in pairs]))
 
-    def _encode(self, indices, from_scratch):
+    def _encode(self, indices, tables, from_scratch):
+        own = self._untracked
         vectors = [
-            self._untracked.average(tf.constant(indices[first : first + _CHUNK], tf.int32))
+            own.average(tf.constant(indices[first : first + _CHUNK], tf.int32), tables)
             for first in range(0, len(indices), _CHUNK)
         ]
-        self._untracked.retrieval.index(tf.concat(vectors, axis=0), tf.range(len(indices)))
+        vectors, positions = tf.concat(vectors, axis=0), tf.range(len(indices))
+        if not own.makes_retrieval:
+            return lambda: own.retrieval.index(vectors, positions)
+        retrieval = _stock_layer(own.shortlist).index(vectors, positions)
 
-    def _average(self, indices):
+        def swap():
+            own.retrieval = retrieval
+
+        return swap
+
+    def _average(self, indices, tables):
         tower = self._untracked.model.candidate_tower
-        unknown = tf.fill(tf.shape(indices), UNKNOWN_USER)
-        vectors = tower({"user_id": unknown, "news_id": indices})
+        features = tower.title_features(indices, False, None, tables)
+        rows = tf.range(tf.size(indices))
+        unknown = self._untracked.model.user_embedding(tf.fill(tf.shape(indices), UNKNOWN_USER))
+        vectors = tower.vectors(features, rows, rows, tower.attention.query(unknown))
         return tf.cast(vectors, tf.float32)
 
     def _answer(self, queries, k, exclusions, candidates, exclude_history):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -225,7 +225,7 @@ class HeatMap:
         axes.patch.set_alpha(0)
         axes.set_xlim(-0.5, columns - 0.5)
         axes.set_ylim(len(titles) - 0.5, -0.5)
-        style = {"fontsize": 7, "parse_math": False}
+        style: dict[str, Any] = {"fontsize": 7, "parse_math": False}
         for row, words in enumerate(titles):
             for column, word in enumerate(words, start=1):
                 axes.text(column, row, word[:_LETTERS], ha="center", va="center", **style)
@@ -236,7 +236,7 @@ class HeatMap:
         names = [f"clicked before, {number + 1}" for number in range(len(clicked))]
         names += ["candidate, clicked"] * clicks + ["candidate"] * (len(candidates) - clicks)
         axes.set_yticks(range(len(titles)), names)
-        axes.xaxis.label.set_size(7)
+        axes.xaxis.label.set_fontsize(7)
         axes.tick_params(labelsize=7, length=0)
         drawn = pixels(figure).astype(np.float32)
         self._ink, self._alpha = drawn[..., :3], drawn[..., 3:] / 255

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa.runs.processes import (
@@ -109,7 +110,7 @@ def _require_free_port(address: Address) -> None:
 
 
 @contextlib.contextmanager
-def announce_chief(folder: str | os.PathLike) -> Iterator[None]:
+def announce_chief(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Tells workers of this chief while it hands out trials, and then that the search has ended.
 
     Args:
@@ -122,7 +123,7 @@ def announce_chief(folder: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watch_chief(folder: str | os.PathLike, timeout: float = CHIEF_TIMEOUT) -> Iterator[bool]:
+def watch_chief(folder: str | os.PathLike[str], timeout: float = CHIEF_TIMEOUT) -> Iterator[bool]:
     """Waits for the chief of this worker, and ends the process when the chief is gone.
 
     The process exits with `GONE`; with 0 if the search has ended; with `ANOTHER_CHIEF` if the
@@ -165,7 +166,7 @@ def watch_chief(folder: str | os.PathLike, timeout: float = CHIEF_TIMEOUT) -> It
         watch.join()
 
 
-def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict:
+def _await_chief(folder: pathlib.Path, chief: Address, timeout: float) -> dict[str, Any]:
     """Waits for a chief; returns its record, or that of an earlier one whose search has ended."""
     deadline = time.monotonic() + timeout
     is_logged = False
@@ -225,13 +226,13 @@ def _orphaned() -> bool:
     return supervisor is not None and int(supervisor) != os.getppid()
 
 
-def _read(folder: str | os.PathLike) -> dict | None:
+def _read(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     try:
         return json.loads(pathlib.Path(folder, _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def _write(folder: str | os.PathLike, record: dict) -> None:
+def _write(folder: str | os.PathLike[str], record: dict[str, Any]) -> None:
     with atomic_file(pathlib.Path(folder, _RECORD)) as temporary:
         temporary.write_text(json.dumps(record), encoding="utf-8")

@@ -63,9 +63,9 @@ class SearchFolder(ResultFolder):
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         settings: SearchSettings,
-        space: str | os.PathLike | None = None,
+        space: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
     ) -> SearchFolder:
         """Creates the folder of a search that has not started.

@@ -84,7 +84,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
         news: tf.data.Dataset | NewsCatalog,
         train: tf.data.Dataset | Impressions,
         validation: tf.data.Dataset | Impressions,
-        space: SearchSpace | str | os.PathLike | None = None,
+        space: SearchSpace | str | os.PathLike[str] | None = None,
         *,
         users: UserIndex | None = None,
     ):
@@ -136,11 +136,11 @@ class NPAHyperModel(keras_tuner.HyperModel):
         self,
         hp: keras_tuner.HyperParameters,
         model: tf.keras.Model,
-        *args,
+        *args: Any,
         epochs: int = 1,
         initial_epoch: int = 0,
         callbacks: list[tf.keras.callbacks.Callback] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> tf.keras.callbacks.History:
         """Trains a model on batches of the configuration that `hp` stands for.
 
@@ -217,7 +217,7 @@ def _set_schedule(model: tf.keras.Model, config: NPAConfig, steps: int) -> None:
 class _Diverged(tf.keras.callbacks.Callback):
     """Fails a trial that has diverged; KerasTuner would not say why it failed."""
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         for name in ("loss", "val_auc"):
             if math.isnan(logs.get(name, 0)):
                 raise keras_tuner.errors.FailedTrialError(

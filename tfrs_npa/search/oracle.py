@@ -22,7 +22,7 @@ _FAILURES = 3
 logger = logging.getLogger(__name__)
 
 
-class _CrashSafe:
+class _CrashSafe(kt.Oracle):
     """Mixin that makes an oracle crash-safe.
 
     Attributes:
@@ -31,15 +31,16 @@ class _CrashSafe:
 
     on_end: Callable[[kt_trial.Trial], None] | None = None
     _failed_in_a_row = 0
+    _retry_queue: list[str]  # KerasTuner's own
 
     # KerasTuner writes in place: interrupted, it could not read its own file again.
-    def save(self):
+    def save(self) -> None:
         _write_whole(self._get_oracle_fname(), self)
 
-    def _save_trial(self, trial):
+    def _save_trial(self, trial: kt_trial.Trial) -> None:
         _write_whole(pathlib.Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial)
 
-    def reload(self):
+    def reload(self) -> None:
         self._remove_unknown_trials()
         super().reload()
         # The end of a trial is written before the trial leaves the list of ongoing ones.
@@ -51,7 +52,7 @@ class _CrashSafe:
             trial.metrics = type(trial.metrics)()
             trial.score, trial.message = None, None
 
-    def _remove_unknown_trials(self):
+    def _remove_unknown_trials(self) -> None:
         """Removes trials that were written after the oracle, which would reuse their ids."""
         with open(self._get_oracle_fname(), encoding="utf-8") as file:
             known = set(json.load(file)["start_order"])
@@ -61,7 +62,7 @@ class _CrashSafe:
 
     # KerasTuner's own check for failures raises: in a chief inside the server, which then hangs.
     @kt.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> kt_trial.Trial:
         if self._failed_in_a_row >= _FAILURES and tuner_id not in self.ongoing_trials:
             self.tuner_ids.discard(tuner_id)
             stopped = kt_trial.TrialStatus.STOPPED
@@ -69,7 +70,7 @@ class _CrashSafe:
         return super().create_trial(tuner_id)
 
     @kt.synchronized
-    def end_trial(self, trial):
+    def end_trial(self, trial: kt_trial.Trial) -> None:
         super().end_trial(trial)
         trial = self.trials[trial.trial_id]
         failed = trial.status == kt_trial.TrialStatus.FAILED
@@ -95,7 +96,7 @@ class Hyperband(_CrashSafe, kt.oracles.HyperbandOracle):
 class Grid(_CrashSafe, kt.oracles.GridSearchOracle):
     """Tries all combinations."""
 
-    def reload(self):
+    def reload(self) -> None:
         """Resumes an interrupted search."""
         super().reload()
         # KerasTuner does not save its position. Combinations are started in order.
@@ -104,7 +105,7 @@ class Grid(_CrashSafe, kt.oracles.GridSearchOracle):
         self._populate_next = list(self.end_order)
 
 
-def make_oracle(settings: SearchSettings):
+def make_oracle(settings: SearchSettings) -> kt.Oracle:
     """Returns the oracle of the tuner that the settings name, with `val_auc` to maximize."""
     # KerasTuner counts up from its seed, draw by draw: adjacent seeds would draw nearly the same.
     # It takes 0 for no seed.
@@ -124,7 +125,7 @@ def make_oracle(settings: SearchSettings):
     return kind(max_trials=settings.max_trials or DEFAULT_TRIALS, **common)
 
 
-def planned_trials(oracle) -> int | None:
+def planned_trials(oracle: kt.Oracle) -> int | None:
     """Returns the most trials that an oracle will choose; None if it does not know."""
     counts = [] if oracle.max_trials is None else [oracle.max_trials]
     if isinstance(oracle, Hyperband):
@@ -139,6 +140,6 @@ def planned_trials(oracle) -> int | None:
     return min(counts, default=None)
 
 
-def _write_whole(path, stateful) -> None:
+def _write_whole(path: str | pathlib.Path, stateful: kt.engine.stateful.Stateful) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(stateful.get_state()), encoding="utf-8")

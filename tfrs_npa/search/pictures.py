@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfrs_npa._figures import new_figure, save_figure
 from tfrs_npa.search.oracle import OBJECTIVE
 from tfrs_npa.search.trials import COMPLETED, FAILED, TrialRecord, searched
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _COLUMNS = 4
 
 
-def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> None:
+def plot_objective(path: str | os.PathLike[str], trials: Sequence[TrialRecord]) -> None:
     """Draws the objective of each trial, and the best so far, as PNG.
 
     Args:
@@ -42,7 +46,7 @@ def plot_objective(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> No
 
 
 def plot_hyperparameters(
-    path: str | os.PathLike, trials: Sequence[TrialRecord], logarithmic: Collection[str] = ()
+    path: str | os.PathLike[str], trials: Sequence[TrialRecord], logarithmic: Collection[str] = ()
 ) -> None:
     """Draws the objective against each hyper-parameter that was searched, as PNG.
 
@@ -82,14 +86,14 @@ def plot_hyperparameters(
     _save(figure, path, trials)
 
 
-def _scatter(axes, xs, trials: Sequence[TrialRecord]) -> None:
+def _scatter(axes: Any, xs: Sequence[Any], trials: Sequence[TrialRecord]) -> None:
     """Draws trials as points, those of few epochs paler."""
     most = max(trial.epochs for trial in trials)
     alphas = [0.25 + 0.75 * trial.epochs / most for trial in trials]
     axes.scatter(xs, [trial.score for trial in trials], alpha=alphas)
 
 
-def _save(figure, path, trials: Sequence[TrialRecord]) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str], trials: Sequence[TrialRecord]) -> None:
     if len({trial.epochs for trial in trials}) > 1:
         figure.suptitle("the paler, the fewer epochs", fontsize="small")
     save_figure(figure, path)

@@ -10,7 +10,9 @@ import os
 import time
 from typing import Any
 
+import keras_tuner as kt
 import tensorflow as tf
+from keras_tuner.engine import trial as kt_trial
 
 from tfrs_npa._files import atomic_file, sweep
 from tfrs_npa._lock import locked
@@ -51,7 +53,7 @@ class SearchFailed(RuntimeError):
 
 
 def search(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     cache: Cache | None = None,
     chief_timeout: float = CHIEF_TIMEOUT,
 ) -> dict[str, Any] | None:
@@ -127,7 +129,7 @@ def _report_baselines(
     logger.info("%s without training: %s", OBJECTIVE, ", ".join(shown))
 
 
-def _report_trials(oracle, folder: SearchFolder) -> None:
+def _report_trials(oracle: kt.Oracle, folder: SearchFolder) -> None:
     """Writes `trials.csv` and logs a line whenever a trial ends."""
     planned = planned_trials(oracle)
     oracle.on_end = functools.partial(_report_trial, oracle, folder, planned)
@@ -138,7 +140,9 @@ def _report_trials(oracle, folder: SearchFolder) -> None:
         logger.info("trials planned: %d", planned)
 
 
-def _report_trial(oracle, folder: SearchFolder, planned: int | None, trial) -> None:
+def _report_trial(
+    oracle: kt.Oracle, folder: SearchFolder, planned: int | None, trial: kt_trial.Trial
+) -> None:
     trials = records(oracle, folder)
     write_csv(folder.path / "trials.csv", trials)
     ended = record(trial, folder)

@@ -6,11 +6,14 @@ import difflib
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tfrs_npa.config import ATTENTION_FORMS, FIELD_TYPES, PRESETS, SCHEDULES, NPAConfig
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 DEFAULT_SPACE: Mapping[str, Any] = {
     # Architecture.
@@ -107,7 +110,7 @@ class SearchSpace:
             check = self._range if isinstance(choice, Mapping) else self._choice
             self.fields[name] = check(name, choice)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, SearchSpace)
             and self.base == other.base
@@ -115,7 +118,7 @@ class SearchSpace:
         )
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike, base: NPAConfig | None = None) -> SearchSpace:
+    def from_yaml(cls, path: str | os.PathLike[str], base: NPAConfig | None = None) -> SearchSpace:
         """Reads a space from a file.
 
             preset: small        # where the search starts; left out: NPAConfig()
@@ -144,7 +147,7 @@ class SearchSpace:
             raise ValueError(f"{path}: {error}") from error
 
     @classmethod
-    def _from_sections(cls, sections, base) -> SearchSpace:
+    def _from_sections(cls, sections: Any, base: NPAConfig | None) -> SearchSpace:
         expected = f"the file holds {', '.join(_SECTIONS)}"
         if not isinstance(sections, Mapping):
             raise ValueError(f"{expected}; not {sections!r}")
@@ -189,7 +192,7 @@ class SearchSpace:
         sections |= {"others": "pinned", "space": pinned | self.fields}
         return yaml.safe_dump(sections, sort_keys=False)
 
-    def config(self, hp) -> NPAConfig:
+    def config(self, hp: keras_tuner.HyperParameters) -> NPAConfig:
         """Declares the searched fields, and returns the configuration to try.
 
         Args:
@@ -201,7 +204,7 @@ class SearchSpace:
             **{name: FIELD_TYPES[name](value) for name, value in values.items()}
         )
 
-    def _declare(self, hp, name):
+    def _declare(self, hp: keras_tuner.HyperParameters, name: str) -> Any:
         spec, default = self.fields[name], getattr(self.base, name)
         if isinstance(spec, list):
             if FIELD_TYPES[name] is bool:
@@ -218,7 +221,7 @@ class SearchSpace:
             default=default if default is not None and low <= default <= high else low,
         )
 
-    def _choice(self, name, values) -> list:
+    def _choice(self, name: str, values: list[Any]) -> list[Any]:
         if not values:
             raise ValueError(f"{name} is an empty list; give it values to choose from")
         values = [self._value(name, value) for value in values]
@@ -231,7 +234,7 @@ class SearchSpace:
             )
         return values
 
-    def _range(self, name, spec) -> dict:
+    def _range(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         for key in spec:
             if key not in _RANGE:
                 close = difflib.get_close_matches(str(key), _RANGE, n=1)
@@ -261,7 +264,7 @@ class SearchSpace:
             checked["sampling"] = sampling
         return checked
 
-    def _step(self, name, step, low, high, sampling):
+    def _step(self, name: str, step: Any, low: float, high: float, sampling: str) -> int | float:
         type_ = FIELD_TYPES[name]
         least, most = (1, high / low) if sampling == "log" else (0, high - low)
         try:
@@ -275,6 +278,6 @@ class SearchSpace:
             )
         return type_(number)
 
-    def _value(self, name, value):
+    def _value(self, name: str, value: Any) -> Any:
         """The value in the field's type, if `NPAConfig` takes it."""
         return getattr(self.base.replace(**{name: value}), name)

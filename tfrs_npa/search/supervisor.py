@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 SUPERVISOR = "TFRS_NPA_SUPERVISOR"
 """Environment variable of a worker: the id of the process that restarts it."""
@@ -27,7 +28,7 @@ _FORWARDED = [
 ]
 
 
-def supervise(run: str | os.PathLike) -> int | None:
+def supervise(run: str | os.PathLike[str]) -> int | None:
     """Runs the command of this process in a child if it is a worker without a supervisor.
 
     Args:
@@ -62,7 +63,7 @@ class Supervisor:
         self._command = command
         self._progress = progress
         self._name = name
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._signal: int | None = None
         self._death = ""
 
@@ -107,12 +108,14 @@ class Supervisor:
         if deaths == _DEATHS:
             environment[DIED] = f"its worker {self._death} {deaths} times in a row"
         # In a session of its own, so that Ctrl-C reaches it once, from here.
-        self._child = subprocess.Popen(self._command, env=environment, start_new_session=True)
+        self._child = subprocess.Popen(  # noqa: S603 - the user's own command again, by no shell
+            self._command, env=environment, start_new_session=True
+        )
         if self._signal is not None:
             self._child.send_signal(self._signal)
         return self._child.wait()
 
-    def _forward(self, number, frame):
+    def _forward(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
         if self._child is not None:
             self._child.send_signal(number)

@@ -133,7 +133,7 @@ def searched(trials: Sequence[TrialRecord]) -> list[str]:
     ]
 
 
-def write_csv(path: str | os.PathLike, trials: Sequence[TrialRecord]) -> None:
+def write_csv(path: str | os.PathLike[str], trials: Sequence[TrialRecord]) -> None:
     """Writes a row for each trial: its record, and its hyper-parameters."""
     names = [field.name for field in dataclasses.fields(TrialRecord) if field.name != "values"]
     columns = [{"score": OBJECTIVE}.get(name, name) for name in names[:-1]]

@@ -10,6 +10,8 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import keras_tuner as kt
 import tensorflow as tf
@@ -21,6 +23,8 @@ from tfrs_npa.search.cluster import WORKER, role
 from tfrs_npa.search.folder import SearchFolder
 from tfrs_npa.search.oracle import OBJECTIVE, make_oracle
 from tfrs_npa.search.supervisor import DIED
+
+_Logs = dict[str, float] | None
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +56,27 @@ class SearchTuner(kt.Hyperband):
                 project_name=folder.trials.name,
             )
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         """Waits a second if there was no trial to run."""
         if self._waits:
             time.sleep(1)
         self._waits = True
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: kt_trial.Trial) -> None:
         """Starts without traces of an earlier attempt."""
         super().on_trial_begin(trial)
         self._waits = False
         self._started = time.monotonic()
-        self._reason = None
+        self._reason: str | None = None
         shutil.rmtree(self._folder.tensorboard / trial.trial_id, ignore_errors=True)
 
-    def run_trial(self, trial, *args, callbacks=(), **kwargs):
+    def run_trial(
+        self,
+        trial: kt_trial.Trial,
+        *args: Any,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+        **kwargs: Any,
+    ) -> Any:
         """Shows the progress of a trial, and remembers why it failed."""
         try:
             bar = _Bar(f"trial {trial.trial_id}")
@@ -76,7 +86,7 @@ class SearchTuner(kt.Hyperband):
             self._reason = f"{type(error).__name__}: {message}"
             raise
 
-    def on_trial_end(self, trial):
+    def on_trial_end(self, trial: kt_trial.Trial) -> None:
         """Writes what KerasTuner does not tell a chief: how long it took, and why it failed."""
         folder = pathlib.Path(self.get_trial_dir(trial.trial_id))
         seconds = time.monotonic() - self._started
@@ -97,23 +107,23 @@ class SearchTuner(kt.Hyperband):
 class _Bar(tf.keras.callbacks.Callback):
     """Shows the progress of a trial on a terminal, and removes it in the end."""
 
-    def __init__(self, title):
+    def __init__(self, title: str):
         super().__init__()
         self._title = title
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: _Logs = None) -> None:
         title = f"{self._title}, epoch {epoch + 1} of {self.params['epochs']}"
         # Of a terminal only (disable=None).
         self._bar = tqdm(desc=title, total=self.params["steps"], leave=False, disable=None)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: _Logs = None) -> None:
         self._bar.update()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: _Logs = None) -> None:
         self._bar.close()
 
 
-def fail_deadly_trial(tuner) -> None:
+def fail_deadly_trial(tuner: SearchTuner) -> None:
     """Ends the open trial of a worker as failed if the worker has died of it too often.
 
     Args:

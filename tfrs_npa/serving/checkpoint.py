@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -67,7 +68,7 @@ def write_articles(old: pathlib.Path, new: pathlib.Path, articles: ServedArticle
     _combine(new, articles)
 
 
-def link(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Links a file, or copies it where the file system has no links."""
     try:
         os.link(source, target)
@@ -105,7 +106,7 @@ def _written(articles):
     return dict(_tensors({f"{_ARTICLES}/{name}": part for name, part in parts.items()}))
 
 
-def _tensors(objects: dict) -> Iterator[tuple[str, tf.Tensor]]:
+def _tensors(objects: dict[str, Any]) -> Iterator[tuple[str, tf.Tensor]]:
     """Yields keys of a checkpoint and their values, for objects by their path."""
     for path, value in objects.items():
         if isinstance(value, tf.Variable):

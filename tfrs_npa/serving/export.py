@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def export(
     model: NPA,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     version: int | None = None,
     dtype: str = "float32",
     recommendable: Iterable[str] | None = None,

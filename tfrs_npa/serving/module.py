@@ -199,9 +199,9 @@ class ServingModule(tf.Module):
         hidden = indexed.mask(exclusions) | (has_candidates & ~indexed.mask(candidates))
         ids = indexed.ids.read_value()
         if self.articles.is_rounded:
-            scores, news_id = best_of_rounded(
-                *self.articles.rounded_scores(users), hidden, ids, k, self._exact_scores_of(users)
-            )
+            rounded, bounds = self.articles.rounded_scores(users)
+            exact_scores = self._exact_scores_of(users)
+            scores, news_id = best_of_rounded(rounded, bounds, hidden, ids, k, exact_scores)
         else:
             scores, news_id = best(self.articles.scores(users), hidden, ids, k)
         return {"news_id": news_id, "scores": scores}

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 def refresh_export(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     news=None,
     withdraw: Iterable[str] = (),
     keep: int = KEPT_VERSIONS,
@@ -154,7 +154,7 @@ def _report(catalog, known, recommendable):
     )
 
 
-def export_again(model: NPA, folder: str | os.PathLike) -> pathlib.Path:
+def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
     """Writes the next version of an export, of this model, and removes everything earlier.
 
     The articles, those that may be recommended and the type of encoded titles stay. Versions of any

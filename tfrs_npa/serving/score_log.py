@@ -51,9 +51,9 @@ _SCHEMA = pa.schema(
 
 
 def score_log(
-    export: str | os.PathLike,
-    log: str | os.PathLike,
-    to: str | os.PathLike,
+    export: str | os.PathLike[str],
+    log: str | os.PathLike[str],
+    to: str | os.PathLike[str],
     beam_options: Sequence[str] = (),
 ) -> dict[str, int]:
     """Scores the impressions of a log with an export, on one machine or many.
@@ -293,7 +293,7 @@ def _version(export: str) -> str:
     return str(versions[-1])
 
 
-def _absolute(path: str | os.PathLike) -> str:
+def _absolute(path: str | os.PathLike[str]) -> str:
     path = os.fspath(path)
     return path if "://" in path else os.path.abspath(path)
 

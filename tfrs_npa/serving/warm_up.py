@@ -51,7 +51,7 @@ def example_requests(model: NPA) -> dict[str, dict[str, Any]]:
 
 
 def write_warm_up(
-    path: str | os.PathLike, requests: Mapping[str, Mapping[str, Any]], model_name: str
+    path: str | os.PathLike[str], requests: Mapping[str, Mapping[str, Any]], model_name: str
 ) -> None:
     """Writes requests as a TFRecord file of `PredictionLog`s.
 
