@@ -8,6 +8,7 @@ import pytest
 
 import tfrs_npa
 from tfrs_npa._hdf5 import require_own_data
+from tfrs_npa.runs.checkpoint import load_checkpoint
 
 
 def external_storage(file, secret):
@@ -55,3 +56,7 @@ def test_no_other_file_is_read(path, add):
     model = tfrs_npa.NPA(config, tfrs_npa.NewsCatalog().adapt(news), users)
     with pytest.raises(ValueError, match="which is refused"):
         tfrs_npa.load_recommenders_weights(model, path)
+    with pytest.raises(ValueError, match="which is refused"):
+        load_checkpoint(path, model)
+    with pytest.raises(ValueError, match="which is refused"):
+        model.load_weights(path)

@@ -23,7 +23,7 @@ from tfrs_npa.models.distributed_model import DistributedModel, require_no_serve
 from tfrs_npa.models.explanation import Explanation, explain
 from tfrs_npa.models.impression_scores import ImpressionScores, impression_scores
 from tfrs_npa.models.news_encoder import NewsEncoder
-from tfrs_npa.models.plain_weights import require_plain_weights
+from tfrs_npa._hdf5 import require_own_data
 from tfrs_npa.models.replicas import has_parameter_servers, is_mirrored, sum_over_replicas
 from tfrs_npa.models.scored_steps import LOGITS, ScoredSteps, with_logits
 from tfrs_npa.models.user_encoder import UserEncoder
@@ -399,7 +399,7 @@ class NPA(DistributedModel):
             ValueError: if it is an HDF5 file that has parts in other files, which could be any.
         """
         if os.fspath(filepath).endswith(".h5"):
-            require_plain_weights(filepath)
+            require_own_data(filepath)
         return super().load_weights(filepath, *args, **kwargs)
 
     def train_on_batch(self, *args, class_weight=None, **kwargs):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from tfrs_npa._files import atomic_file
-from tfrs_npa.models.plain_weights import require_plain_weights
+from tfrs_npa._hdf5 import require_own_data
 
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
@@ -74,7 +74,7 @@ def load_checkpoint(path: pathlib.Path, model: NPA) -> dict[str, Any] | None:
     """
     state = checkpoint_state(path)
     try:
-        require_plain_weights(path)
+        require_own_data(path)
         if state is None:
             _require_no_footer(path)
         model.load_weights(path)
