@@ -165,7 +165,7 @@ class MindData:
                 for row in np.flatnonzero(is_wanted):
                     user = chunk.user_id[row].as_py()
                     # Of the same second, the later one in the file.
-                    if times[row] >= latest.get(user, -1):
+                    if user not in latest or times[row] >= latest[user]:
                         latest[user] = times[row]
                         histories[user] = texts_of(chunk.history[splits[row] : splits[row + 1]])
         return histories

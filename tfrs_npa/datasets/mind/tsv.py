@@ -2,6 +2,10 @@
 
 Both are plain tab-separated UTF-8 text: no header, and no quoting, so that a quotation mark in a
 title is just a quotation mark. One line is in memory at a time.
+
+Blanks separate the ids of a list, and nothing else does: any other white space is part of an id. In
+a file with labels, the label of a candidate is what follows its last hyphen: `N1--1` is a click on
+`N1-`.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ import os
 import pathlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from absl import logging
 from etils import epath
+
+from tfrs_npa._quoting import quoted
 
 from .errors import MindFileError
 
@@ -32,6 +38,8 @@ NEWS_COLUMNS = (
 )
 BEHAVIORS_COLUMNS = ("impression_id", "user_id", "time", "history", "impressions")
 
+LONGEST_ID = 1024
+"""Most bytes that an id may have in UTF-8; what is longer is another column or a broken line."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CLICKED = {"-0": 0, "-1": 1}
 _TIME = re.compile(r"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M", re.ASCII)
@@ -89,8 +97,14 @@ def read_articles(source: Any, name: str, first_line: int = 1) -> Iterator[list[
         MindFileError: as `read_news`.
     """
     for line, fields in _read_rows(source, name, NEWS_COLUMNS, first_line):
-        if fields[0].split() != fields[:1]:
-            raise MindFileError(f"news_id {fields[0]!r} is empty or holds a space", name, line)
+        if not fields[0] or " " in fields[0]:
+            raise MindFileError(
+                f"news_id {quoted(fields[0])} is empty or holds a space", name, line
+            )
+        try:
+            _require_short("news_id", fields[:1])
+        except _FieldError as error:
+            raise MindFileError(str(error), name, line) from None
         yield fields
 
 
@@ -231,29 +245,63 @@ def _read_rows(
                     name,
                     number,
                 )
+            if number == 1 and is_header(fields, columns):
+                raise MindFileError(
+                    f"a header, {quoted(row)}; the format has none: remove the line", name, number
+                )
             rows += 1
             yield number, fields
     if not rows and first_line == 1:
         raise MindFileError("the file is empty; download it again", name)
 
 
+def is_header(fields: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether a line names the columns: the first one, or any two of them."""
+    # No name is longer, but a field can be.
+    names = [re.sub(r"[\s_-]", "", field[:64]).lower() for field in fields]
+    is_name = [name == column.replace("_", "") for name, column in zip(names, columns)]
+    return is_name[0] or sum(is_name) > 1
+
+
 def _parse_impression(fields: list[str]) -> dict[str, Any]:
     impression_id, user_id, time, history, candidates = fields
     if not user_id:
         raise _FieldError("user_id is empty; give visitors without an account an id of their own")
-    return {
+    impression = {
         "impression_id": _parse_impression_id(impression_id),
         "user_id": user_id,
         "time": _parse_time(time),
-        "history": history.split(),
+        "history": _words(history),
         "candidates": _parse_candidates(candidates),
     }
+    _require_short("user_id", [user_id])
+    _require_short("history", impression["history"])
+    _require_short("candidates", impression["candidates"]["news_id"])
+    return impression
+
+
+def _words(text: str) -> list[str]:
+    """Returns what blanks separate."""
+    return [word for word in text.split(" ") if word]
+
+
+def _require_short(what: str, ids: list[str]) -> None:
+    for one in ids:
+        # A character has at most four bytes.
+        if len(one) > LONGEST_ID // 4 and len(one.encode()) > LONGEST_ID:
+            raise _FieldError(
+                f"{what} has an id of {len(one.encode()):,} bytes, {quoted(one)}; at most "
+                f"{LONGEST_ID:,} are allowed: look for a separator that is missing"
+            )
 
 
 def _parse_impression_id(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else -1
+    number = -1
+    # The number of digits is looked at first: Python reads no more than 4,300 of them.
+    if text.isascii() and text.isdigit() and len(text.lstrip("0")) <= len(str(_LARGEST_INT64)):
+        number = int(text.lstrip("0") or "0")
     if not 0 <= number <= _LARGEST_INT64:
-        raise _FieldError(f"impression_id {text!r} is not a whole number from 0 to 2^63 - 1")
+        raise _FieldError(f"impression_id {quoted(text)} is not a whole number from 0 to 2^63 - 1")
     return number
 
 
@@ -268,11 +316,11 @@ def _parse_time(text: str) -> int:
                 year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc
             )
             return int(moment.timestamp())
-    raise _FieldError(f"time {text!r} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)")
+    raise _FieldError(f"time {quoted(text)} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)")
 
 
 def _parse_candidates(text: str) -> dict[str, list]:
-    pairs = text.split()
+    pairs = _words(text)
     if not pairs:
         raise _FieldError("the impression has no candidates; leave it out")
     news_ids = [pair[:-2] for pair in pairs]
@@ -283,11 +331,11 @@ def _parse_candidates(text: str) -> dict[str, list]:
             return {"news_id": pairs, "clicked": [-1] * len(pairs)}
         bad = next(pair for pair in pairs if pair[-2:] not in _CLICKED)
         raise _FieldError(
-            f"candidate {bad!r} does not end in -1 (clicked) or -0 (not clicked), as the "
+            f"candidate {quoted(bad)} does not end in -1 (clicked) or -0 (not clicked), as the "
             "candidates of a file with labels do"
         ) from None
     if "" in news_ids:
-        raise _FieldError(f"candidate {pairs[news_ids.index('')]!r} has no news id")
+        raise _FieldError(f"candidate {quoted(pairs[news_ids.index('')])} has no news id")
     return {"news_id": news_ids, "clicked": clicked}
 
 
@@ -295,17 +343,19 @@ def _format_impression(impression: dict[str, Any]) -> list[str]:
     news_ids = impression["candidates"]["news_id"]
     clicked = [int(value) for value in impression["candidates"]["clicked"]]
     for news_id in [*impression["history"], *news_ids]:
-        if news_id.split() != [news_id]:
-            raise ValueError(f"news id {news_id!r} is empty or holds a space")
+        if not news_id or " " in news_id:
+            raise ValueError(f"news id {quoted(news_id)} is empty or holds a space")
     if set(clicked) == {-1}:
         candidates = " ".join(news_ids)
         if "-" in candidates:
-            raise ValueError("without labels, a news id cannot hold a hyphen: " + candidates)
+            raise ValueError(
+                "without labels, a news id cannot hold a hyphen: " + quoted(candidates)
+            )
     elif set(clicked) <= {0, 1}:
         pairs = zip(news_ids, clicked, strict=True)
         candidates = " ".join(f"{news_id}-{label}" for news_id, label in pairs)
     else:
-        raise ValueError(f"clicked is {clicked}; expected 0s and 1s, or -1 for all")
+        raise ValueError(f"clicked is {quoted(clicked)}; expected 0s and 1s, or -1 for all")
     time = datetime.datetime.fromtimestamp(impression["time"], datetime.timezone.utc)
     return [
         str(impression["impression_id"]),
@@ -326,7 +376,9 @@ def _write_rows(path: str | os.PathLike[str], rows: Iterable[list[str]]) -> None
             for number, fields in enumerate(rows, 1):
                 row = "\t".join(fields)
                 if row.count("\t") != len(fields) - 1 or "\n" in row or "\r" in row:
-                    raise ValueError(f"{path}, line {number}: a tab or line break in {fields}")
+                    raise ValueError(
+                        f"{path}, line {number}: a tab or line break in {quoted(fields)}"
+                    )
                 file.write(row.encode("utf-8") + b"\n")
         os.replace(temporary, path)
     finally:
