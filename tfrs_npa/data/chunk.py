@@ -105,7 +105,8 @@ class Chunk(NamedTuple):
     def checked(self, where: str, numbers: Sequence[int] | np.ndarray) -> Chunk:
         """Returns itself; there has to be a label, 1, 0 or -1, for each candidate.
 
-        Ids have at most `LONGEST_ID` bytes. Of each feature of candidates, there has to be a value for each candidate, too.
+        Of each feature of candidates, there has to be a value for each candidate, too. Ids have at
+        most `LONGEST_ID` bytes.
 
         Args:
             where: How an impression is named, such as `"impression {}"`.

@@ -316,7 +316,9 @@ def _parse_time(text: str) -> int:
                 year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc
             )
             return int(moment.timestamp())
-    raise _FieldError(f"time {quoted(text)} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)")
+    raise _FieldError(
+        f"time {quoted(text)} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)"
+    )
 
 
 def _parse_candidates(text: str) -> dict[str, list]:
