@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrs_npa.datasets.mind import blocks, read_behaviors, read_news
 from tfrs_npa.datasets.mind.errors import MindFileError
-from tfrs_npa.datasets.mind.tsv import LONGEST_ID, NEWS_COLUMNS
+from tfrs_npa.datasets.mind.tsv import LONGEST_ID, LONGEST_LINE, NEWS_COLUMNS
 
 
 def outcome(read):
@@ -154,6 +155,24 @@ def test_most_files_are_read_many_lines_at_once(monkeypatch):
         found.append((len(block.time), block.clicked[:2].tolist()))
     labels = [(1, [1, 0]), (3, [0, 1]), (2, [1, 0]), (2, [1, 0]), (1, [-1, -1]), (1, [1, 0])]
     assert found == labels
+
+
+def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
+    long = b"x" * (LONGEST_LINE + 9)
+    for data in (long + b"\n", line().encode() * 2 + long * 2):
+        require_same(data, blocks.BLOCK_BYTES)
+        with pytest.raises(MindFileError, match="has more than 16,777,216 bytes"):
+            list(read_behaviors(file := io.BytesIO(data), name="x.tsv"))
+        assert file.tell() <= LONGEST_LINE + 200
+    starts = [
+        len(found) for found in blocks.lines_between(io.BytesIO(b"." + long + b"\na\n"), 1, 99)
+    ]
+    assert not starts
+    assert list(blocks.lines_between(io.BytesIO(long + b"\na\n"), 5, len(long) + 2)) == [b"a\n"]
+    (tmp_path / "news.tsv").write_bytes(NEWS.encode() * 2 + long)
+    message = outcome(lambda: blocks.read_news_columns(tmp_path / "news.tsv", ["news_id"]))
+    assert message == outcome(lambda: read_news(tmp_path / "news.tsv"))
+    assert "news.tsv, line 3: the line has more than" in message
 
 
 @settings(deadline=None, max_examples=60)

@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from .tsv import BEHAVIORS_COLUMNS, BYTE_ORDER_MARK, LONGEST_ID, NEWS_COLUMNS, is_header
+from .tsv import (
+    BEHAVIORS_COLUMNS,
+    BYTE_ORDER_MARK,
+    LONGEST_ID,
+    LONGEST_LINE,
+    NEWS_COLUMNS,
+    is_header,
+)
 
 _BLANK, _HYPHEN, _ZERO, _ONE = b" -01"
 _TIME = (
@@ -143,6 +150,7 @@ def _require_short(ids: pa.Array) -> None:
 
 def _fields(lines: bytes, columns: tuple[str, ...]) -> list[pa.Array]:
     """Returns the fields of lines, as strings in UTF-8."""
+    _require(len(lines) <= LONGEST_LINE)  # so that no line can be longer
     text = lines.replace(b"\r\n", b"\n") if b"\r" in lines else lines
     if text.endswith(b"\n\n"):  # empty lines at the end of a file are good
         text = text.rstrip(b"\n")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import pathlib
 import re
@@ -40,6 +41,8 @@ BEHAVIORS_COLUMNS = ("impression_id", "user_id", "time", "history", "impressions
 
 LONGEST_ID = 1024
 """Most bytes that an id may have in UTF-8; what is longer is another column or a broken line."""
+LONGEST_LINE = 1 << 24
+"""Most bytes of a line; reading stops there, so that a file without line ends fills no memory."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CLICKED = {"-0": 0, "-1": 1}
 _TIME = re.compile(r"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M", re.ASCII)
@@ -102,7 +105,7 @@ def read_articles(source: Any, name: str, first_line: int = 1) -> Iterator[list[
                 f"news_id {quoted(fields[0])} is empty or holds a space", name, line
             )
         try:
-            _require_short("news_id", fields[:1])
+            _short("news_id", fields[:1])
         except _FieldError as error:
             raise MindFileError(str(error), name, line) from None
         yield fields
@@ -194,21 +197,34 @@ def _name_of(source: Any) -> str:
     return str(source if isinstance(source, os.PathLike) else getattr(source, "name", source))
 
 
+def is_regular_file(path: epath.PathLike) -> bool:
+    """Whether there is a file, which can be read without waiting for whoever writes to it."""
+    # For `epath`, a pipe is a file too.
+    return epath.Path(path).is_file() if "://" in os.fspath(path) else os.path.isfile(path)
+
+
 @contextlib.contextmanager
 def opened(source: Any, name: str) -> Iterator[Any]:
     """Opens a path for reading bytes; what is open, or lines, it takes as they are.
 
     Raises:
-        MindFileError: There is no such file.
+        MindFileError: There is no such file, or it is a folder, a pipe or a device.
     """
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
     path = epath.Path(source)
-    if not path.is_file():
+    if not is_regular_file(path):
+        if os.path.exists(path):
+            raise MindFileError("not a regular file; give a file, not a folder or a pipe", name)
         raise MindFileError("no such file; a split is a folder with news.tsv, behaviors.tsv", name)
     with path.open("rb") as file:
         yield file
+
+
+def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Returns the lines of a file; of one that is longer than `LONGEST_LINE`, a byte more."""
+    return iter(functools.partial(file.readline, LONGEST_LINE + 1), b"")
 
 
 def _read_rows(
@@ -220,7 +236,15 @@ def _read_rows(
     with opened(source, name) as file:
         # Bytes, because text mode cannot tell the line of a wrong byte, and takes a lone carriage
         # return for the end of a line.
-        for number, line in enumerate(file, first_line):
+        lines = bounded_lines(file) if hasattr(file, "readline") else file
+        for number, line in enumerate(lines, first_line):
+            if len(line) > LONGEST_LINE:
+                raise MindFileError(
+                    f"the line has more than {LONGEST_LINE:,} bytes; look for line ends that are "
+                    "missing",
+                    name,
+                    number,
+                )
             if number == 1:
                 line = line.removeprefix(BYTE_ORDER_MARK)
             try:
@@ -267,17 +291,13 @@ def _parse_impression(fields: list[str]) -> dict[str, Any]:
     impression_id, user_id, time, history, candidates = fields
     if not user_id:
         raise _FieldError("user_id is empty; give visitors without an account an id of their own")
-    impression = {
+    return {
         "impression_id": _parse_impression_id(impression_id),
-        "user_id": user_id,
+        "user_id": _short("user_id", [user_id])[0],
         "time": _parse_time(time),
-        "history": _words(history),
+        "history": _short("history", _words(history)),
         "candidates": _parse_candidates(candidates),
     }
-    _require_short("user_id", [user_id])
-    _require_short("history", impression["history"])
-    _require_short("candidates", impression["candidates"]["news_id"])
-    return impression
 
 
 def _words(text: str) -> list[str]:
@@ -285,7 +305,8 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(" ") if word]
 
 
-def _require_short(what: str, ids: list[str]) -> None:
+def _short(what: str, ids: list[str]) -> list[str]:
+    """Returns ids; none may be longer than `LONGEST_ID`."""
     for one in ids:
         # A character has at most four bytes.
         if len(one) > LONGEST_ID // 4 and len(one.encode()) > LONGEST_ID:
@@ -293,6 +314,7 @@ def _require_short(what: str, ids: list[str]) -> None:
                 f"{what} has an id of {len(one.encode()):,} bytes, {quoted(one)}; at most "
                 f"{LONGEST_ID:,} are allowed: look for a separator that is missing"
             )
+    return ids
 
 
 def _parse_impression_id(text: str) -> int:
@@ -330,7 +352,7 @@ def _parse_candidates(text: str) -> dict[str, list]:
         clicked = [_CLICKED[pair[-2:]] for pair in pairs]
     except KeyError:
         if "-" not in text:
-            return {"news_id": pairs, "clicked": [-1] * len(pairs)}
+            return {"news_id": _short("candidates", pairs), "clicked": [-1] * len(pairs)}
         bad = next(pair for pair in pairs if pair[-2:] not in _CLICKED)
         raise _FieldError(
             f"candidate {quoted(bad)} does not end in -1 (clicked) or -0 (not clicked), as the "
@@ -338,7 +360,7 @@ def _parse_candidates(text: str) -> dict[str, list]:
         ) from None
     if "" in news_ids:
         raise _FieldError(f"candidate {quoted(pairs[news_ids.index('')])} has no news id")
-    return {"news_id": news_ids, "clicked": clicked}
+    return {"news_id": _short("candidates", news_ids), "clicked": clicked}
 
 
 def _format_impression(impression: dict[str, Any]) -> list[str]:
