@@ -22,7 +22,7 @@ LAYERS = (
     "layers metrics",
     "optimizers",
     "config",
-    "recommenders settings _figures _files _keras _numbers _quoting _shards",
+    "recommenders settings _figures _files _keras _numbers _quoting _shards _yaml",
 )
 FILES = sorted((ROOT / "tfrs_npa").rglob("*.py"))
 

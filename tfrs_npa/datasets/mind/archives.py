@@ -22,8 +22,8 @@ TABLES = ("behaviors", "news")
 # Text of MIND shrinks to a fourth; what unpacks to far more than it has in the zip was made to fill
 # memory and disk.
 _MOST_TIMES, _LEAST_BYTES = 200, 64 << 20
-# What a damaged zip raises. OSError is bzip2's, and that of an offset beyond the file; MemoryError is
-# that of LZMA, which is told how much memory it needs.
+# What a damaged zip raises. OSError is bzip2's, and that of an offset beyond the file; MemoryError
+# is LZMA's, which is told how much memory it needs.
 _DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 _DAMAGE += (UnicodeError, OSError, MemoryError)
 
