@@ -166,6 +166,7 @@ class TestBadLines:
             (LABELLED.replace("8:55:22 AM", "8:60:22 AM"), "8:60:22 AM' is not like"),
             (LABELLED.replace(" AM", ""), "is not like"),
             (LABELLED.replace("7", "9" * 4301, 1), "impression_id '999.*not a whole number"),
+            (LABELLED.replace("U1", "U\r1"), r"user_id has an id with a carriage return, 'U\\r1'"),
             (LABELLED.replace("U1", "U" * 1025), "user_id has an id of 1,025 bytes, 'UUU"),
             (LABELLED.replace("N1 N2", "N1" * 600), "history has an id of 1,20"),
             (LABELLED.replace("N3-1", "é" * 513 + "-1"), "candidates has an id of 1,026 bytes"),

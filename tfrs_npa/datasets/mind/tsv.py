@@ -306,8 +306,10 @@ def _words(text: str) -> list[str]:
 
 
 def _short(what: str, ids: list[str]) -> list[str]:
-    """Returns ids; none may be longer than `LONGEST_ID`."""
+    """Returns ids; none may be longer than `LONGEST_ID`, or hold what files of ids cannot."""
     for one in ids:
+        if "\r" in one:
+            raise _FieldError(f"{what} has an id with a carriage return, {quoted(one)}; remove it")
         # A character has at most four bytes.
         if len(one) > LONGEST_ID // 4 and len(one.encode()) > LONGEST_ID:
             raise _FieldError(
