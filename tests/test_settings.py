@@ -32,6 +32,9 @@ def test_word_lists_are_of_arrays(settings, given):
         (SearchSettings, {"tuner": "genetic"}, "one of hyperband, random, bayesian, grid"),
         (SearchSettings, {"epochs": 0}, "epochs is 0; it has to be at least 1"),
         (SearchSettings, {"max_trials": 0}, "max_trials is 0; it has to be at least 1"),
+        (TrainingSettings, {"epochs": 10**30}, "it has to be at most 1,000,000"),
+        (TrainingSettings, {"user_buckets": 2**31}, "it has to be at most 2,147,483,646"),
+        (SearchSettings, {"seed": 2**32}, "seed is 4294967296; it has to be at most 4,294,967,295"),
         (SearchSettings, {"seed": -1}, "seed is -1; it has to be at least 0"),
     ],
 )

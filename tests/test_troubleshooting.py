@@ -13,6 +13,8 @@ INTERNAL = {
     "… is not of the size it was written with",
     "… is not what was written",
     "seen is … of shape …",
+    "… examples instead of …",
+    "… is missing or no file",
 }
 # Not about input: how Python says that a name is missing, and a hint after Ctrl-C.
 OTHERS = ("AttributeError", "KeyboardInterrupt", "SystemExit")

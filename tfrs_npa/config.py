@@ -10,6 +10,8 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from tfrs_npa._quoting import quoted
+from tfrs_npa._yaml import read_yaml
 from tfrs_npa.recommenders import fields_of_npa_yaml, is_npa_yaml
 
 ATTENTION_FORMS = ("recommenders", "paper")
@@ -148,6 +150,12 @@ class NPAConfig:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
         if self.user_interest == "density" and not self.unit_vectors:
             raise ValueError("user_interest=density needs unit_vectors=true.")
+        kernel = self.window_size * self.word_embedding_dim * self.num_filters
+        if kernel > _MOST_WEIGHTS:
+            raise ValueError(
+                f"window_size, word_embedding_dim and num_filters make a convolution of {kernel:,} "
+                f"weights; at most {_MOST_WEIGHTS:,} are allowed."
+            )
 
     @classmethod
     def preset(cls, name: str) -> NPAConfig:
@@ -161,8 +169,8 @@ class NPAConfig:
         Raises:
             ValueError: if there is no such preset.
         """
-        if name not in PRESETS:
-            raise ValueError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise ValueError(f"There is no preset {quoted(name)}; there are {', '.join(PRESETS)}.")
         return cls(**PRESETS[name])
 
     @classmethod
@@ -179,9 +187,13 @@ class NPAConfig:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
-                close = difflib.get_close_matches(str(key), names, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else f". Known: {', '.join(names)}."
-                raise ValueError(f"{key!r} is not a hyper-parameter{hint}")
+                close = difflib.get_close_matches(quoted(key)[:40], names, n=1)
+                hint = (
+                    f"; did you mean {close[0]!r}?"
+                    if close
+                    else "; docs/hyper_parameters.md lists them."
+                )
+                raise ValueError(f"{quoted(key)} is not a hyper-parameter{hint}")
         return dataclasses.replace(base or cls(), **values)
 
     @classmethod
@@ -215,13 +227,9 @@ class NPAConfig:
             ValueError: if the file is not a YAML mapping, or a key or a value is not known.
             FileNotFoundError: if there is no such file.
         """
-        with open(path, encoding="utf-8") as file:
-            try:
-                values = yaml.safe_load(file)
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise ValueError(f"{path} is not YAML: {error}") from error
+        values = read_yaml(path)
         if not isinstance(values, Mapping):
-            raise ValueError(f"{path} has to hold `name: value` lines; it holds {values!r}.")
+            raise ValueError(f"{path} has to hold `name: value` lines; it holds {quoted(values)}.")
         try:
             if is_npa_yaml(values):
                 values = fields_of_npa_yaml(values)
@@ -324,6 +332,18 @@ _CHOICES = {
     "unknown_articles": UNKNOWN_ARTICLES,
     "schedule": SCHEDULES,
 }
+# Far more than any model has that can be trained; so a slip of the keyboard is an error at once,
+# not when memory is full.
+_MOST_WEIGHTS = 2**30
+_MOST = {
+    **dict.fromkeys(("title_length", "window_size", "history_rows"), 1_000),
+    **dict.fromkeys(("history_length", "negatives_per_positive"), 10_000),
+    **dict.fromkeys(("word_embedding_dim", "user_embedding_dim"), 10_000),
+    **dict.fromkeys(("num_filters", "attention_dim"), 10_000),
+    **dict.fromkeys(("background_titles", "batch_size"), 1_000_000),
+    "warmup_steps": 10**9,
+    "seed": 2**32 - 1,  # of NumPy
+}
 _LEAST = {"seed": 0, "warmup_steps": 0, "history_rows": 0}  # of the other whole numbers: 1
 _RATES = ("dropout", "pooling_dropout", "user_dropout")
 _OPTIONAL = ("table_learning_rate", "user_learning_rate")
@@ -349,20 +369,25 @@ def _checked(name: str, value: Any) -> Any:
     if type_ is float and not isinstance(value, bool):
         try:
             value = float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     if not isinstance(value, type_) or isinstance(value, bool) is not (type_ is bool):
         wanted = f"{type_.__name__} | None" if is_optional else type_.__name__
-        raise ValueError(f"{name} is {value!r}; it has to be of type {wanted}.")
+        raise ValueError(f"{name} is {quoted(value)}; it has to be of type {wanted}.")
     if name in _CHOICES and value not in _CHOICES[name]:
         choices = ", ".join(_CHOICES[name])
-        raise ValueError(f"{name} is {value!r}; it has to be one of {choices}.")
+        raise ValueError(f"{name} is {quoted(value)}; it has to be one of {choices}.")
     if type_ is int and value < _LEAST.get(name, 1):
-        raise ValueError(f"{name} is {value}; it has to be at least {_LEAST.get(name, 1)}.")
+        least = _LEAST.get(name, 1)
+        raise ValueError(f"{name} is {quoted(value)}; it has to be at least {least}.")
+    if name in _MOST and value > _MOST[name]:
+        raise ValueError(f"{name} is {quoted(value)}; it has to be at most {_MOST[name]:,}.")
+    if type_ is float and not abs(value) < float("inf"):
+        raise ValueError(f"{name} is {value}; it has to be a finite number.")
     if name in _RATES and not 0 <= value < 1:
         raise ValueError(f"{name} is {value}; it has to be in [0, 1).")
-    if name in _POSITIVE and not 0 < value < float("inf"):
+    if name in _POSITIVE and not value > 0:
         raise ValueError(f"{name} is {value}; it has to be positive.")
-    if name == "mean_weight" and not 0 <= value < float("inf"):
+    if name == "mean_weight" and not value >= 0:
         raise ValueError(f"{name} is {value}; it must not be negative.")
     return value

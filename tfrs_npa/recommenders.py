@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrs_npa._hdf5 import require_own_data
+from tfrs_npa._quoting import quoted, shortened
 
 # Reading a configuration needs no NumPy.
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
     fields = {}
     for section, entries in sections.items():
         if section not in _SECTIONS:
-            raise ValueError(f"{section!r} is not a section of Recommenders' npa.yaml.")
+            raise ValueError(f"{quoted(section)} is not a section of Recommenders' npa.yaml.")
         if not isinstance(entries or {}, Mapping):
-            raise ValueError(f"{section} has to hold `name: value` lines; it holds {entries!r}.")
+            raise ValueError(
+                f"{section} has to hold `name: value` lines; it holds {quoted(entries)}."
+            )
         for key, value in (entries or {}).items():
             if key == "dropout" and isinstance(value, list) and len(value) == 1:
                 value = value[0]  # some copies of the file write a rate for each layer
@@ -72,9 +75,11 @@ def fields_of_npa_yaml(sections: Mapping[str, Any]) -> dict[str, Any]:
                 fields[_NAMES[key]] = value
             elif key in _FIXED:
                 if value != _FIXED[key]:
-                    raise ValueError(f"{key} is {value!r}; NPA has {_FIXED[key]!r}.")
+                    raise ValueError(f"{key} is {quoted(value)}; NPA has {_FIXED[key]!r}.")
             elif key not in _IGNORED:
-                raise ValueError(f"{section}.{key} is not a key of Recommenders' npa.yaml.")
+                raise ValueError(
+                    f"{section}.{shortened(str(key), 60)} is not a key of Recommenders' npa.yaml."
+                )
     return fields
 
 

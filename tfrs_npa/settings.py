@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
 
+from tfrs_npa._quoting import quoted
+
 DATA_SETS = ("mind/synthetic", "mind/demo", "mind/small", "mind/large")
 """Names of data sets; anything else is a folder in MIND's format, or a log in Parquet files."""
 _PREFIX = "mind/"
@@ -57,7 +59,9 @@ SECONDS_PER_DAY = 86_400
 def require_tokenizer(name: str) -> None:
     """Raises a ValueError if there is no tokenizer of that name."""
     if name not in TOKENIZERS:
-        raise ValueError(f"tokenizer is {name!r}; it has to be one of {', '.join(TOKENIZERS)}")
+        raise ValueError(
+            f"tokenizer is {quoted(name)}; it has to be one of {', '.join(TOKENIZERS)}"
+        )
 
 
 def is_data_set(name: str) -> bool:
@@ -168,7 +172,7 @@ class DataSettings:
         if (self.article_vectors is None) != (self.article_ids is None):
             raise ValueError("vectors of articles need their ids, and ids need vectors")
         if self.user_buckets is not None:
-            self._require_at_least("user_buckets", 1)
+            self._require_at_least("user_buckets", 1, 2**31 - 2)
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]) -> Self:
@@ -186,12 +190,14 @@ class DataSettings:
     def _require_one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
-            raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(choices)}")
+            raise ValueError(f"{name} is {quoted(value)}; it has to be one of {', '.join(choices)}")
 
-    def _require_at_least(self, name: str, least: int) -> None:
+    def _require_at_least(self, name: str, least: int, most: int = 10**6) -> None:
         value = getattr(self, name)
         if value < least:
-            raise ValueError(f"{name} is {value}; it has to be at least {least}")
+            raise ValueError(f"{name} is {quoted(value)}; it has to be at least {least}")
+        if value > most:
+            raise ValueError(f"{name} is {quoted(value)}; it has to be at most {most:,}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +260,6 @@ class SearchSettings(DataSettings):
         super().__post_init__()
         self._require_one_of("tuner", TUNERS)
         self._require_at_least("epochs", 1)
-        self._require_at_least("seed", 0)
+        self._require_at_least("seed", 0, 2**32 - 1)
         if self.max_trials is not None:
             self._require_at_least("max_trials", 1)

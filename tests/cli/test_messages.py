@@ -85,3 +85,9 @@ def test_an_error_of_the_system_names_its_file(tmp_path):
     assert error_message(OSError(28, "No space left on device")) == "No space left on device"
     assert error_message(OSError("of a library")) == "of a library"
     assert error_message(ValueError("line 3: no")) == "line 3: no"
+
+
+def test_a_message_is_a_line_of_at_most_500_characters():
+    text = error_message(ValueError("news.tsv, line 3:\n" + "x" * 10**6 + ": mend it"))
+    assert len(text) == 500 and "\n" not in text
+    assert text.startswith("news.tsv, line 3: xxx") and text.endswith("xxx: mend it")

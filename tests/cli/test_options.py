@@ -4,7 +4,13 @@ import argparse
 
 import pytest
 
-from tfrs_npa.cli.options import at_least_zero, require_same, settings_given, tokenizer_of
+from tfrs_npa.cli.options import (
+    at_least_zero,
+    ids_in,
+    require_same,
+    settings_given,
+    tokenizer_of,
+)
 from tfrs_npa.config import PRESETS, NPAConfig
 from tfrs_npa.settings import DataSettings
 
@@ -55,3 +61,27 @@ def test_at_least_zero(text):
 def test_less_than_zero_or_no_number(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number of at least 0"):
         at_least_zero(text)
+
+
+def test_ids_of_articles_in_a_file(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_text("\ufeffN1\r\nN\xa02 \nN\x1c3\n", encoding="utf-8")
+    assert ids_in(path) == ["N1", "N\xa02", "N\x1c3"]
+    path.write_text("")
+    assert ids_in(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"N1\n\nN2\n", ":2: expected the id of an article, found ''"),
+        (b"N1\n" + b"x y" * 10**6, ":2: expected the id of an article, found 'x yx y"),
+        (b"N1\nN\xff2\n", ":2: not UTF-8"),
+    ],
+)
+def test_a_file_without_ids_of_articles(tmp_path, content, message):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        ids_in(path)
+    assert message in str(caught.value) and len(str(caught.value)) < 400

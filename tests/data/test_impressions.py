@@ -222,6 +222,10 @@ def without(name):
         (dataset(ROWS).ragged_batch(2), "impression_id must be integers of rank 0.*unbatch"),
         (dataset([]), "no impressions"),
         (dataset([(5, "U1", 0, [], [("A", 0), ("B", 2)])]), "impression 5 has the label 2"),
+        (
+            dataset([(5, "U1", 0, ["A"], [("A", 0), ("B" * 9000, 1)])]),
+            "impression 5 has an id of 9,000 bytes in candidates; at most 1,024",
+        ),
     ],
 )
 def test_bad_behaviors(behaviors, message):

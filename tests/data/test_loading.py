@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 
 import pytest
 
@@ -89,6 +91,17 @@ def test_the_latest_history_of_a_user(folder):
     latest = max(row["time"] for row in rows if row["user_id"] == user)
     *_, last = [row for row in rows if row["user_id"] == user and row["time"] == latest]
     assert data.latest_histories([user, "nobody"]) == {user: list(last["history"])}
+
+
+def test_a_latest_history_before_1970(folder, tmp_path):
+    path = shutil.copytree(folder, tmp_path / "data")
+    for file in path.glob("*/behaviors.tsv"):
+        text = re.sub(r"\d+/\d+/\d{4}", "12/31/1969", file.read_text())
+        file.write_text(text)
+    *_, row = [row for row in read_behaviors(file) if row["history"]]
+    assert row["time"] < 0
+    found = load_mind(path).latest_histories([row["user_id"]])
+    assert found[row["user_id"]]
 
 
 def test_topics_of_articles(folder, tmp_path):

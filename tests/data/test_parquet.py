@@ -153,6 +153,10 @@ WRONG = {
     "no user": ({"user_id": ["U1", "U2", None, "U3"]}, r"log.parquet: row 2 \(.*\) has no user_id"),
     "labels": ({"clicked": [[1, 0], [0], [0, 0], [1, 0]]}, "row 2 .* 3 candidates but 2 labels"),
     "label": ({"clicked": [[1, 0], [0], [0, 0, 1], [1, 7]]}, "row 3 .* the label 7"),
+    "long id": (
+        {"user_id": ["U1", "U2", "U3", "x" * 1025]},
+        r"row 3 \(the first is 0\) has an id of 1,025 bytes in user_id; at most 1,024",
+    ),
     "time": ({"time": ["noon"] * 4}, "log.parquet: time must hold seconds or datetimes"),
     "milliseconds": (
         {"time": [1, 2, 3, 1573808122000]},

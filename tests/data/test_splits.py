@@ -235,3 +235,10 @@ def test_vectors_of_articles_on_top_of_those_of_a_run(mind_folder, tmp_path):
         catalog_of(None)
     with pytest.raises(ValueError, match="trained with vectors of 3 numbers: train from scratch"):
         catalog_of(ArticleVectors([first], [[5, 6, 7]]))
+
+
+def test_word_vectors_without_a_word_of_the_titles(mind_folder, tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("Ünbekannt 1 2\n")
+    with pytest.raises(ValueError, match="v.txt has a vector for none of the words of the titles"):
+        load_splits(DataSettings(str(mind_folder), word_vectors=str(path)))

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from tfrs_npa._quoting import shortened
+
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ERRORS_ONLY = "3"
 
@@ -127,7 +129,11 @@ def _quiet_import() -> Iterator[None]:
 
 
 def error_message(error: Exception) -> str:
-    """Returns a line that says what went wrong, with the file of an error of the system."""
+    """Returns a line that says what went wrong, with the file of an error of the system.
+
+    Of a long message, which is one that quotes a file, the middle is left out.
+    """
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return shortened(" ".join(text.split("\n")))

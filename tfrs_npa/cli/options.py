@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfrs_npa._quoting import quoted
 from tfrs_npa.settings import (
     CACHE_BYTES,
     DATA_SETS,
@@ -164,14 +165,20 @@ def ids_in(path: str) -> list[str]:
         from tfrs_npa.data.loading import articles_in
 
         return [article["news_id"] for article in articles_in(path)]
-    lines = content.decode("utf-8-sig").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if len(line.split()) != 1:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from error
+    # Only a line feed ends a line, and only blanks are not part of an id.
+    ids = [line.strip(" \r") for line in text.removesuffix("\n").split("\n")] if text else []
+    for number, one in enumerate(ids, start=1):
+        if not one or " " in one:
             raise ValueError(
-                f"{path}:{number}: expected the id of an article, found {line!r}; give a file with "
-                "one id a line, a news.tsv or a Parquet file"
+                f"{path}:{number}: expected the id of an article, found {quoted(one)}; give a file "
+                "with one id a line, a news.tsv or a Parquet file"
             )
-    return [line.strip() for line in lines]
+    return ids
 
 
 def cache_of(options: argparse.Namespace) -> Cache | None:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from tfrs_npa._quoting import shortened
+from tfrs_npa._yaml import parse_yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
@@ -315,11 +315,8 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
     for text in options.set:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--set {text}: expected NAME=VALUE")
-        try:
-            changes[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"--set {text}: {value!r} is not YAML") from error
+            raise ValueError(f"--set {shortened(text, 60)}: expected NAME=VALUE")
+        changes[name.strip()] = parse_yaml(value, f"--set {shortened(text, 60)}:")
     return changes
 
 

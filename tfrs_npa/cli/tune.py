@@ -9,8 +9,7 @@ import pathlib
 import sys
 from typing import Any
 
-import yaml
-
+from tfrs_npa._yaml import read_yaml
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
@@ -214,7 +213,7 @@ def _require_same(options: argparse.Namespace, given: dict[str, Any]) -> None:
     others = []
     if options.space is not None:
         files = (folder.space_file, pathlib.Path(options.space))
-        had_space, space = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+        had_space, space = map(read_yaml, files)
         if space != had_space:
             others.append(f"another space than {options.space}")
     require_same(options.run, dataclasses.asdict(folder.settings), given, others)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tfrs_npa.data.word_vectors import read_named_rows
+from tfrs_npa.data.named_rows import first_not_finite, read_named_rows
 
 
 class ArticleVectors:
@@ -37,9 +37,9 @@ class ArticleVectors:
                 f"{len(self._rows):,} distinct ids need an array [{len(self._rows)}, dim], got "
                 f"shape {self._vectors.shape}"
             )
-        wrong = np.flatnonzero(~np.isfinite(self._vectors).all(axis=1))
-        if len(wrong):
-            raise ValueError(f"row {wrong[0]} (the first is 0) holds a number that is not finite")
+        row = first_not_finite(self._vectors)
+        if row is not None:
+            raise ValueError(f"row {row} (the first is 0) holds a number that is not finite")
 
     def __len__(self) -> int:
         """Number of articles that have a vector."""

@@ -20,7 +20,7 @@ from tfrs_npa._files import atomic_folder, is_temporary
 from tfrs_npa.settings import CACHE_BYTES
 
 # Part of every key, so that entries written by another version of this code are ignored.
-_FORMAT = 2
+_FORMAT = 3
 _PREFIX = "tfrs-npa-"
 _INDEX = "index.json"
 _BLOCK = 1 << 22
@@ -200,13 +200,17 @@ def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> 
                 files[name].write(data.data)
                 index[name]["crc"] = zlib.crc32(data.data, index[name]["crc"])
                 index[name]["shape"][0] += len(array)
-    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    text = json.dumps(index)
+    (folder / _INDEX).write_text(f"{zlib.crc32(text.encode())} {text}", encoding="utf-8")
 
 
 def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays of an entry, None if it is absent or damaged."""
     try:
-        index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+        crc, _, text = _regular(entry / _INDEX).read_text(encoding="utf-8").partition(" ")
+        if int(crc) != zlib.crc32(text.encode()):
+            return None
+        index = json.loads(text)
         arrays = {name: _mapped(entry, **columns) for name, columns in index.items()}
         with contextlib.suppress(OSError):  # a read-only folder
             os.utime(entry)
@@ -216,7 +220,7 @@ def _load(entry: pathlib.Path) -> dict[str, np.ndarray] | None:
 
 
 def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: int) -> np.ndarray:
-    path = entry / file
+    path = _regular(entry / file)
     if 0 in shape:  # an empty file cannot be mapped
         array = np.zeros(shape, dtype)
     else:
@@ -230,6 +234,13 @@ def _mapped(entry: pathlib.Path, file: str, dtype: str, shape: list[int], crc: i
         raise ValueError(f"{path} is not what was written")
     # A plain array, because small selections from np.memmap are slower.
     return np.asarray(array)
+
+
+def _regular(path: pathlib.Path) -> pathlib.Path:
+    """Returns a path that is a file, not a pipe that would be waited for."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from tfrs_npa._files import atomic_file
 from tfrs_npa.data import ragged
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.columns import text_columns
+from tfrs_npa.data.named_rows import load_array
 from tfrs_npa.data.string_index import UNKNOWN, StringIndex
 from tfrs_npa.data.tokenizers import tokenize
 from tfrs_npa.data.vocabulary import Vocabulary, require_word
@@ -401,7 +402,7 @@ class NewsCatalog:
         catalog = cls(vocabulary=Vocabulary.load(folder / _WORDS_FILE, tokenizer))
         catalog.extend(_saved_articles(folder / _ARTICLES_FILE))
         if (folder / _VECTORS_FILE).exists():
-            vectors = np.load(folder / _VECTORS_FILE, allow_pickle=False)
+            vectors = load_array(folder / _VECTORS_FILE)
             catalog.set_article_vectors(ArticleVectors(catalog.ids[FIRST_ARTICLE:], vectors))
         return catalog
 

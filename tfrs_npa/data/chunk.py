@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
 
 from tfrs_npa.data import ragged
 from tfrs_npa.datasets.mind.columns import ImpressionColumns
+from tfrs_npa.datasets.mind.tsv import LONGEST_ID
 
 
 class Chunk(NamedTuple):
@@ -102,7 +105,8 @@ class Chunk(NamedTuple):
     def checked(self, where: str, numbers: Sequence[int] | np.ndarray) -> Chunk:
         """Returns itself; there has to be a label, 1, 0 or -1, for each candidate.
 
-        Of each feature of candidates, there has to be a value for each candidate, too.
+        Of each feature of candidates, there has to be a value for each candidate, too. Ids have at
+        most `LONGEST_ID` bytes.
 
         Args:
             where: How an impression is named, such as `"impression {}"`.
@@ -129,7 +133,29 @@ class Chunk(NamedTuple):
             row = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
             kinds = "labels are 1 (clicked), 0 (not clicked), -1 (unknown)"
             return row, f"the label {self.clicked[wrong[0]]}; {kinds}"
+        rows = np.arange(len(lengths))
+        for name, ids, of in (
+            ("user_id", self.user_id, np.ones_like(rows)),
+            ("history", self.history, self.history_lengths),
+            ("candidates", self.candidates, lengths),
+        ):
+            sizes = _sizes(ids)
+            wrong = np.flatnonzero(sizes > LONGEST_ID)
+            if len(wrong):
+                what = f"an id of {sizes[wrong[0]]:,} bytes in {name}"
+                return int(np.repeat(rows, of)[wrong[0]]), f"{what}; at most {LONGEST_ID:,}"
         return None
+
+
+def _sizes(ids) -> np.ndarray:
+    """Returns the bytes of ids, `[ids]`."""
+    if isinstance(ids, pa.Array):
+        if pa.types.is_dictionary(ids.type):
+            return _sizes(ids.dictionary)[ids.indices.to_numpy()]
+        # Empty lists alone have no type.
+        texts = ids.cast(pa.string()) if pa.types.is_null(ids.type) else ids
+        return pc.binary_length(texts).to_numpy(zero_copy_only=False)
+    return tf.strings.length(ids).numpy()
 
 
 def texts_of(ids) -> list[str]:

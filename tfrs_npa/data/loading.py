@@ -27,7 +27,7 @@ from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
 from tfrs_npa.data.parquet import TIME, ParquetLog, ParquetNews
-from tfrs_npa.data.records import PreparedTable
+from tfrs_npa.data.records import PreparedTable, naming_damage
 from tfrs_npa.data.tsv_tables import TsvLog, TsvNews, TsvTable
 from tfrs_npa.data.users import UserIndex
 from tfrs_npa.datasets.mind import find_splits, read_news
@@ -165,7 +165,7 @@ class MindData:
                 for row in np.flatnonzero(is_wanted):
                     user = chunk.user_id[row].as_py()
                     # Of the same second, the later one in the file.
-                    if times[row] >= latest.get(user, -1):
+                    if user not in latest or times[row] >= latest[user]:
                         latest[user] = times[row]
                         histories[user] = texts_of(chunk.history[splits[row] : splits[row + 1]])
         return histories
@@ -359,7 +359,10 @@ def _load_prepared(name: str, data_dir, manual_dir, cache: Cache | None) -> Mind
     tables: dict[str, dict[str, Table]] = {}
     metadata, files = {}, {}
     for table in _TABLES:
-        builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
+        root = tfds.core.constants.DATA_DIR if data_dir is None else data_dir
+        # A builder reads what is prepared already.
+        with naming_damage(os.path.join(os.path.expanduser(root), f"{name}-{table}")):
+            builder = tfds.builder(f"{name}-{table}", data_dir=data_dir)
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_config=config)
         metadata.update(builder.info.metadata)

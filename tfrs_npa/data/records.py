@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
+from tfrs_npa._quoting import shortened
 from tfrs_npa.data.chunk import Chunk, texts_of
 from tfrs_npa.data.pipelines import without_autotuning
 
@@ -27,24 +30,32 @@ class PreparedTable:
     Attributes:
         dataset: The examples as TFDS reads them.
         files: All files that they are read from.
+
+    Raises:
+        ValueError: if the prepared files are damaged, here or while they are read; names their
+            folder.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        self._folder = os.fspath(builder.data_path)
         # Each split is read once or twice: not worth the memory of TFDS's own cache.
         reading = tfds.ReadConfig(try_autocache=False)
-        self.dataset = builder.as_dataset(split=split, read_config=reading)
-        info = builder.info
-        self._shards = [str(path) for path in info.splits[split].filepaths]
-        self.files = [str(builder.data_path / "dataset_info.json"), *self._shards]
-        self._rows = info.splits[split].num_examples
-        self._adapter = file_adapters.ADAPTER_FOR_FORMAT[info.file_format]
-        self._specs = dict(_flat(info.features.get_serialized_info()))
+        with naming_damage(self._folder):
+            self.dataset = builder.as_dataset(split=split, read_config=reading)
+            info = builder.info
+            self._shards = [str(path) for path in info.splits[split].filepaths]
+            self.files = [str(builder.data_path / "dataset_info.json"), *self._shards]
+            self._rows = info.splits[split].num_examples
+            self._adapter = file_adapters.ADAPTER_FOR_FORMAT[info.file_format]
+            self._specs = dict(_flat(info.features.get_serialized_info()))
+            _require_files(self._shards)
 
     def __len__(self) -> int:
         return self._rows
 
     def __iter__(self) -> Iterator:
-        return iter(self.dataset)
+        with naming_damage(self._folder):
+            yield from self.dataset
 
     @property
     def element_spec(self):
@@ -65,11 +76,41 @@ class PreparedTable:
             yield tuple(texts_of(batch[name]) for name in names)
 
     def _batches(self, names: Sequence[str]) -> Iterator[Mapping[str, tf.Tensor]]:
-        specs = {name: self._specs[name] for name in names}
-        for shard in self._shards:
-            batches = self._adapter.make_tf_data(shard).batch(_BATCH)
-            parsed = batches.map(lambda batch: tf.io.parse_example(batch, specs))
-            yield from without_autotuning(parsed.prefetch(1))
+        rows = 0
+        with naming_damage(self._folder):
+            _require_files(self._shards)
+            specs = {name: self._specs[name] for name in names}
+            for shard in self._shards:
+                batches = self._adapter.make_tf_data(shard).batch(_BATCH)
+                parsed = batches.map(lambda batch: tf.io.parse_example(batch, specs))
+                for batch in without_autotuning(parsed.prefetch(1)):
+                    rows += int(batch[names[0]].shape[0])
+                    yield batch
+            if rows != self._rows:
+                raise ValueError(f"{rows:,} examples instead of {self._rows:,}")
+
+
+@contextlib.contextmanager
+def naming_damage(folder: str | os.PathLike) -> Iterator[None]:
+    """Has whatever TFDS and TensorFlow raise for prepared files name their folder.
+
+    Args:
+        folder: The folder.
+    """
+    try:
+        yield
+    except Exception as error:  # of many kinds, none of which says where
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{os.fspath(folder)}: the prepared data cannot be read ({shortened(reason, 200)}); if "
+            "it is damaged, remove the folder, and it is prepared again"
+        ) from error
+
+
+def _require_files(shards: Sequence[str]) -> None:
+    for shard in shards:
+        if "://" not in shard and not os.path.isfile(shard):
+            raise ValueError(f"{os.path.basename(shard)} is missing or no file")
 
 
 def _flat(info: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:

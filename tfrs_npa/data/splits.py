@@ -161,6 +161,11 @@ def load_splits(
     for split in data.splits:
         if split != "train":
             catalog.extend(data.titles(split))
+    if inherited is None and vectors is not None and not (catalog.coverage or {}).get("words"):
+        raise ValueError(
+            f"{settings.word_vectors} has a vector for none of the words of the titles of "
+            f"{data.name}: is it of another language, or are its words not in lower case?"
+        )
     if article_vectors is not None:
         found = np.count_nonzero(article_vectors.matrix(catalog.ids).any(axis=1))
         if not found:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import logging
 import os
 import pathlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from scipy import sparse
 from tqdm import tqdm
 
+from tfrs_npa._quoting import quoted
 from tfrs_npa.data.eigenvectors import largest_eigenvectors
+from tfrs_npa.data.named_rows import first_not_finite, read_named_rows, require_regular_file
 
 _FIRST_ROWS = 1024
 _CHUNK = 65536
+# Of a vector, and the bytes of a line.
+_MOST_NUMBERS, _LONGEST_LINE = 10_000, 1 << 20
 # About the standard deviation of GloVe's vectors.
 _DEVIATION = 0.4
 
@@ -34,7 +39,8 @@ class WordVectors:
         vectors: `float32 [words, dim]`, one row for each word.
 
     Raises:
-        ValueError: if `vectors` is not one row a word, or a word is repeated.
+        ValueError: if `vectors` is not one row a word, a word is repeated, or a number is not
+            finite.
     """
 
     def __init__(self, words: Iterable[str], vectors: np.ndarray):
@@ -45,6 +51,9 @@ class WordVectors:
                 f"{len(self._rows):,} distinct words need an array [{len(self._rows)}, dim], "
                 f"got shape {self.vectors.shape}"
             )
+        row = first_not_finite(self.vectors)
+        if row is not None:
+            raise ValueError(f"row {row} (the first is 0) holds a number that is not finite")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -137,20 +146,29 @@ class WordVectors:
                 than word2vec's first line says, or no vectors.
         """
         path = pathlib.Path(path)
+        require_regular_file(path)
         rows: dict[str, int] = {}
         with path.open("rb") as file:
-            lines = enumerate(file, start=1)
+            lines = enumerate(_lines(file), start=1)
             first = next(lines, (1, b""))[1].split()
             count = None
             if len(first) == 2 and all(field.isdigit() for field in first):
-                count, dim = map(int, first)
+                # Python reads no more than 4,300 digits; of 18, the rest is too large.
+                count, dim = (int(field[:18]) for field in first)
             else:
                 dim = len(first) - 1
                 file.seek(0)
-                lines = enumerate(file, start=1)
+                lines = enumerate(_lines(file), start=1)
             if dim < 1:
                 raise ValueError(f"{path}:1: no word vectors here: expected a word and its numbers")
-            vectors = np.empty((_FIRST_ROWS, dim), np.float32)
+            if dim > _MOST_NUMBERS:
+                raise ValueError(
+                    f"{path}:1: vectors of {dim:,} numbers; at most {_MOST_NUMBERS:,} are allowed: "
+                    "expected a word and its numbers on each line"
+                )
+            # No more than the file can hold.
+            most = path.stat().st_size // (2 * dim) + 1
+            vectors = np.empty((min(_FIRST_ROWS, most), dim), np.float32)
             number = 1
             with _progress(path) as bar:
                 for number, line in lines:
@@ -160,7 +178,7 @@ class WordVectors:
                         continue
                     if len(rows) == len(vectors):
                         # Grown in place: a second array would double the memory.
-                        vectors.resize((len(vectors) * 3 // 2, dim), refcheck=False)
+                        vectors.resize((len(vectors) * 3 // 2 + 1, dim), refcheck=False)
                     vectors[len(rows)] = vector
                     rows[word] = len(rows)
         if count is not None and number != count + 1:
@@ -181,7 +199,7 @@ class WordVectors:
         Raises:
             FileNotFoundError: if a file does not exist.
             ValueError: if the array is not `[words, dim]`, there are more or fewer words than rows,
-                or a word is repeated.
+                a word is repeated, or a number is not finite.
         """
         words, vectors = read_named_rows(path, words_path, "words")
         return cls(words, vectors)
@@ -189,16 +207,23 @@ class WordVectors:
 
 def _parse(line: bytes, dim: int, path: pathlib.Path, number: int) -> tuple[str, np.ndarray]:
     fields = line.rstrip(b" \t\r\n").replace(b"\t", b" ").rsplit(b" ", dim)
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"{path}:{number}: the line has more than {_LONGEST_LINE:,} bytes")
     try:
         vector = np.fromiter(map(float, fields[1:]), np.float32, dim)
     except ValueError:
         vector = None
     if vector is None or not np.isfinite(vector).all():
-        shown = b" ".join(itertools.islice(fields, 3)).decode("utf-8", errors="replace")[:60]
+        shown = quoted(b" ".join(fields[:3])[:99].decode("utf-8", errors="replace"))
         raise ValueError(
-            f"{path}:{number}: expected a word and {dim} finite numbers, got {shown!r}..."
+            f"{path}:{number}: expected a word and {dim} finite numbers, got {shown}..."
         )
     return fields[0].decode("utf-8", errors="replace"), vector
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Returns the lines of a file; of one that is too long, its beginning."""
+    return iter(functools.partial(file.readline, _LONGEST_LINE + 1), b"")
 
 
 def _progress(path: pathlib.Path) -> tqdm:
@@ -210,36 +235,6 @@ def _progress(path: pathlib.Path) -> tqdm:
         delay=2,
         disable=None,
     )
-
-
-def read_named_rows(
-    path: str | os.PathLike, names_path: str | os.PathLike, names: str
-) -> tuple[list[str], np.ndarray]:
-    """Reads a NumPy array of vectors and the text file with the names of its rows, one a line.
-
-    Args:
-        path: An `.npy` file of floats `[rows, dim]`.
-        names_path: The names in the order of the rows, in UTF-8.
-        names: What they are, in error messages.
-
-    Raises:
-        FileNotFoundError, ValueError: As `WordVectors.from_npy`.
-    """
-    vectors = np.load(path, allow_pickle=False)
-    text = pathlib.Path(names_path).read_text(encoding="utf-8-sig")
-    found = text.removesuffix("\n").split("\n")
-    if vectors.ndim != 2 or len(vectors) != len(found):
-        raise ValueError(
-            f"{names_path} has {len(found):,} {names}, so {path} should be an array of shape "
-            f"({len(found)}, dim), but it is {vectors.shape}"
-        )
-    first_line: dict[str, int] = {}
-    for number, name in enumerate(found, start=1):
-        if first_line.setdefault(name, number) != number:
-            raise ValueError(
-                f"{names_path}:{number}: {name!r} is on line {first_line[name]} already"
-            )
-    return found, vectors
 
 
 def title_word_vectors(

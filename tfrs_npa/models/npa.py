@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_npa._hdf5 import require_own_data
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsCatalog
@@ -23,7 +24,6 @@ from tfrs_npa.models.distributed_model import DistributedModel, require_no_serve
 from tfrs_npa.models.explanation import Explanation, explain
 from tfrs_npa.models.impression_scores import ImpressionScores, impression_scores
 from tfrs_npa.models.news_encoder import NewsEncoder
-from tfrs_npa._hdf5 import require_own_data
 from tfrs_npa.models.replicas import has_parameter_servers, is_mirrored, sum_over_replicas
 from tfrs_npa.models.scored_steps import LOGITS, ScoredSteps, with_logits
 from tfrs_npa.models.user_encoder import UserEncoder

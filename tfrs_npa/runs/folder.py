@@ -19,6 +19,8 @@ import yaml
 
 from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
 from tfrs_npa._lock import LOCK_FILE, hand_over
+from tfrs_npa._quoting import shortened
+from tfrs_npa._yaml import read_yaml
 from tfrs_npa.settings import DataSettings
 
 _DATA_FILE = "data.json"
@@ -79,7 +81,7 @@ class ResultFolder:
     def settings(self) -> Any:
         """The settings that the command was given, a `settings_type`."""
         with self.reading(self.settings_name) as file:
-            return self.settings_type.from_saved(yaml.safe_load(file.read_text(encoding="utf-8")))
+            return self.settings_type.from_saved(read_yaml(file))
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[pathlib.Path]:
@@ -230,9 +232,9 @@ def damaged(file: pathlib.Path, error: Exception) -> ValueError:
         return ValueError(f"{file} is missing; restore it, or start over with --overwrite")
     reason = " ".join(str(error).split()) or type(error).__name__
     reason = reason.removeprefix(f"{file}:").removeprefix(f"{file} ").strip()
-    if len(reason) > _REASON:
-        reason = reason[:_REASON] + "..."
-    return ValueError(f"{file} is damaged: {reason}; restore it, or start over with --overwrite")
+    return ValueError(
+        f"{file} is damaged: {shortened(reason, _REASON)}; restore it, or start over with --overwrite"
+    )
 
 
 def checksum(file: pathlib.Path) -> str:

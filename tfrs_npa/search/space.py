@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tfrs_npa._quoting import quoted
+from tfrs_npa._yaml import read_yaml
 from tfrs_npa.config import ATTENTION_FORMS, FIELD_TYPES, PRESETS, SCHEDULES, NPAConfig
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ DEFAULT_SPACE: Mapping[str, Any] = {
 _OTHERS = ("searched", "pinned")
 _RANGE = ("min", "max", "step", "sampling")
 _SAMPLING = ("linear", "log")
+_MOST_VALUES = 100_000
 _SECTIONS = ("preset", "others", "space")
 
 
@@ -87,7 +90,9 @@ class SearchSpace:
         others: str = "searched",
     ):
         if others not in _OTHERS:
-            raise ValueError(f"others is {others!r}; it has to be one of {', '.join(_OTHERS)}")
+            raise ValueError(
+                f"others is {quoted(others)}; it has to be one of {', '.join(_OTHERS)}"
+            )
         wanted = dict(DEFAULT_SPACE if others == "searched" else {}) | dict(fields or {})
         # Raises for a name that is not a field.
         NPAConfig.from_dict({name: None for name in wanted if name not in FIELD_TYPES})
@@ -136,11 +141,7 @@ class SearchSpace:
             ValueError: if the file is malformed; names file and field.
             FileNotFoundError: if there is no such file.
         """
-        with open(path, encoding="utf-8") as file:
-            try:
-                sections = yaml.safe_load(file)
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise ValueError(f"{path} is not YAML: {error}") from error
+        sections = read_yaml(path)
         try:
             return cls._from_sections({} if sections is None else sections, base)
         except ValueError as error:
@@ -150,17 +151,17 @@ class SearchSpace:
     def _from_sections(cls, sections: Any, base: NPAConfig | None) -> SearchSpace:
         expected = f"the file holds {', '.join(_SECTIONS)}"
         if not isinstance(sections, Mapping):
-            raise ValueError(f"{expected}; not {sections!r}")
+            raise ValueError(f"{expected}; not {quoted(sections)}")
         for name in sections:
             if name in FIELD_TYPES:
                 raise ValueError(f"{name} belongs below `space:`, indented")
             if name not in _SECTIONS:
-                close = difflib.get_close_matches(str(name), _SECTIONS, n=1)
+                close = difflib.get_close_matches(quoted(name)[:40], _SECTIONS, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise ValueError(f"{name!r} is not known: {expected}{hint}")
+                raise ValueError(f"{quoted(name)} is not known: {expected}{hint}")
         fields = sections.get("space")
         if not isinstance(fields, Mapping | None):
-            raise ValueError(f"space has to hold `field: values` lines; it holds {fields!r}")
+            raise ValueError(f"space has to hold `field: values` lines; it holds {quoted(fields)}")
         preset = sections.get("preset")
         if base is None and preset is not None:
             base = NPAConfig.preset(preset)
@@ -226,22 +227,24 @@ class SearchSpace:
             raise ValueError(f"{name} is an empty list; give it values to choose from")
         values = [self._value(name, value) for value in values]
         if len(set(values)) < len(values):
-            raise ValueError(f"{name} has the same value twice: {values}")
+            raise ValueError(f"{name} has the same value twice: {quoted(values)}")
         if None in values[1:] or values[0] is None and len(values) > 1:
             raise ValueError(
-                f"{name} is {values}: KerasTuner cannot choose between null and numbers; pin it "
-                "to null, or leave null out"
+                f"{name} is {quoted(values)}: KerasTuner cannot choose between null and numbers; "
+                "pin it to null, or leave null out"
             )
         return values
 
     def _range(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         for key in spec:
             if key not in _RANGE:
-                close = difflib.get_close_matches(str(key), _RANGE, n=1)
+                close = difflib.get_close_matches(quoted(key)[:40], _RANGE, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise ValueError(f"{name}: a range has {', '.join(_RANGE)}, not {key!r}{hint}")
+                raise ValueError(
+                    f"{name}: a range has {', '.join(_RANGE)}, not {quoted(key)}{hint}"
+                )
         if "min" not in spec or "max" not in spec:
-            raise ValueError(f"{name}: a range needs min and max; it is {dict(spec)}")
+            raise ValueError(f"{name}: a range needs min and max; it is {quoted(dict(spec))}")
         if FIELD_TYPES[name] not in (int, float):
             raise ValueError(f"{name} is not a number: give a list of values, not min and max")
         low, high = (self._value(name, spec[key]) for key in ("min", "max"))
@@ -254,7 +257,8 @@ class SearchSpace:
         sampling = spec.get("sampling", "linear")
         if sampling not in _SAMPLING:
             raise ValueError(
-                f"{name}: sampling is {sampling!r}; it has to be one of {', '.join(_SAMPLING)}"
+                f"{name}: sampling is {quoted(sampling)}; it has to be one of "
+                f"{', '.join(_SAMPLING)}"
             )
         if sampling == "log" and low <= 0:
             raise ValueError(f"{name}: min is {low}; sampling log needs a min above 0")
@@ -269,12 +273,19 @@ class SearchSpace:
         least, most = (1, high / low) if sampling == "log" else (0, high - low)
         try:
             number = float(step)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not least < number <= most or type_ is int and number % 1:
             raise ValueError(
-                f"{name}: step is {step!r}; from {low} to {high} with sampling {sampling}, it has "
-                f"to be of type {type_.__name__}, above {least} and at most {type_(most)}"
+                f"{name}: step is {quoted(step)}; from {low} to {high} with sampling {sampling}, "
+                f"it has to be of type {type_.__name__}, above {least} and at most {type_(most)}"
+            )
+        # KerasTuner makes a list of them.
+        values = math.log(high / low, number) if sampling == "log" else (high - low) / number
+        if values > _MOST_VALUES:
+            raise ValueError(
+                f"{name}: step is {number}; from {low} to {high} there are more than "
+                f"{_MOST_VALUES:,} values with it: give a larger one, or none"
             )
         return type_(number)
 

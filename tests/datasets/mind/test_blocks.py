@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.datasets.mind import blocks, columns, read_behaviors, read_news
+from tfrs_npa.datasets.mind import blocks, read_behaviors, read_news
 from tfrs_npa.datasets.mind.errors import MindFileError
-from tfrs_npa.datasets.mind.tsv import NEWS_COLUMNS
+from tfrs_npa.datasets.mind.tsv import LONGEST_ID, LONGEST_LINE, NEWS_COLUMNS
 
 
 def outcome(read):
@@ -21,7 +22,8 @@ def outcome(read):
 
 
 # What is good and seldom, what is nearly good, and what is bad.
-USERS = ("U1", "U 1", "é", "U\xa01", '"U1"', "")
+LONG = "é" * (LONGEST_ID // 2)  # as long as an id may be, in bytes
+USERS = ("U1", "U 1", "é", "U\xa01", '"U1"', "", LONG, LONG + "a")
 TIMES = (
     *("1/2/2019 12:00:00 AM", "02/28/1969 1:59:59 PM", "2/29/2020 10:00:00 AM"),
     *("1/1/0001 1:00:00 AM", "2/29/2019 1:00:00 AM", "1/1/0000 1:00:00 AM"),
@@ -30,8 +32,9 @@ TIMES = (
     *("1/0/2019 1:00:00 AM", "1/1/2019 13:00:00 PM", " 1/1/2019 1:00:00 AM"),
     *("1/1/2019 1:00:00 AM ", "٣/1/2019 1:00:00 AM"),
 )
-NUMBERS = ("1", "007", str(2**63 - 1), str(2**63), "0" * 30 + "1", "", "-1", "+1", " 1", "٧", "0x1")
-IDS = ("N1", "N2", "N1-1", "é", "a\x00b", "\ufeffN3", "", "-", '"')
+NUMBERS = ("1", "007", str(2**63 - 1), str(2**63), "0" * 30 + "1", "9" * 4301, "0" * 5000)
+NUMBERS += ("", "-1", "+1", " 1", "٧", "0x1")
+IDS = ("N1", "N2", "N1-1", "é", "a\x00b", "\ufeffN3", "", "-", '"', "N-", LONG, LONG + "a")
 SPACES = ("  ", "\x0b", "\x1c", "\x85", "\xa0", "\u1680", "\u2009", "\u2028", "\u3000", "\r")
 LABELS = ("-0", "-1", "", "-2", "--1", "-")
 ENDS = ("\n", "\r\n", "\r\r\n", "", "\n\n", "\r")
@@ -137,7 +140,7 @@ def test_odd_lines_are_read_as_by_lines():
 
 
 def test_most_files_are_read_many_lines_at_once(monkeypatch):
-    """Whatever is good, but for white space that is not a blank."""
+    """Whatever is good, but for ids that may be too long with their labels."""
     monkeypatch.setattr(blocks, "read_behaviors", None)
     found = []
     for text in (
@@ -146,18 +149,30 @@ def test_most_files_are_read_many_lines_at_once(monkeypatch):
         line(end="\r\n") * 2,
         "\ufeff" + line(history=" N1  N2 ") + line(end="") + "\n\r\n",
         line(candidates="N1 N2"),
+        line(history="N1\xa0N2\u3000", candidates="a\x1cb-1 N1--0"),
     ):
         block = blocks.Block("x.tsv", 1, None, text.encode()).columns()
         found.append((len(block.time), block.clicked[:2].tolist()))
-    assert found == [(1, [1, 0]), (3, [0, 1]), (2, [1, 0]), (2, [1, 0]), (1, [-1, -1])]
+    labels = [(1, [1, 0]), (3, [0, 1]), (2, [1, 0]), (2, [1, 0]), (1, [-1, -1]), (1, [1, 0])]
+    assert found == labels
 
 
-def test_the_other_spaces_are_those_of_python():
-    characters = map(chr, range(0x110000))
-    for character in filter(lambda one: not "\ud800" <= one <= "\udfff", characters):
-        if character not in " \t\r\n" and (character.isspace() or character in "é\x00​⁠\ufeff"):
-            found = columns._has_other_spaces(f"é{character}é".encode())
-            assert found == character.isspace(), hex(ord(character))
+def test_a_line_without_end_is_not_read_to_its_end(tmp_path):
+    long = b"x" * (LONGEST_LINE + 9)
+    for data in (long + b"\n", line().encode() * 2 + long * 2):
+        require_same(data, blocks.BLOCK_BYTES)
+        with pytest.raises(MindFileError, match="has more than 16,777,216 bytes"):
+            list(read_behaviors(file := io.BytesIO(data), name="x.tsv"))
+        assert file.tell() <= LONGEST_LINE + 200
+    starts = [
+        len(found) for found in blocks.lines_between(io.BytesIO(b"." + long + b"\na\n"), 1, 99)
+    ]
+    assert not starts
+    assert list(blocks.lines_between(io.BytesIO(long + b"\na\n"), 5, len(long) + 2)) == [b"a\n"]
+    (tmp_path / "news.tsv").write_bytes(NEWS.encode() * 2 + long)
+    message = outcome(lambda: blocks.read_news_columns(tmp_path / "news.tsv", ["news_id"]))
+    assert message == outcome(lambda: read_news(tmp_path / "news.tsv"))
+    assert "news.tsv, line 3: the line has more than" in message
 
 
 @settings(deadline=None, max_examples=60)
@@ -179,7 +194,7 @@ def test_a_range_that_ends_in_an_empty_line_goes_on():
 NEWS = "N1\tc\ts\tA title\t\turl\t[]\t[]\n"
 ODD_NEWS = (
     *("N1", "", " ", "N 1", "N1 ", "N\xa01", "N\x0b1", "é", "\ufeffN1", '"N1', "a\x00"),
-    *("N1\t", "N1\r"),
+    *("N1\t", "N1\r", "news_id", "News ID", LONG, LONG + "a"),
 )
 
 

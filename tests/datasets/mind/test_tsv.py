@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrs_npa.datasets.mind.errors import MindFileError
-from tfrs_npa.datasets.mind.tsv import read_behaviors, read_news, write_behaviors, write_news
+from tfrs_npa.datasets.mind.tsv import (
+    BEHAVIORS_COLUMNS,
+    NEWS_COLUMNS,
+    read_behaviors,
+    read_news,
+    write_behaviors,
+    write_news,
+)
 
 NEWS = "N1\tsports\trowing\tA title\t\thttps://example.org/1\t[]\t[]\n"
 LABELLED = "7\tU1\t11/15/2019 8:55:22 AM\tN1 N2 N1\tN3-1 N4-0\n"
@@ -87,6 +94,24 @@ class TestWhatIsRead:
         (article,) = news(NEWS.replace("A title", "A\u2028b\x85c\rd"))
         assert article["title"] == "A\u2028b\x85c\rd"
 
+    @pytest.mark.parametrize(
+        ("candidate", "news_id", "clicked"),
+        [("N1--1", "N1-", 1), ("N1--0", "N1-", 0), ("N1-0-1", "N1-0", 1), ("---1", "--", 1)],
+    )
+    def test_what_follows_the_last_hyphen_is_the_label(self, candidate, news_id, clicked):
+        (impression,) = behaviors(LABELLED.replace("N3-1", candidate))
+        assert impression["candidates"]["news_id"][0] == news_id
+        assert impression["candidates"]["clicked"][0] == clicked
+
+    @pytest.mark.parametrize("space", ["\xa0", "\x85", "\u3000", "\x1c", "\u2028", "\x0b"])
+    def test_only_blanks_separate_ids(self, space):
+        (impression,) = behaviors(
+            LABELLED.replace("N1 N2", f"N1{space}N2").replace("N3-1", f"N3{space}-1")
+        )
+        assert impression["history"] == [f"N1{space}N2", "N1"]
+        assert impression["candidates"]["news_id"] == [f"N3{space}", "N4"]
+        assert news(NEWS.replace("N1", f"N{space}1"))[0]["news_id"] == f"N{space}1"
+
     def test_hyphens_in_ids(self):
         (impression,) = behaviors(LABELLED.replace("N3-1", "a-1-b-1"))
         assert impression["candidates"]["news_id"] == ["a-1-b", "N4"]
@@ -140,6 +165,11 @@ class TestBadLines:
             (LABELLED.replace("8:55:22 AM", "0:55:22 AM"), "0:55:22 AM' is not like"),
             (LABELLED.replace("8:55:22 AM", "8:60:22 AM"), "8:60:22 AM' is not like"),
             (LABELLED.replace(" AM", ""), "is not like"),
+            (LABELLED.replace("7", "9" * 4301, 1), "impression_id '999.*not a whole number"),
+            (LABELLED.replace("U1", "U\r1"), r"user_id has an id with a carriage return, 'U\\r1'"),
+            (LABELLED.replace("U1", "U" * 1025), "user_id has an id of 1,025 bytes, 'UUU"),
+            (LABELLED.replace("N1 N2", "N1" * 600), "history has an id of 1,20"),
+            (LABELLED.replace("N3-1", "é" * 513 + "-1"), "candidates has an id of 1,026 bytes"),
         ],
     )
     def test_behaviors(self, bad, message):
@@ -159,12 +189,35 @@ class TestBadLines:
             (NEWS.replace("A title", "A\ttitle"), "9 columns instead of 8"),
             (NEWS.replace("N1", ""), "news_id ''"),
             (NEWS.replace("N1", "N 1"), "news_id 'N 1'"),
+            (NEWS.replace("N1", "N" * 131_073), "news_id has an id of 131,073 bytes, 'NNN"),
         ],
     )
     def test_news(self, bad, message):
         with pytest.raises(MindFileError, match=message) as caught:
             news(NEWS + bad)
         assert str(caught.value).startswith("news.tsv, line 2: ")
+
+    @pytest.mark.parametrize(
+        ("read", "header"),
+        [
+            (news, NEWS_COLUMNS),
+            (news, [name.replace("_", " ").title() for name in NEWS_COLUMNS]),
+            (news, ["id", "category", "subcategory", "title", "abstract", "link", "", ""]),
+            (behaviors, BEHAVIORS_COLUMNS),
+            (behaviors, [name.upper() for name in BEHAVIORS_COLUMNS]),
+        ],
+    )
+    def test_a_header(self, read, header):
+        with pytest.raises(MindFileError, match="line 1: a header, .* remove the line"):
+            read("\ufeff" + "\t".join(header) + "\n" + (NEWS if read is news else LABELLED))
+
+    @pytest.mark.parametrize("column", range(5))
+    def test_messages_quote_a_few_characters_of_a_long_field(self, column):
+        fields = LABELLED.split("\t")
+        fields[column] = "x" * 20_000_000
+        with pytest.raises(MindFileError) as caught:
+            behaviors("\t".join(fields).strip() + "\n")
+        assert len(str(caught.value)) < 300
 
     @pytest.mark.parametrize("content", ["", "\n", "\ufeff", "\r\n\r\n"])
     @pytest.mark.parametrize("read", [behaviors, news])

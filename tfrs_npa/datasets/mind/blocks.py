@@ -22,6 +22,7 @@ from .columns import (
 )
 from .tsv import (
     BYTE_ORDER_MARK,
+    LONGEST_LINE,
     NEWS_COLUMNS,
     opened,
     read_articles,
@@ -179,10 +180,11 @@ def _without_mark(lines: bytes, first_line: int) -> bytes:
 def _blocks_of_lines(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
     """Yields the numbers of the first lines of blocks, and their lines; at least one block."""
     first_line = 1
-    while (lines := file.read(size) + file.readline()) or first_line == 1:
+    # Of a line that is too long, the start is enough for the error.
+    while (lines := file.read(size) + file.readline(LONGEST_LINE + 1)) or first_line == 1:
         last, more = lines[lines.rfind(b"\n", 0, -1) + 1 :], []
         # An empty line is wrong unless nothing follows, which only the block of both can tell.
-        while _is_empty(last) and (last := file.readline()):
+        while _is_empty(last) and (last := file.readline(LONGEST_LINE + 1)):
             more.append(last)
         lines = b"".join([lines, *more]) if more else lines
         yield first_line, lines
@@ -215,9 +217,11 @@ def lines_between(file: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
     """
     file.seek(max(start - 1, 0))
     position, line = file.tell(), b"."
-    if start:
-        position += len(file.readline())
-    while (position < stop or _is_empty(line)) and (line := file.readline()):
+    while start and (rest := file.readline(LONGEST_LINE)):
+        position += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    while (position < stop or _is_empty(line)) and (line := file.readline(LONGEST_LINE + 1)):
         position += len(line)
         yield line
 

@@ -7,7 +7,6 @@ take a line at a time: they know what else is good, and say what is bad.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,14 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from .tsv import BEHAVIORS_COLUMNS, BYTE_ORDER_MARK, NEWS_COLUMNS
+from .tsv import (
+    BEHAVIORS_COLUMNS,
+    BYTE_ORDER_MARK,
+    LONGEST_ID,
+    LONGEST_LINE,
+    NEWS_COLUMNS,
+    is_header,
+)
 
 _BLANK, _HYPHEN, _ZERO, _ONE = b" -01"
-# What separates ids in a list besides a blank: white space of `str.split`.
-_ASCII_SPACES = tuple(bytes([code]) for code in b"\x0b\x0c\x1c\x1d\x1e\x1f")
-_OTHER_SPACES = re.compile(
-    rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
-)
 _TIME = (
     r"^(?P<month>[0-9]{1,2})/(?P<day>[0-9]{1,2})/(?P<year>[0-9]{4}) "
     r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2}) (?P<half>[AP])M$"
@@ -62,13 +63,14 @@ def checked_impressions(lines: bytes, labelled: bool | None) -> ImpressionColumn
     Raises:
         UnusualLines: Some may be bad, or are not as simple as most.
     """
-    _require(not _has_other_spaces(lines))
     impression_id, user_id, time, history, impressions = _fields(lines, BEHAVIORS_COLUMNS)
-    _require(pc.min(pc.binary_length(user_id)).as_py() > 0)
+    _require_ids(user_id)
     _require(pc.all(pc.ascii_is_decimal(impression_id)).as_py())
     clicks, history_lengths = _words(history)
     candidates, candidate_lengths = _words(impressions)
     _require(candidate_lengths.min() > 0)
+    _require_short(clicks)
+    _require_short(candidates)
     return ImpressionColumns(
         _whole_numbers(impression_id),
         user_id,
@@ -102,9 +104,9 @@ def parsed_news(lines: bytes) -> list[pa.Array]:
         UnusualLines: Some may be bad, or are not as simple as most.
     """
     columns = _fields(lines, NEWS_COLUMNS)
-    text = _text(columns[0])
-    _require(pc.min(pc.binary_length(columns[0])).as_py() > 0)
-    _require(not (text == _BLANK).any() and not _has_other_spaces(text.tobytes()))
+    _require_ids(columns[0])
+    _require(not (_text(columns[0]) == _BLANK).any())
+    _require(not is_header([column[0].as_py() for column in columns], NEWS_COLUMNS))
     return columns
 
 
@@ -136,15 +138,19 @@ def _require(is_usual: bool) -> None:
         raise UnusualLines
 
 
-def _has_other_spaces(text: bytes) -> bool:
-    """Whether a text has white space other than blanks, tabs and line ends."""
-    if any(space in text for space in _ASCII_SPACES):
-        return True
-    return not text.isascii() and _OTHER_SPACES.search(text) is not None
+def _require_ids(ids: pa.Array) -> None:
+    _require(pc.min(pc.binary_length(ids)).as_py() > 0)
+    _require_short(ids)
+
+
+def _require_short(ids: pa.Array) -> None:
+    """Ids, with or without a label, that are surely not too long."""
+    _require((pc.max(pc.binary_length(ids)).as_py() or 0) <= LONGEST_ID)
 
 
 def _fields(lines: bytes, columns: tuple[str, ...]) -> list[pa.Array]:
     """Returns the fields of lines, as strings in UTF-8."""
+    _require(len(lines) <= LONGEST_LINE)  # so that no line can be longer
     text = lines.replace(b"\r\n", b"\n") if b"\r" in lines else lines
     if text.endswith(b"\n\n"):  # empty lines at the end of a file are good
         text = text.rstrip(b"\n")

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from . import published, synthetic, tsv
+from .alone import alone, really_random
 from .errors import MindFileError
 from .sequence import Sequence
 
@@ -110,6 +111,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, examples: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict]]:
         for number, example in enumerate(examples):
             yield number << _KEY_SHIFT, example
+
+    def download_and_prepare(self, **options: Any) -> None:
+        """Prepares the data as TFDS does, unless it is; if another process does so, waits for it.
+
+        Args:
+            options: As those of TFDS.
+        """
+        with alone(self.data_path.parent), really_random():
+            super().download_and_prepare(**options)
+        if not self.info.splits:  # which another process has prepared meanwhile
+            self.info.read_from_directory(self.data_path)
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         runner, options = download_config.beam_runner, download_config.beam_options

@@ -6,6 +6,7 @@ It has a line for each impression of a `behaviors.tsv`, in its order:
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 import re
@@ -13,9 +14,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tfrs_npa._quoting import quoted
+
 from .errors import MindFileError
 
-_LINE = re.compile(r"(\d{1,18}) \[(\d{1,9}(?:,\d{1,9})*)\]", re.ASCII)
+_LINE = re.compile(r"(\d{1,19}) \[(\d{1,9}(?:,\d{1,9})*)\]", re.ASCII)
+_LARGEST_INT64 = 2**63 - 1
 
 
 def prediction_lines(
@@ -58,10 +62,9 @@ def read_predictions(path: str | os.PathLike) -> Iterator[tuple[int, list[int]]]
     with path.open(encoding="latin-1", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             match = _LINE.fullmatch(line.rstrip("\r\n"))
-            if match is None:
-                shown = line.rstrip("\r\n")
-                shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
-                message = f"{shown!r} is not like '17 [2,1,3]', an impression id and its ranks"
+            if match is None or int(match[1]) > _LARGEST_INT64:
+                shown = quoted(line.rstrip("\r\n"))
+                message = f"{shown} is not like '17 [2,1,3]', an impression id and its ranks"
                 raise MindFileError(message, path, number)
             impression_id = int(match[1])
             if impression_id in lines:
@@ -77,8 +80,8 @@ def read_predictions(path: str | os.PathLike) -> Iterator[tuple[int, list[int]]]
 
 
 def _wrong_ranks(ranks: list[int]) -> str:
-    expected = set(range(1, len(ranks) + 1))
-    wrong = next(rank for rank in ranks if rank not in expected or ranks.count(rank) > 1)
+    expected, times = set(range(1, len(ranks) + 1)), collections.Counter(ranks)
+    wrong = next(rank for rank in ranks if rank not in expected or times[rank] > 1)
     what = "is there twice" if wrong in expected else "is too large" if wrong else "is no rank"
     return (
         f"rank {wrong} {what}, rank {min(expected.difference(ranks))} is missing: each from 1 to "

@@ -2,21 +2,28 @@
 
 Both are plain tab-separated UTF-8 text: no header, and no quoting, so that a quotation mark in a
 title is just a quotation mark. One line is in memory at a time.
+
+Blanks separate the ids of a list, and nothing else does: any other white space is part of an id. In
+a file with labels, the label of a candidate is what follows its last hyphen: `N1--1` is a click on
+`N1-`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import pathlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from absl import logging
 from etils import epath
+
+from tfrs_npa._quoting import quoted
 
 from .errors import MindFileError
 
@@ -32,6 +39,10 @@ NEWS_COLUMNS = (
 )
 BEHAVIORS_COLUMNS = ("impression_id", "user_id", "time", "history", "impressions")
 
+LONGEST_ID = 1024
+"""Most bytes that an id may have in UTF-8; what is longer is another column or a broken line."""
+LONGEST_LINE = 1 << 24
+"""Most bytes of a line; reading stops there, so that a file without line ends fills no memory."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CLICKED = {"-0": 0, "-1": 1}
 _TIME = re.compile(r"(\d\d?)/(\d\d?)/(\d{4}) (\d\d?):(\d\d):(\d\d) ([AP])M", re.ASCII)
@@ -89,8 +100,14 @@ def read_articles(source: Any, name: str, first_line: int = 1) -> Iterator[list[
         MindFileError: as `read_news`.
     """
     for line, fields in _read_rows(source, name, NEWS_COLUMNS, first_line):
-        if fields[0].split() != fields[:1]:
-            raise MindFileError(f"news_id {fields[0]!r} is empty or holds a space", name, line)
+        if not fields[0] or " " in fields[0]:
+            raise MindFileError(
+                f"news_id {quoted(fields[0])} is empty or holds a space", name, line
+            )
+        try:
+            _short("news_id", fields[:1])
+        except _FieldError as error:
+            raise MindFileError(str(error), name, line) from None
         yield fields
 
 
@@ -180,21 +197,34 @@ def _name_of(source: Any) -> str:
     return str(source if isinstance(source, os.PathLike) else getattr(source, "name", source))
 
 
+def is_regular_file(path: epath.PathLike) -> bool:
+    """Whether there is a file, which can be read without waiting for whoever writes to it."""
+    # For `epath`, a pipe is a file too.
+    return epath.Path(path).is_file() if "://" in os.fspath(path) else os.path.isfile(path)
+
+
 @contextlib.contextmanager
 def opened(source: Any, name: str) -> Iterator[Any]:
     """Opens a path for reading bytes; what is open, or lines, it takes as they are.
 
     Raises:
-        MindFileError: There is no such file.
+        MindFileError: There is no such file, or it is a folder, a pipe or a device.
     """
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
     path = epath.Path(source)
-    if not path.is_file():
+    if not is_regular_file(path):
+        if os.path.exists(path):
+            raise MindFileError("not a regular file; give a file, not a folder or a pipe", name)
         raise MindFileError("no such file; a split is a folder with news.tsv, behaviors.tsv", name)
     with path.open("rb") as file:
         yield file
+
+
+def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Returns the lines of a file; of one that is longer than `LONGEST_LINE`, a byte more."""
+    return iter(functools.partial(file.readline, LONGEST_LINE + 1), b"")
 
 
 def _read_rows(
@@ -206,7 +236,15 @@ def _read_rows(
     with opened(source, name) as file:
         # Bytes, because text mode cannot tell the line of a wrong byte, and takes a lone carriage
         # return for the end of a line.
-        for number, line in enumerate(file, first_line):
+        lines = bounded_lines(file) if hasattr(file, "readline") else file
+        for number, line in enumerate(lines, first_line):
+            if len(line) > LONGEST_LINE:
+                raise MindFileError(
+                    f"the line has more than {LONGEST_LINE:,} bytes; look for line ends that are "
+                    "missing",
+                    name,
+                    number,
+                )
             if number == 1:
                 line = line.removeprefix(BYTE_ORDER_MARK)
             try:
@@ -231,10 +269,22 @@ def _read_rows(
                     name,
                     number,
                 )
+            if number == 1 and is_header(fields, columns):
+                raise MindFileError(
+                    f"a header, {quoted(row)}; the format has none: remove the line", name, number
+                )
             rows += 1
             yield number, fields
     if not rows and first_line == 1:
         raise MindFileError("the file is empty; download it again", name)
+
+
+def is_header(fields: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether a line names the columns: the first one, or any two of them."""
+    # No name is longer, but a field can be.
+    names = [re.sub(r"[\s_-]", "", field[:64]).lower() for field in fields]
+    is_name = [name == column.replace("_", "") for name, column in zip(names, columns)]
+    return is_name[0] or sum(is_name) > 1
 
 
 def _parse_impression(fields: list[str]) -> dict[str, Any]:
@@ -243,17 +293,39 @@ def _parse_impression(fields: list[str]) -> dict[str, Any]:
         raise _FieldError("user_id is empty; give visitors without an account an id of their own")
     return {
         "impression_id": _parse_impression_id(impression_id),
-        "user_id": user_id,
+        "user_id": _short("user_id", [user_id])[0],
         "time": _parse_time(time),
-        "history": history.split(),
+        "history": _short("history", _words(history)),
         "candidates": _parse_candidates(candidates),
     }
 
 
+def _words(text: str) -> list[str]:
+    """Returns what blanks separate."""
+    return [word for word in text.split(" ") if word]
+
+
+def _short(what: str, ids: list[str]) -> list[str]:
+    """Returns ids; none may be longer than `LONGEST_ID`, or hold what files of ids cannot."""
+    for one in ids:
+        if "\r" in one:
+            raise _FieldError(f"{what} has an id with a carriage return, {quoted(one)}; remove it")
+        # A character has at most four bytes.
+        if len(one) > LONGEST_ID // 4 and len(one.encode()) > LONGEST_ID:
+            raise _FieldError(
+                f"{what} has an id of {len(one.encode()):,} bytes, {quoted(one)}; at most "
+                f"{LONGEST_ID:,} are allowed: look for a separator that is missing"
+            )
+    return ids
+
+
 def _parse_impression_id(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else -1
+    number = -1
+    # The number of digits is looked at first: Python reads no more than 4,300 of them.
+    if text.isascii() and text.isdigit() and len(text.lstrip("0")) <= len(str(_LARGEST_INT64)):
+        number = int(text.lstrip("0") or "0")
     if not 0 <= number <= _LARGEST_INT64:
-        raise _FieldError(f"impression_id {text!r} is not a whole number from 0 to 2^63 - 1")
+        raise _FieldError(f"impression_id {quoted(text)} is not a whole number from 0 to 2^63 - 1")
     return number
 
 
@@ -268,11 +340,13 @@ def _parse_time(text: str) -> int:
                 year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc
             )
             return int(moment.timestamp())
-    raise _FieldError(f"time {text!r} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)")
+    raise _FieldError(
+        f"time {quoted(text)} is not like '11/15/2019 8:55:22 AM' (month/day/year, UTC)"
+    )
 
 
 def _parse_candidates(text: str) -> dict[str, list]:
-    pairs = text.split()
+    pairs = _words(text)
     if not pairs:
         raise _FieldError("the impression has no candidates; leave it out")
     news_ids = [pair[:-2] for pair in pairs]
@@ -280,32 +354,34 @@ def _parse_candidates(text: str) -> dict[str, list]:
         clicked = [_CLICKED[pair[-2:]] for pair in pairs]
     except KeyError:
         if "-" not in text:
-            return {"news_id": pairs, "clicked": [-1] * len(pairs)}
+            return {"news_id": _short("candidates", pairs), "clicked": [-1] * len(pairs)}
         bad = next(pair for pair in pairs if pair[-2:] not in _CLICKED)
         raise _FieldError(
-            f"candidate {bad!r} does not end in -1 (clicked) or -0 (not clicked), as the "
+            f"candidate {quoted(bad)} does not end in -1 (clicked) or -0 (not clicked), as the "
             "candidates of a file with labels do"
         ) from None
     if "" in news_ids:
-        raise _FieldError(f"candidate {pairs[news_ids.index('')]!r} has no news id")
-    return {"news_id": news_ids, "clicked": clicked}
+        raise _FieldError(f"candidate {quoted(pairs[news_ids.index('')])} has no news id")
+    return {"news_id": _short("candidates", news_ids), "clicked": clicked}
 
 
 def _format_impression(impression: dict[str, Any]) -> list[str]:
     news_ids = impression["candidates"]["news_id"]
     clicked = [int(value) for value in impression["candidates"]["clicked"]]
     for news_id in [*impression["history"], *news_ids]:
-        if news_id.split() != [news_id]:
-            raise ValueError(f"news id {news_id!r} is empty or holds a space")
+        if not news_id or " " in news_id:
+            raise ValueError(f"news id {quoted(news_id)} is empty or holds a space")
     if set(clicked) == {-1}:
         candidates = " ".join(news_ids)
         if "-" in candidates:
-            raise ValueError("without labels, a news id cannot hold a hyphen: " + candidates)
+            raise ValueError(
+                "without labels, a news id cannot hold a hyphen: " + quoted(candidates)
+            )
     elif set(clicked) <= {0, 1}:
         pairs = zip(news_ids, clicked, strict=True)
         candidates = " ".join(f"{news_id}-{label}" for news_id, label in pairs)
     else:
-        raise ValueError(f"clicked is {clicked}; expected 0s and 1s, or -1 for all")
+        raise ValueError(f"clicked is {quoted(clicked)}; expected 0s and 1s, or -1 for all")
     time = datetime.datetime.fromtimestamp(impression["time"], datetime.timezone.utc)
     return [
         str(impression["impression_id"]),
@@ -326,7 +402,9 @@ def _write_rows(path: str | os.PathLike[str], rows: Iterable[list[str]]) -> None
             for number, fields in enumerate(rows, 1):
                 row = "\t".join(fields)
                 if row.count("\t") != len(fields) - 1 or "\n" in row or "\r" in row:
-                    raise ValueError(f"{path}, line {number}: a tab or line break in {fields}")
+                    raise ValueError(
+                        f"{path}, line {number}: a tab or line break in {quoted(fields)}"
+                    )
                 file.write(row.encode("utf-8") + b"\n")
         os.replace(temporary, path)
     finally:
