@@ -16,7 +16,7 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike, what: str) -> Iterator[None]:
+def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     """Keeps other processes from writing into a folder until the block ends.
 
     The lock is the system's, on the file `.lock` in the folder: it ends with this process, however
@@ -49,7 +49,7 @@ def locked(folder: str | os.PathLike, what: str) -> Iterator[None]:
         file.close()
 
 
-def hand_over(folder: str | os.PathLike, successor: str | os.PathLike) -> None:
+def hand_over(folder: str | os.PathLike[str], successor: str | os.PathLike[str]) -> None:
     """Has the lock on a folder hold for another one, which is about to take its place.
 
     Args:

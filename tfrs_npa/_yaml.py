@@ -16,7 +16,7 @@ _DEEPEST = 16
 _ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
-def read_yaml(path: str | os.PathLike) -> Any:
+def read_yaml(path: str | os.PathLike[str]) -> Any:
     """Returns what a YAML file holds.
 
     Args:

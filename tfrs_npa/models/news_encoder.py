@@ -95,9 +95,9 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
 
     Attributes:
         num_terms: Number of these terms; 0 in the published forms.
-        articles_lock: `tfrs_npa._swap_lock.SwapLock`, under which the articles are replaced. Whoever
-            reads them more than once and wants the same ones takes it for reading; the top-K layers
-            of the model do.
+        articles_lock: A `SwapLock` of `tfrs_npa._swap_lock`, under which the articles are replaced.
+            Whoever reads them more than once and wants the same ones takes it for reading; the
+            top-K layers of the model do.
     """
 
     def __init__(

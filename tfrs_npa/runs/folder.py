@@ -232,9 +232,8 @@ def damaged(file: pathlib.Path, error: Exception) -> ValueError:
         return ValueError(f"{file} is missing; restore it, or start over with --overwrite")
     reason = " ".join(str(error).split()) or type(error).__name__
     reason = reason.removeprefix(f"{file}:").removeprefix(f"{file} ").strip()
-    return ValueError(
-        f"{file} is damaged: {shortened(reason, _REASON)}; restore it, or start over with --overwrite"
-    )
+    reason = shortened(reason, _REASON)
+    return ValueError(f"{file} is damaged: {reason}; restore it, or start over with --overwrite")
 
 
 def checksum(file: pathlib.Path) -> str:
