@@ -93,9 +93,8 @@ class ResultFolder:
         Raises:
             ValueError: if it is not what was written, or cannot be read in the block; names it.
         """
-        file = self.path / name
+        file, expected = self.path / name, self._checksums.get(name)
         try:
-            expected = self._checksums.get(name)
             if expected is not None and expected != checksum(file):
                 raise ValueError("its content is not what was written there")
             yield file
