@@ -19,7 +19,7 @@ _YOUNG = 60  # seconds
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields a temporary path, moved to `path` when the block ends without an error.
 
     With several names in one `with` statement, all files are complete before the first is moved.
@@ -54,7 +54,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def atomic_folder(
-    path: str | os.PathLike, replace: bool = False, mode: int = 0o777
+    path: str | os.PathLike[str], replace: bool = False, mode: int = 0o777
 ) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, moved to `path` when the block ends without an error.
 
@@ -102,7 +102,7 @@ def remove_folder(path: pathlib.Path) -> None:
     shutil.rmtree(temporary)
 
 
-def require_replaceable(path: str | os.PathLike) -> pathlib.Path:
+def require_replaceable(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the file that writing to `path` would replace: its target, if it is a link.
 
     Raises:
@@ -121,7 +121,7 @@ def is_temporary(path: pathlib.Path) -> bool:
     return name.startswith(".") and (".tmp." in name or name.endswith(".tmp"))
 
 
-def sweep(folder: str | os.PathLike) -> None:
+def sweep(folder: str | os.PathLike[str]) -> None:
     """Removes what writers that are dead left in a folder, and beside it under its name.
 
     Args:

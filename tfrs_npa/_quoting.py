@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 
 LONGEST_MESSAGE = 500
 """Characters of an error message on the command line."""
@@ -44,8 +45,8 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
     return f"{text[: longest - 3 - end]}...{text[-end:]}"
 
 
-def listed(names, longest: int = 6) -> str:
+def listed(names: Iterable[object], longest: int = 6) -> str:
     """Returns the first names of many as a list in words: `a, b, c and 7 more`."""
-    names = list(map(str, names))
-    shown = ", ".join(shortened(name, _LONGEST) for name in names[:longest])
-    return f"{shown} and {len(names) - longest:,} more" if len(names) > longest else shown
+    texts = list(map(str, names))
+    shown = ", ".join(shortened(text, _LONGEST) for text in texts[:longest])
+    return f"{shown} and {len(texts) - longest:,} more" if len(texts) > longest else shown

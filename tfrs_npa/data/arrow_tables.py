@@ -34,7 +34,7 @@ def table_of_frame(frame, features: Sequence[str]) -> pa.Table:
 
 
 @contextlib.contextmanager
-def open_parquet(path: str | os.PathLike) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file.
 
     Raises:

@@ -74,7 +74,7 @@ class ArticleValues:
                 raise ValueError("alternative_voices must be from 0 to 1")
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> ArticleValues:
+    def load(cls, path: str | os.PathLike[str]) -> ArticleValues:
         """Reads a Parquet file, or a CSV file with a header.
 
         Raises:

@@ -51,7 +51,7 @@ class ArticleVectors:
         return self._vectors.shape[1]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, ids_path: str | os.PathLike) -> ArticleVectors:
+    def load(cls, path: str | os.PathLike[str], ids_path: str | os.PathLike[str]) -> ArticleVectors:
         """Reads an array of vectors and the text file with its ids, one a line.
 
         Args:

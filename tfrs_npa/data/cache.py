@@ -44,7 +44,7 @@ class Cache:
         max_bytes: Total size beyond which the least recently used entries are deleted.
     """
 
-    def __init__(self, folder: str | os.PathLike, max_bytes: int = CACHE_BYTES):
+    def __init__(self, folder: str | os.PathLike[str], max_bytes: int = CACHE_BYTES):
         self.folder = pathlib.Path(folder)
         self.max_bytes = max_bytes
 
@@ -125,7 +125,7 @@ def default_cache_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tfrs-npa"
 
 
-def state_of(files: Iterable[str | os.PathLike]) -> list[list]:
+def state_of(files: Iterable[str | os.PathLike[str]]) -> list[list[Any]]:
     """Returns the state of files, which changes with them: path, size in bytes, times in ns.
 
     The times are those of the last change of the content and of the entry in the file system: the
@@ -184,7 +184,7 @@ def _marked(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Mapping[str,
 
 
 def _write(folder: pathlib.Path, pieces: Iterable[Mapping[str, np.ndarray]]) -> None:
-    index: dict[str, dict] = {}
+    index: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         files = {}
         for piece in pieces:

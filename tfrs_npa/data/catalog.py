@@ -172,7 +172,7 @@ class NewsCatalog:
         counts = collections.Counter(found.counts)
         words = dict.fromkeys(counts)
         if self.word_vectors is not None:
-            self.coverage = {
+            self.coverage: dict[str, float] | None = {
                 "words": self.word_vectors.coverage(words),
                 "tokens": self.word_vectors.coverage(counts.elements()),
             }
@@ -352,7 +352,7 @@ class NewsCatalog:
         matrix[PADDING] = 0.0
         return matrix
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes words, tokenizer and articles as text files into `folder`, created if missing.
 
         The vectors of articles, if there are any, are in an `.npy` file of `[articles, dim]`. The
@@ -384,7 +384,7 @@ class NewsCatalog:
                 np.save(file, vectors[FIRST_ARTICLE:])
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> NewsCatalog:
+    def load(cls, folder: str | os.PathLike[str]) -> NewsCatalog:
         """Loads a catalogue that `save` wrote, in this version or an earlier one.
 
         Raises:

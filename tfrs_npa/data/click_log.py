@@ -20,7 +20,7 @@ _CHUNK = 65536
 
 
 def columns_of_clicks(
-    clicks: Mapping, catalog: NewsCatalog, negatives: int, window: float, seed: int
+    clicks: Mapping[str, Any], catalog: NewsCatalog, negatives: int, window: float, seed: int
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Makes impressions of clicks; see `Impressions.from_clicks`.
 

@@ -16,11 +16,11 @@ _CHUNK = 4096
 
 
 def text_columns(
-    source: tf.data.Dataset | Iterable[Mapping] | Mapping,
+    source: tf.data.Dataset | Iterable[Mapping[str, Any]] | Mapping[str, Any],
     names: Sequence[str],
     what: str,
     lists: Collection[str] = (),
-) -> Iterator[tuple[list, ...]]:
+) -> Iterator[tuple[list[Any], ...]]:
     """Yields the columns `names` of `source`, a chunk of rows at a time.
 
     Args:
@@ -36,7 +36,7 @@ def text_columns(
     Raises:
         ValueError: if a feature is missing, is not a string, or columns differ in length.
     """
-    chunks: Iterator[tuple]
+    chunks: Iterator[tuple[Any, ...]]
     if hasattr(source, "text_columns"):
         chunks = source.text_columns(names)
     elif isinstance(source, tf.data.Dataset):

@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -182,7 +183,7 @@ class Impressions:
         features: Sequence[str] = (),
         *,
         cache: Cache | None = None,
-        files: Sequence[str | os.PathLike] = (),
+        files: Sequence[str | os.PathLike[str]] = (),
         part: str = "",
     ) -> Impressions:
         """Converts a behaviors data set.
@@ -278,7 +279,7 @@ class Impressions:
     @classmethod
     def from_parquet(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         catalog: NewsCatalog,
         users: UserIndex,
         features: Sequence[str] = (),
@@ -294,7 +295,7 @@ class Impressions:
     @classmethod
     def from_clicks(
         cls,
-        clicks: Mapping,
+        clicks: Mapping[str, Any],
         catalog: NewsCatalog,
         users: UserIndex,
         *,
@@ -342,7 +343,7 @@ def read_impressions(
     user_buckets: int | None = None,
     *,
     cache: Cache | None = None,
-    files: Sequence[str | os.PathLike] = (),
+    files: Sequence[str | os.PathLike[str]] = (),
     part: str = "",
 ) -> tuple[Impressions, UserIndex]:
     """Converts impressions together with their users.

@@ -63,7 +63,7 @@ class MindData:
     tables: Mapping[str, Mapping[str, Table]]
     reference_auc: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cache: Cache | None = None
-    files: Mapping[str, Mapping[str, Sequence[str | os.PathLike]]] = dataclasses.field(
+    files: Mapping[str, Mapping[str, Sequence[str | os.PathLike[str]]]] = dataclasses.field(
         default_factory=dict
     )
 
@@ -215,7 +215,7 @@ class MindData:
         return "validation"
 
 
-def articles_in(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
+def articles_in(path: str | os.PathLike[str]) -> Iterable[dict[str, Any]]:
     """Returns the articles of a file as dicts: a `news.tsv`, or a Parquet file.
 
     Args:
@@ -231,11 +231,11 @@ def articles_in(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
 
 
 def load_mind(
-    name_or_folder: str | os.PathLike,
-    data_dir: str | os.PathLike | None = None,
-    manual_dir: str | os.PathLike | None = None,
+    name_or_folder: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
     cache: Cache | None = None,
-    news: str | os.PathLike | None = None,
+    news: str | os.PathLike[str] | None = None,
 ) -> MindData:
     """Loads a size of MIND by name, a folder in MIND's format, or a log in Parquet files.
 
@@ -279,7 +279,7 @@ def load_mind(
 
 def _load_folder(folder: pathlib.Path, cache: Cache | None) -> MindData:
     tables: dict[str, dict[str, Table]] = {table: {} for table in _TABLES}
-    files: dict[str, dict[str, list]] = {table: {} for table in _TABLES}
+    files: dict[str, dict[str, list[Any]]] = {table: {} for table in _TABLES}
     for split, path in find_splits(folder).items():
         for table, kind in _TABLES.items():
             file = path / f"{table}.tsv"
@@ -401,7 +401,7 @@ def _batched(spec: tf.TensorSpec) -> tf.TypeSpec:
     return tf.RaggedTensorSpec([None, None], spec.dtype)
 
 
-def _stacked(rows: list, spec):
+def _stacked(rows: list[Any], spec: Any):
     if isinstance(spec, Mapping):
         return {name: _stacked([row[name] for row in rows], part) for name, part in spec.items()}
     if spec.shape.rank == 0:

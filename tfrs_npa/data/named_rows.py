@@ -11,7 +11,7 @@ from tfrs_npa._quoting import quoted, shortened
 _MAGIC = b"\x93NUMPY"
 
 
-def require_regular_file(path: str | os.PathLike) -> None:
+def require_regular_file(path: str | os.PathLike[str]) -> None:
     """Raises a ValueError if something else than a file is at `path`, such as a pipe.
 
     Raises:
@@ -22,7 +22,7 @@ def require_regular_file(path: str | os.PathLike) -> None:
         raise ValueError(f"{os.fspath(path)} is not a regular file")
 
 
-def load_array(path: str | os.PathLike) -> np.ndarray:
+def load_array(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an `.npy` file of numbers; its size is known to be that of the array beforehand.
 
     Args:
@@ -50,7 +50,7 @@ def load_array(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_named_rows(
-    path: str | os.PathLike, names_path: str | os.PathLike, names: str
+    path: str | os.PathLike[str], names_path: str | os.PathLike[str], names: str
 ) -> tuple[list[str], np.ndarray]:
     """Reads a NumPy array of vectors and the text file with the names of its rows, one a line.
 

@@ -47,7 +47,7 @@ class ParquetLog:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         since: int | None = None,
         before: int | None = None,
         rows: int | None = None,
@@ -141,7 +141,7 @@ class ParquetNews:
         ValueError: if it is no Parquet file, or lacks a column or has it in another type.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
         with open_parquet(path) as file:
             schema, self._rows = file.schema_arrow, file.metadata.num_rows
@@ -199,7 +199,7 @@ def _texts(column: pa.Array | None, rows: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _naming(path: str | os.PathLike) -> Iterator[None]:
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Puts the file in front of the message of a ValueError."""
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -53,7 +54,7 @@ class PreparedTable:
     def __len__(self) -> int:
         return self._rows
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         with naming_damage(self._folder):
             yield from self.dataset
 
@@ -91,7 +92,7 @@ class PreparedTable:
 
 
 @contextlib.contextmanager
-def naming_damage(folder: str | os.PathLike) -> Iterator[None]:
+def naming_damage(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Has whatever TFDS and TensorFlow raise for prepared files name their folder.
 
     Args:
@@ -113,7 +114,7 @@ def _require_files(shards: Sequence[str]) -> None:
             raise ValueError(f"{os.path.basename(shard)} is missing or no file")
 
 
-def _flat(info: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(info: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yields how each feature is kept in an example, lists by their name `a/b`."""
     for name, part in info.items():
         if isinstance(part, Mapping):

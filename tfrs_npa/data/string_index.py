@@ -105,7 +105,7 @@ class StringIndex:
                 )
         return self._table
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the strings, one a line, in order and without the special ones.
 
         Raises:
@@ -119,7 +119,7 @@ class StringIndex:
             temporary.write_text("".join(f"{string}\n" for string in strings), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | os.PathLike):
+    def load(cls, path: str | os.PathLike[str]):
         """Loads an index that `save` wrote.
 
         Raises:

@@ -24,7 +24,7 @@ class TsvTable:
     table: ClassVar[str]
     read: ClassVar[Callable[..., Iterator[dict[str, Any]]]]
 
-    def __init__(self, path: str | os.PathLike, rows: int):
+    def __init__(self, path: str | os.PathLike[str], rows: int):
         self.path, self._rows = path, rows
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class TsvTable:
         return type(self).read(self.path, name=os.fspath(self.path))
 
     @staticmethod
-    def count(path: str | os.PathLike) -> int:
+    def count(path: str | os.PathLike[str]) -> int:
         """Returns how many rows a file has, each of which is checked.
 
         Raises:
@@ -57,7 +57,7 @@ class TsvLog(TsvTable):
     table, read = "behaviors", staticmethod(read_behaviors)
 
     @staticmethod
-    def count(path: str | os.PathLike) -> int:
+    def count(path: str | os.PathLike[str]) -> int:
         """As `TsvTable.count`; of impressions."""
         return count_impressions(path)
 
@@ -83,7 +83,7 @@ class TsvNews(TsvTable):
     table, read = "news", staticmethod(read_news)
 
     @staticmethod
-    def count(path: str | os.PathLike) -> int:
+    def count(path: str | os.PathLike[str]) -> int:
         """As `TsvTable.count`; of articles."""
         return sum(len(ids) for (ids,) in read_news_columns(path, ["news_id"]))
 

@@ -12,7 +12,7 @@ import pathlib
 import sys
 import unicodedata
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def make_table() -> UnicodeTable:
     """Makes the table of the Unicode version of this Python."""
     pairs = dict(sorted(_pairs()))
     seconds = {chr(pair & (1 << SECOND_BITS) - 1) for pair in pairs}
-    rows: dict[tuple, int] = {}
+    rows: dict[tuple[Any, ...], int] = {}
     record_of = np.zeros(sys.maxunicode + 1, np.int32)
     for code in _CODES:
         row = _row(chr(code), seconds)

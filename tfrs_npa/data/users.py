@@ -130,7 +130,7 @@ class UserIndex(StringIndex):
         return np.arange(len(self)) != UNKNOWN_USER
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> UserIndex:
+    def load(cls, path: str | os.PathLike[str]) -> UserIndex:
         """Loads an index that `save` wrote, of either kind.
 
         Raises:
@@ -296,13 +296,13 @@ class HashedUserIndex(UserIndex):
         _, counts = np.unique(indices, return_counts=True)
         return float(counts[counts > 1].sum() / max(len(indices), 1))
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an `.npz` file of `buckets` and `seen`."""
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, buckets=np.int64(self.buckets), seen=self.seen)
 
     @classmethod
-    def _read(cls, path: str | os.PathLike) -> HashedUserIndex:
+    def _read(cls, path: str | os.PathLike[str]) -> HashedUserIndex:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 index, seen = cls(int(arrays["buckets"])), arrays["seen"]

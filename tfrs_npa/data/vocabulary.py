@@ -71,7 +71,7 @@ class Vocabulary(StringIndex):
         return self.table.lookup(self.tokenize(titles))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, tokenizer: str = EARLIER_TOKENIZER) -> Vocabulary:
+    def load(cls, path: str | os.PathLike[str], tokenizer: str = EARLIER_TOKENIZER) -> Vocabulary:
         """Loads the words that `save` wrote, which leaves the tokenizer to the caller.
 
         Args:

@@ -112,7 +112,7 @@ class WordVectors:
 
     @classmethod
     def read(
-        cls, path: str | os.PathLike | None, words_path: str | os.PathLike | None = None
+        cls, path: str | os.PathLike[str] | None, words_path: str | os.PathLike[str] | None = None
     ) -> WordVectors | None:
         """Reads a text file, or with a word list an `.npy` file, as the command line names them.
 
@@ -129,7 +129,7 @@ class WordVectors:
 
     @classmethod
     def from_text(
-        cls, path: str | os.PathLike, words: Collection[str] | None = None
+        cls, path: str | os.PathLike[str], words: Collection[str] | None = None
     ) -> WordVectors:
         """Reads a text file with a word and its numbers on each line, separated by blanks.
 
@@ -189,7 +189,9 @@ class WordVectors:
         return cls(rows, vectors)
 
     @classmethod
-    def from_npy(cls, path: str | os.PathLike, words_path: str | os.PathLike) -> WordVectors:
+    def from_npy(
+        cls, path: str | os.PathLike[str], words_path: str | os.PathLike[str]
+    ) -> WordVectors:
         """Reads a NumPy array of vectors and the text file with its words, one a line.
 
         Args:

@@ -67,7 +67,7 @@ class ResultFolder:
     other_name: ClassVar[str]
     file_patterns: ClassVar[tuple[str, ...]]
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
         if not self._is_at(self.path):
             problem = "does not exist"
@@ -118,7 +118,7 @@ class ResultFolder:
             raise damaged(file, error) from error
 
     @classmethod
-    def check_free(cls, path: str | os.PathLike, overwrite: bool) -> None:
+    def check_free(cls, path: str | os.PathLike[str], overwrite: bool) -> None:
         """Makes sure that such a folder may be written at `path`.
 
         Args:
@@ -190,7 +190,7 @@ class ResultFolder:
     @classmethod
     @contextlib.contextmanager
     def _created(
-        cls, path: str | os.PathLike, settings: DataSettings, overwrite: bool
+        cls, path: str | os.PathLike[str], settings: DataSettings, overwrite: bool
     ) -> Iterator[pathlib.Path]:
         """Yields a temporary folder with the settings, moved to `path` if the block does not raise.
 

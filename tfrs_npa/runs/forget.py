@@ -19,7 +19,7 @@ from tfrs_npa.optimizers import default_optimizer
 from tfrs_npa.runs.run import Run
 
 
-def forget_users(folder: str | os.PathLike, user_ids: Iterable[str]) -> list[str]:
+def forget_users(folder: str | os.PathLike[str], user_ids: Iterable[str]) -> list[str]:
     """Removes the ids of users from a run, and their rows of the user table and its moments.
 
     They are the unknown user from then on; the scores of all others stay the same bit for bit. Of

@@ -37,7 +37,7 @@ def plot_run(run: Run, evaluation: Mapping[str, Any]) -> None:
     plot_evaluation(run.plots, evaluation)
 
 
-def plot_evaluation(folder: str | os.PathLike, evaluation: Mapping[str, Any]) -> None:
+def plot_evaluation(folder: str | os.PathLike[str], evaluation: Mapping[str, Any]) -> None:
     """Draws an evaluation.
 
     Args:
@@ -49,7 +49,7 @@ def plot_evaluation(folder: str | os.PathLike, evaluation: Mapping[str, Any]) ->
 
 
 def plot_learning_curves(
-    path: str | os.PathLike, history: Sequence[Mapping[str, float]], best: int
+    path: str | os.PathLike[str], history: Sequence[Mapping[str, float]], best: int
 ) -> None:
     """Draws losses and the AUC by epoch, and marks the best epoch, as PNG.
 
@@ -95,7 +95,7 @@ def plot_learning_curves(
     save_figure(figure, path)
 
 
-def plot_slices(path: str | os.PathLike, evaluation: Mapping[str, Any]) -> None:
+def plot_slices(path: str | os.PathLike[str], evaluation: Mapping[str, Any]) -> None:
     """Draws the AUC of each slice with its 95 % interval, next to the best baseline, as PNG.
 
     Args:
@@ -137,7 +137,7 @@ def plot_slices(path: str | os.PathLike, evaluation: Mapping[str, Any]) -> None:
     save_figure(figure, path)
 
 
-def plot_reliability(path: str | os.PathLike, evaluation: Mapping[str, Any]) -> None:
+def plot_reliability(path: str | os.PathLike[str], evaluation: Mapping[str, Any]) -> None:
     """Draws how often articles are clicked by how often the model expects it, as PNG.
 
     The model is calibrated where the points lie on the diagonal; it is too sure of a click where

@@ -14,7 +14,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tabulate import tabulate
@@ -160,7 +160,7 @@ def read_rows(path: pathlib.Path | None, column: str) -> list[Row]:
 
 
 def train_each(
-    trainings: Sequence[tuple[str, Mapping, Callable[[], Mapping[str, float]]]],
+    trainings: Sequence[tuple[str, Mapping[str, Any], Callable[[], Mapping[str, float]]]],
     path: pathlib.Path | None,
     column: str,
 ) -> list[Row]:

@@ -103,7 +103,7 @@ class Run(ResultFolder):
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         model: NPA,
         settings: TrainingSettings,
         baselines: Baselines,
@@ -420,7 +420,7 @@ class Run(ResultFolder):
         return self.path / "checkpoints" / f"{name}.weights.h5"
 
 
-def load_run(folder: str | os.PathLike) -> NPA:
+def load_run(folder: str | os.PathLike[str]) -> NPA:
     """Loads a trained model with its articles (`catalog`) and its users (`users`).
 
     >>> model = tfrs_npa.load_run("runs/demo")

@@ -105,8 +105,8 @@ def serve(cluster: Cluster) -> NoReturn:
 
 @contextlib.contextmanager
 def own_folder(
-    folder: str | os.PathLike, strategy: tf.distribute.Strategy, is_resumed: bool = False
-) -> Iterator[str | os.PathLike]:
+    folder: str | os.PathLike[str], strategy: tf.distribute.Strategy, is_resumed: bool = False
+) -> Iterator[str | os.PathLike[str]]:
     """Yields the folder in which this process keeps a run.
 
     All workers of a synchronous strategy do the same, since some of it takes all of them; but only

@@ -55,13 +55,13 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     settings: TrainingSettings,
     config: NPAConfig,
     overwrite: bool = False,
     verbose: int = 0,
     cache: Cache | None = None,
-    start_from: str | os.PathLike | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     drop_unseen: int | None = None,
     strategy: str | Cluster | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
@@ -117,13 +117,13 @@ def train(
 
 def _start(
     strategy: tf.distribute.Strategy,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     settings: TrainingSettings,
     config: NPAConfig,
     overwrite: bool,
     verbose: int,
     cache: Cache | None,
-    start_from: str | os.PathLike | None,
+    start_from: str | os.PathLike[str] | None,
     drop_unseen: int | None,
     checkpoint_every: float,
 ) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _start(
 
 
 def resume(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     verbose: int = 0,
     cache: Cache | None = None,
     strategy: str | Cluster | None = None,

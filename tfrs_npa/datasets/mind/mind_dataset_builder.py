@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from . import published, synthetic, tsv
+from . import published, synthetic, synthetic_log, tsv
 from .alone import alone, really_random
 from .errors import MindFileError
 from .sequence import Sequence
@@ -88,13 +88,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         size, table = self.builder_config.size, self.builder_config.table
         in_blocks = self._on_beam and size != "synthetic" and table == "behaviors"
-        readers: dict[str, Callable[[], Iterable]]
+        readers: dict[str, Callable[[], Iterable[Any]]]
         if size == "synthetic":
             world = synthetic.SyntheticWorld()
             if table == "behaviors":
                 self.info.metadata["reference_auc"] = world.reference_auc()
-            read: Callable[..., Iterable] = getattr(world, table)
-            readers = {split: functools.partial(read, split) for split in synthetic.SPLITS}
+            read: Callable[..., Iterable[Any]] = getattr(world, table)
+            readers = {split: functools.partial(read, split) for split in synthetic_log.SPLITS}
         else:
             read = published.read_blocks if in_blocks else functools.partial(published.read, table)
             readers = {
@@ -108,7 +108,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         make = on_beam.impressions if in_blocks else on_beam.rows
         return {split: make(readers[split]) for split in readers}
 
-    def _generate_examples(self, examples: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(
+        self, examples: Iterable[dict[str, Any]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, example in enumerate(examples):
             yield number << _KEY_SHIFT, example
 

@@ -40,7 +40,7 @@ def prediction_lines(
         yield f"{impression_id} [{','.join(texts[start:end])}]\n"
 
 
-def read_predictions(path: str | os.PathLike) -> Iterator[tuple[int, list[int]]]:
+def read_predictions(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[int]]]:
     """Reads a `prediction.txt`.
 
     Args:

@@ -122,7 +122,9 @@ def read(table: str, archive: Archive, size: str, split: str) -> Iterator[dict[s
     name = archive.name(table)
     _compare(name, "bytes", archive.size(table), published.size)
     rows = candidates = 0
-    reader: Callable[..., Iterator[dict]] = read_news if table == "news" else read_behaviors
+    reader: Callable[..., Iterator[dict[str, Any]]] = (
+        read_news if table == "news" else read_behaviors
+    )
     with archive.open(table) as file:
         for example in reader(file, name=name):
             rows += 1

@@ -120,7 +120,8 @@ class SyntheticWorld:
 
     def __reduce__(self):
         # Whoever unpickles a world makes it again: its arguments are smaller by megabytes.
-        return functools.partial(SyntheticWorld, self.knobs, seed=self.seed, **self._sizes), ()
+        sizes: dict[str, Any] = self._sizes
+        return functools.partial(SyntheticWorld, self.knobs, seed=self.seed, **sizes), ()
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *stream])

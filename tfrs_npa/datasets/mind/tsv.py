@@ -345,7 +345,7 @@ def _parse_time(text: str) -> int:
     )
 
 
-def _parse_candidates(text: str) -> dict[str, list]:
+def _parse_candidates(text: str) -> dict[str, list[Any]]:
     pairs = _words(text)
     if not pairs:
         raise _FieldError("the impression has no candidates; leave it out")
