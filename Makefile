@@ -13,7 +13,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test campaign test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -27,6 +27,10 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+campaign: $(INSTALLED) ## feed damaged and hostile files by the thousand; report in build/campaign.md
+	TFRS_NPA_CAMPAIGN=build/campaign.md TFRS_NPA_CAMPAIGN_EXAMPLES=5000 \
+	  $(BIN)/python -m pytest tests/campaign
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium

@@ -47,5 +47,5 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
 def listed(names, longest: int = 6) -> str:
     """Returns the first names of many as a list in words: `a, b, c and 7 more`."""
     names = list(map(str, names))
-    shown = ", ".join(shortened(name, _LONGEST) for name in names[:longest])
+    shown = ", ".join(shortened(name, _LONGEST // 2) for name in names[:longest])
     return f"{shown} and {len(names) - longest:,} more" if len(names) > longest else shown
