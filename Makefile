@@ -15,7 +15,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test coverage test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test campaign fuzz coverage test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -43,6 +43,10 @@ audit: $(INSTALLED) ## look up known vulnerabilities of what is installed in .ve
 	$(BIN)/python -m pip freeze --local --exclude-editable > build/installed.txt
 	@# Strict: what cannot be looked up, as without a network, is no success.
 	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r build/installed.txt
+
+campaign: $(INSTALLED) ## feed damaged and hostile files by the thousand; report in build/campaign.md
+	TFRS_NPA_CAMPAIGN=build/campaign.md TFRS_NPA_CAMPAIGN_EXAMPLES=5000 \
+	  $(BIN)/python -m pytest tests/campaign
 
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium

@@ -48,5 +48,5 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
 def listed(names: Iterable[object], longest: int = 6) -> str:
     """Returns the first names of many as a list in words: `a, b, c and 7 more`."""
     texts = list(map(str, names))
-    shown = ", ".join(shortened(text, _LONGEST) for text in texts[:longest])
+    shown = ", ".join(shortened(text, _LONGEST // 2) for text in texts[:longest])
     return f"{shown} and {len(texts) - longest:,} more" if len(texts) > longest else shown

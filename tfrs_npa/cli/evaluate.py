@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_npa._files import atomic_file, require_replaceable
+from tfrs_npa._quoting import shortened
 from tfrs_npa.cli.messages import import_tensorflow
 from tfrs_npa.cli.options import (
     DATA,
@@ -221,12 +222,13 @@ def _evaluate_run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _propensities(file: str) -> np.ndarray:
-    lines = pathlib.Path(file).read_text(encoding="utf-8").split()
     try:
+        lines = pathlib.Path(file).read_text(encoding="utf-8").split()
         numbers = np.array(lines, np.float64)
     except ValueError as error:
         raise ValueError(
-            f"{file}: {error}; give one number a line, the first position's first"
+            f"{file}: {shortened(str(error), 150)}; give one number a line, the first position's "
+            "first"
         ) from error
     if not len(numbers) or not np.all(np.isfinite(numbers) & (numbers > 0)):
         raise ValueError(f"{file} must hold positive numbers, one a line")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from tfrs_npa._quoting import shortened
 from tfrs_npa.data import ragged
 from tfrs_npa.data.arrow_tables import is_text, open_parquet
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
@@ -93,7 +94,7 @@ class ArticleValues:
             )
             return cls(csv.read_csv(path, convert_options=options))
         except (ValueError, pa.ArrowInvalid) as error:
-            raise ValueError(f"{os.fspath(path)}: {error}") from error
+            raise ValueError(f"{os.fspath(path)}: {shortened(str(error), 300)}") from error
 
     def numbers(self, name: str, catalog: NewsCatalog) -> np.ndarray | None:
         """Returns `alternative_voices` or `activation` by index of a catalogue.

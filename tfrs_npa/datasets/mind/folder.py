@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 
+from tfrs_npa._quoting import listed
+
 from .errors import MindFileError
 
 # What the folder of a split may be called, also after the name of the zip that it came from
@@ -45,12 +47,12 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
     for split, names in _FOLDERS.items():
         found = [path for path in subfolders if _is_split(path.name, names)]
         if len(found) > 1:
-            listed = " and ".join(f"{path.name}/" for path in found)
-            raise MindFileError(f"{listed} could all be {split}; keep one of them here", folder)
+            folders = " and ".join(f"{path.name}/" for path in found[:3])
+            raise MindFileError(f"{folders} could all be {split}; keep one of them here", folder)
         if found:
             splits[split] = found[0]
         elif split != "test":
-            present = ", ".join(f"{path.name}/" for path in subfolders) or "no folders"
+            present = listed(f"{path.name}/" for path in subfolders) or "no folders"
             raise MindFileError(f"no {split} split among {present}; {_expected()}", folder)
     for path in splits.values():
         for name in _FILES:

@@ -7,6 +7,7 @@ It has a line for each impression of a `behaviors.tsv`, in its order:
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import numpy as np
 from tfrs_npa._quoting import quoted
 
 from .errors import MindFileError
+from .tsv import LONGEST_LINE
 
 _LINE = re.compile(r"(\d{1,19}) \[(\d{1,9}(?:,\d{1,9})*)\]", re.ASCII)
 _LARGEST_INT64 = 2**63 - 1
@@ -60,7 +62,15 @@ def read_predictions(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[i
     lines: dict[int, int] = {}
     # Any byte is a character of latin-1, so that a wrong one has a line as any other error.
     with path.open(encoding="latin-1", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
+        bounded = iter(functools.partial(file.readline, LONGEST_LINE + 1), "")
+        for number, line in enumerate(bounded, start=1):
+            if len(line) > LONGEST_LINE:
+                raise MindFileError(
+                    f"the line has more than {LONGEST_LINE:,} bytes; look for line ends that are "
+                    "missing",
+                    path,
+                    number,
+                )
             match = _LINE.fullmatch(line.rstrip("\r\n"))
             if match is None or int(match[1]) > _LARGEST_INT64:
                 shown = quoted(line.rstrip("\r\n"))
