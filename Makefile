@@ -48,6 +48,11 @@ campaign: $(INSTALLED) ## feed damaged and hostile files by the thousand; report
 	TFRS_NPA_CAMPAIGN=build/campaign.md TFRS_NPA_CAMPAIGN_EXAMPLES=5000 \
 	  $(BIN)/python -m pytest tests/campaign
 
+# Its wheels are for Linux, and Python 3.11 to 3.13.
+fuzz: $(INSTALLED) ## fuzz the readers of files for ten minutes, guided by coverage; inputs in build/fuzz
+	$(BIN)/python -m pip install -qq --disable-pip-version-check atheris
+	$(BIN)/python tests/campaign/fuzz/readers.py --minutes 10 --corpus build/fuzz/corpus
+
 # Chromium is installed where this may be done: by root, on Debian and what derives from it.
 test-browser: $(INSTALLED) ## look at the page of `tfrs-npa explain` in a headless Chromium
 	@command -v chromedriver >/dev/null || \

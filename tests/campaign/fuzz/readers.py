@@ -1,7 +1,7 @@
 """Fuzzes the readers of files, guided by which branches of them an input reaches (`make fuzz`).
 
-Each input is read as a `behaviors.tsv`, a `news.tsv`, predictions or YAML, which its first byte says.
-The readers may raise a `ValueError` of at most 500 characters that names the file, and nothing else;
+Each input is read as a `behaviors.tsv`, a `news.tsv`, predictions or YAML, which its first byte
+says. The readers may raise a `ValueError` of one line and at most 500 characters, and nothing else;
 and the reader of blocks has to find what the reader of lines does, the error included.
 """
 
@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["tfrs_npa"]):
     from tfrs_npa.datasets.mind.predictions import read_predictions
 
 SEEDS = (
-    b"\x00" + b"1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0\n2\tU2\t11/12/2019 1:00:00 PM\t\tN1-0\n",
+    b"\x00"
+    + b"1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0\n2\tU2\t11/12/2019 1:00:00 PM\t\tN1-0\n",
     b"\x00" + b"1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3 N4\n",
     b"\x01" + b"N1\tsports\tnfl\tThe team wins\tAn abstract\thttps://a.b\t[]\t[]\n",
     b"\x02" + b"1 [1,2,3]\n2 [2,1]\n",
@@ -102,7 +103,9 @@ def main() -> None:
         one_input(seed)
     seconds = int(60 * options.minutes)
     limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096"]
-    atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={corpus.parent}/", str(corpus)], one_input)
+    atheris.Setup(
+        [sys.argv[0], *limits, f"-artifact_prefix={corpus.parent}/", str(corpus)], one_input
+    )
     atheris.Fuzz()
 
 
