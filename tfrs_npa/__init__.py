@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tfrs_npa.serving.score_log import score_log
     from tfrs_npa.submission import evaluate_predictions, write_predictions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NPA",
