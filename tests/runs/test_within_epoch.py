@@ -52,7 +52,7 @@ def settings(folder):
 def few_steps():
     """Draws are seeded, and checkpoints possible, after every third step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "DRAWS", 3)
+        patch.setattr(callbacks, "ROWS_OF_DRAWS", 3 * CONFIG.batch_size)
         yield
 
 

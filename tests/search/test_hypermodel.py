@@ -217,7 +217,7 @@ def test_a_trial_is_a_plain_training(make, loaded, base, schedule):
         batches,
         epochs=2,
         validation_data=tfrs_npa.impression_batches(valid, catalog, users, config),
-        callbacks=[SameDraws(config.seed)],
+        callbacks=[SameDraws(config)],
         verbose=0,
     ).history
     assert_same_weights(trial, model)

@@ -135,7 +135,7 @@ def test_hyperband_continues_a_trial(make, loaded, tmp_path, capsys, caplog):
             model.optimizer.save_own_variables(state)
             optimizer.load_own_variables(state)
         model.compile(optimizer=optimizer, run_eagerly=True)
-        draws = [SameDraws(config.seed)]
+        draws = [SameDraws(config)]
         model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=draws, verbose=0)
     assert_same(continued["end"], state_of(model), 1e-6)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.batches import row_batches
 from tfrs_npa.data.impressions import Impressions
 from tfrs_npa.data.sampling import TrainingRows
@@ -21,8 +22,9 @@ from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.tensorboard import Attention, TensorBoard
 
-# Steps after which TensorFlow is seeded again, which takes about a second.
-DRAWS = 2000
+# Rows after which TensorFlow is seeded again, about: that takes a second, and on two cores the recipe
+# takes nine minutes for so many.
+ROWS_OF_DRAWS = 1 << 17
 # How many times the loss of equal scores is far above it, and how many impressions a message names.
 _FAR, _SHOWN = 10, 8
 
@@ -54,6 +56,15 @@ def has_stopped(history: Sequence[Mapping[str, float]], patience: int) -> bool:
     return last_epoch(history) - best_epoch(history) >= patience
 
 
+def steps_of_draws(batch_size: int) -> int:
+    """Returns the steps after which TensorFlow is seeded again within an epoch.
+
+    Args:
+        batch_size: Rows of a step.
+    """
+    return max(1, ROWS_OF_DRAWS // batch_size)
+
+
 def callbacks(
     run: Run,
     verbose: int,
@@ -77,7 +88,7 @@ def callbacks(
     state = state or {"step": 0}
     count = None if rows is None else len(rows) - state["step"] * rows.config.batch_size
     chosen = [
-        SameDraws(run.config.seed, state["step"]),
+        SameDraws(run.config, state["step"]),
         _Seconds(),
         TensorBoard(run.tensorboard, count),
         *([] if rows is None else [_Divergence(run, rows, state["step"])]),
@@ -121,18 +132,19 @@ class SameDraws(tf.keras.callbacks.Callback):
     """Makes draws, such as those of dropout, depend on the seed and the step of an epoch alone.
 
     They do not depend on what the process did before: a resumed training draws what an
-    uninterrupted one would have drawn, if it continues at a multiple of `DRAWS` steps. Each such
+    uninterrupted one would have drawn, if it continues at a multiple of `steps_of_draws`. Each such
     part of an epoch has the same draws.
 
     Args:
-        seed: Seed of TensorFlow's draws.
+        config: The hyper-parameters, of which `seed` and `batch_size` matter; see `steps_of_draws`.
         first_step: The step at which the first epoch continues.
     """
 
-    def __init__(self, seed: int, first_step: int = 0):
+    def __init__(self, config: NPAConfig, first_step: int = 0):
         super().__init__()
         self._supports_tf_logs = True
-        self._seed, self._first_step = seed, first_step
+        self._seed, self._every = config.seed, steps_of_draws(config.batch_size)
+        self._first_step = first_step
 
     def on_epoch_begin(self, epoch, logs=None):
         """Seeds TensorFlow."""
@@ -141,7 +153,7 @@ class SameDraws(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Seeds TensorFlow again after many steps."""
         # The same seed: another one would not reach what is traced, which begins again.
-        if (self._first_step + batch + 1) % DRAWS == 0:
+        if (self._first_step + batch + 1) % self._every == 0:
             tf.random.set_seed(self._seed)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -152,8 +164,8 @@ class SameDraws(tf.keras.callbacks.Callback):
 class WithinEpoch(tf.keras.callbacks.Callback):
     """Saves the last checkpoint within an epoch, from which it continues after an interruption.
 
-    It does so at a multiple of `DRAWS` steps, see `SameDraws`, and where one process trains: many
-    would have to do it at the same step.
+    It does so at a step at which TensorFlow is seeded, see `SameDraws`, and where one process trains:
+    many would have to do it at the same step.
 
     Args:
         run: The run, with its history so far.
@@ -166,6 +178,7 @@ class WithinEpoch(tf.keras.callbacks.Callback):
         super().__init__()
         self._supports_tf_logs = True
         self._run, self._minutes = run, minutes
+        self._every = steps_of_draws(run.config.batch_size)
         self._first_step, self._metrics = state["step"], state.get("metrics", [])
         self._epoch, self._saved = 0, time.monotonic()
 
@@ -183,7 +196,7 @@ class WithinEpoch(tf.keras.callbacks.Callback):
         steps = self._first_step + batch + 1
         is_late = time.monotonic() - self._saved >= 60 * self._minutes
         strategy = self.model.distribute_strategy
-        if steps % DRAWS or not is_late or has_parameter_servers(strategy):
+        if steps % self._every or not is_late or has_parameter_servers(strategy):
             return
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return

@@ -185,7 +185,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
                 ),
                 epochs=epochs,
                 initial_epoch=initial_epoch,
-                callbacks=[SameDraws(config.seed), _Diverged(), *(callbacks or ())],
+                callbacks=[SameDraws(config), _Diverged(), *(callbacks or ())],
                 **kwargs,
             )
 
