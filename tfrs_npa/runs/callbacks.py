@@ -22,8 +22,8 @@ from tfrs_npa.models.replicas import has_parameter_servers
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.tensorboard import Attention, TensorBoard
 
-# Rows after which TensorFlow is seeded again, about: that takes a second, and on two cores the recipe
-# takes nine minutes for so many.
+# Rows after which TensorFlow is seeded again, about: that takes a second, and the recipe takes nine
+# minutes for so many on two cores.
 ROWS_OF_DRAWS = 1 << 17
 # How many times the loss of equal scores is far above it, and how many impressions a message names.
 _FAR, _SHOWN = 10, 8
@@ -164,8 +164,8 @@ class SameDraws(tf.keras.callbacks.Callback):
 class WithinEpoch(tf.keras.callbacks.Callback):
     """Saves the last checkpoint within an epoch, from which it continues after an interruption.
 
-    It does so at a step at which TensorFlow is seeded, see `SameDraws`, and where one process trains:
-    many would have to do it at the same step.
+    It does so at a step at which TensorFlow is seeded, see `SameDraws`, and where one process
+    trains: many would have to do it at the same step.
 
     Args:
         run: The run, with its history so far.
