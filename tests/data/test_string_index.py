@@ -1,3 +1,6 @@
+import concurrent.futures
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -108,3 +111,22 @@ def test_an_arrow_array_is_looked_up_as_a_list(users):
             assert found.dtype == np.int32
     users.extend({"user_id": ["nobody"]})
     assert users.index(pa.array(["nobody"])).tolist() == users.index(["nobody"]).tolist() != [0]
+
+
+def test_threads_look_up_while_another_adds():
+    """What was there is found; in the end, everything is."""
+    index, stop = StringIndex(), threading.Event()
+    index.add("first")
+
+    def look_up():
+        while not stop.is_set():
+            assert index.index(["first", "never"]).tolist() == [1, 0]
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(look_up) for _ in range(4)]
+        for number in range(3000):
+            index.add(f"string {number}")
+        stop.set()
+    assert all(thread.result() for thread in threads)
+    assert index.index(["string 2999", "string 0"]).tolist() == [3001, 2]

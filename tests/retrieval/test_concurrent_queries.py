@@ -141,6 +141,25 @@ def test_catalogue_that_grows(make_model, make_news):
     assert answers and all(same(answer, expected) for answer in answers)
 
 
+@pytest.mark.parametrize("method", ["mmr", "calibrated"])
+def test_reranked(method, make_model, make_news, queries):
+    """The pool is as large as the index that is asked."""
+    model = make_model()
+    index = tfrs_npa.PersonalizedTopK(model).index()
+    vectors = np.eye(42, dtype=np.float32)
+    reranker = tfrs_npa.retrieval.Reranker(
+        index, model.catalog, method, 0.5, vectors, np.arange(42) % 5, pool=100
+    )
+    news = make_news(1, 30, "A")
+    withdraw = [f"N{i}" for i in range(20)]
+    old = {"news_id": withdraw, "title": model.catalog.titles[2:22]}
+    with asking(lambda: reranker(queries, k=5)) as answers:
+        for row in range(30):
+            index.refresh({name: column[row : row + 1] for name, column in news.items()}, withdraw)
+            index.refresh(old)
+    assert answers and all(ids.shape == (6, 5) and b"" not in ids for _, ids in answers)
+
+
 class Stopped(Exception):
     """What a test raises while titles are encoded."""
 

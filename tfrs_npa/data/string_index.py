@@ -45,7 +45,8 @@ class StringIndex:
         """Removes all strings but the special ones."""
         self.strings = list(self.specials)
         self._indices = {string: index for index, string in enumerate(self.strings)}
-        self._table: tf.lookup.StaticHashTable | None = None
+        # The table and how many strings it has: one attribute, as threads share it.
+        self._strings_table: tuple[tf.lookup.StaticHashTable | None, int] = None, 0
         self._array: pa.Array | None = None
 
     def add(self, string: str) -> int:
@@ -61,7 +62,6 @@ class StringIndex:
         index = self._indices.setdefault(string, len(self.strings))
         if index == len(self.strings):
             self.strings.append(string)
-            self._table = None
         return index
 
     def require_allowed(self, string: str) -> None:
@@ -95,15 +95,18 @@ class StringIndex:
 
         It holds the strings added so far; get it again after adding more.
         """
-        if self._table is None:
+        table, number = self._strings_table
+        if table is None or number < len(self.strings):
+            strings = list(self.strings)
             with tf.init_scope():
-                self._table = tf.lookup.StaticHashTable(
+                table = tf.lookup.StaticHashTable(
                     tf.lookup.KeyValueTensorInitializer(
-                        tf.constant(self.strings), tf.range(len(self.strings), dtype=tf.int32)
+                        tf.constant(strings), tf.range(len(strings), dtype=tf.int32)
                     ),
                     default_value=len(self.specials) - 1,
                 )
-        return self._table
+            self._strings_table = table, len(strings)
+        return table
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the strings, one a line, in order and without the special ones.

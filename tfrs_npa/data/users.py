@@ -177,7 +177,8 @@ class HashedUserIndex(UserIndex):
     def __init__(self, buckets: int):
         if not 1 <= buckets <= _MOST_BUCKETS:
             raise ValueError(f"buckets is {buckets:,}; it has to be from 1 to {_MOST_BUCKETS:,}")
-        self.buckets, self._table = buckets, None
+        self.buckets = buckets
+        self._table: HashedTable | None = None
         super().__init__()
 
     def __len__(self) -> int:

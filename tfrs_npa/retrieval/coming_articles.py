@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.data.columns import text_columns
@@ -72,7 +73,7 @@ class ComingArticles:
     def swap(self) -> None:
         """Lets the model score the articles."""
         tower = self._model.candidate_tower
-        if len(tower.tokens.numpy()) != len(self.ids):
+        if tf.shape(tower.tokens)[0] != len(self.ids):
             tower.assign_articles(self.tables)
 
 

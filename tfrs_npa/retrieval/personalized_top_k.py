@@ -89,7 +89,7 @@ class PersonalizedTopK(ArticleTopK):
     @property
     def bytes_per_article(self) -> float:
         """Bytes that the encoded titles take, for each article."""
-        with self._reading():
+        with self.unchanged():
             return self._untracked.blocks.size / max(1, self.num_articles)
 
     @property
@@ -161,7 +161,7 @@ class PersonalizedTopK(ArticleTopK):
         Raises:
             ValueError: as `call`.
         """
-        with self._reading():
+        with self.unchanged():
             self._require_index()
             return self._untracked.embed(*self._features(queries))
 

@@ -153,8 +153,9 @@ class Reranker:
             Scores as the layer's, and ids as bytes, each `[batch, k]`, in the order of choice;
             where fewer are left, a score of -1e9 and the empty id.
         """
-        pool = min(max(self._pool, k), self._index.num_articles)
-        scores, ids = (part.numpy() for part in self._index(queries, k=pool, **options))
+        with self._index.unchanged():
+            pool = min(max(self._pool, k), self._index.num_articles)
+            scores, ids = (part.numpy() for part in self._index(queries, k=pool, **options))
         scores = np.where(ids == b"", -np.inf, scores)
         catalog, of_article = self._catalog, self._of_article
         articles = catalog.index(ids)

@@ -146,12 +146,16 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             from_scratch: As in `_index`.
         """
 
-    def _changing(self):
+    def _changing(self) -> contextlib.AbstractContextManager[None]:
         """A context in which no other thread indexes articles or adds some to the model."""
         return self._untracked.model.candidate_tower.articles_lock.changing()
 
-    def _reading(self):
-        """A context in which the index stays as it is; in a graph, nothing."""
+    def unchanged(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context in which other threads cannot change the index, for several calls.
+
+        Threads that index wait for its end, and others that ask wait for them. In a graph, it does
+        nothing.
+        """
         if not tf.executing_eagerly():
             return contextlib.nullcontext()
         return self._untracked.model.candidate_tower.articles_lock.reading()
@@ -184,7 +188,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
                 articles, or an entry of `queries` is missing or of a wrong shape. In a graph, a
                 wrong k is a `tf.errors.InvalidArgumentError`.
         """
-        with self._reading():
+        with self.unchanged():
             return self._answer(queries, k, None, candidates, exclude_history)
 
     def query_with_exclusions(
@@ -206,7 +210,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         Raises:
             ValueError: as `call`, and if `exclusions` is of a wrong shape.
         """
-        with self._reading():
+        with self.unchanged():
             return self._answer(queries, k, exclusions, candidates, exclude_history)
 
     @abc.abstractmethod

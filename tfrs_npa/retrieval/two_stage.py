@@ -123,7 +123,7 @@ class TwoStageTopK(ArticleTopK):
             ValueError: as `call`.
         """
         own = self._untracked
-        with self._reading():
+        with self.unchanged():
             _, found = self(queries, k)
             users = own.embed(*self._features(queries))
             indices, ids = own.indices, own.articles.ids.read_value()
