@@ -15,7 +15,7 @@ DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test campaign fuzz coverage test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test campaign fuzz mutation coverage test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -29,6 +29,10 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+mutation: $(INSTALLED) ## whether the tests notice 300 small changes of the code: hours; resumes
+	$(BIN)/python -m pip install -qq --disable-pip-version-check cosmic-ray
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python .ci/mutation.py
 
 coverage: $(INSTALLED) ## run the tests and measure which lines and branches they reach
 	$(BIN)/python -m coverage erase

@@ -1,0 +1,142 @@
+"""Mutation testing of a fixed random sample, by Cosmic Ray: `make mutation`.
+
+Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
+condition), and runs the tests of the changed module and of its folder: a mutant that no test
+notices has survived. Annotations are left out, since nothing reads them. What is done is kept:
+after an interruption, the same command continues. Ends with an error if fewer than 90 % are killed.
+
+The figures and the survivors are in build/mutation/report.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+WORK = ROOT / "build" / "mutation"
+COPY, SESSION, CONFIG = WORK / "copy", WORK / "session.sqlite", WORK / "config.toml"
+MUTATED = ("layers", "metrics", "models", "data", "retrieval")
+# Tests of many processes, whose minutes tell nothing of a module that others do not.
+SLOW = ("test_strategies.py", "test_two_builds.py")
+SEED, LEAST = 1, 0.9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sample", type=int, default=300, metavar="N", help="default: 300")
+    parser.add_argument("--timeout", type=int, default=900, metavar="SECONDS", help="of a mutant")
+    parser.add_argument("--test", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.test:
+        sys.exit(tested())
+    if not SESSION.exists():
+        prepare(options.timeout)
+        sample(options.sample)
+    subprocess.run(["cosmic-ray", "exec", str(CONFIG), str(SESSION)], cwd=COPY, check=True)
+    sys.exit(report())
+
+
+def prepare(timeout: int) -> None:
+    """Copies what git knows, and finds all mutants."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
+    for name in filter(None, names.stdout.decode().split("\0")):
+        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, COPY / name)
+    modules = ", ".join(f'"tfrs_npa/{name}"' for name in MUTATED)
+    CONFIG.write_text(
+        "[cosmic-ray]\n"
+        f"module-path = [{modules}]\n"
+        f"timeout = {timeout}\n"
+        "excluded-modules = []\n"
+        f'test-command = "{sys.executable} {pathlib.Path(__file__).resolve()} --test"\n'
+        "[cosmic-ray.distributor]\n"
+        'name = "local"\n'
+    )
+    subprocess.run(["cosmic-ray", "init", str(CONFIG), str(SESSION)], cwd=COPY, check=True)
+
+
+def sample(number: int) -> None:
+    """Keeps some of the mutants."""
+    from cosmic_ray.work_db import WorkDB, use_db
+
+    with use_db(SESSION, WorkDB.Mode.open) as session:
+        items = [item for item in session.work_items if not is_annotation(item.mutations[0])]
+        items.sort(key=lambda item: str(item.mutations[0]))
+        chosen = random.Random(SEED).sample(items, min(number, len(items)))
+        session.clear()
+        session.add_work_items(chosen)
+    print(f"{len(chosen):,} of {len(items):,} mutants")
+
+
+def is_annotation(mutation) -> bool:
+    """Whether a mutant changes an annotation, or a decorator, as those of AutoGraph."""
+    spans = annotations(COPY / mutation.module_path)
+    return any(first <= mutation.start_pos and mutation.end_pos <= last for first, last in spans)
+
+
+@functools.cache
+def annotations(path: pathlib.Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Returns the places of annotations and of decorators, from the start to the end of each."""
+    places = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for part in filter(None, [*found, *getattr(node, "decorator_list", [])]):
+            # A decorator starts at its sign.
+            start, end = (part.lineno, part.col_offset - 1), (part.end_lineno, part.end_col_offset)
+            places.append((start, end))
+    return places
+
+
+def tested() -> int:
+    """Runs the tests of the module that differs from the original; returns the exit code."""
+    for name in MUTATED:
+        for path in sorted(pathlib.Path("tfrs_npa", name).glob("*.py")):
+            if path.read_bytes() != (ROOT / path).read_bytes():
+                return subprocess.run(
+                    [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+                    + list(tests_of(path)),
+                    env=os.environ | {"PYTHONPATH": os.getcwd()},
+                ).returncode
+    return 0
+
+
+def tests_of(path: pathlib.Path) -> list[str]:
+    """Returns the tests of a module: its own first, then those of its folder."""
+    folder = pathlib.Path("tests", path.parent.name)
+    own = folder / f"test_{path.stem}.py"
+    others = [file for file in sorted(folder.glob("test_*.py")) if file.name not in SLOW]
+    return list(map(str, sorted(others, key=lambda file: file != own)))
+
+
+def report() -> int:
+    """Writes the figures and the survivors; returns the exit code."""
+    from cosmic_ray.work_db import WorkDB, use_db
+
+    with use_db(SESSION, WorkDB.Mode.open) as session:
+        results = list(session.completed_work_items)
+    killed = sum(result.is_killed for _, result in results)
+    share = killed / max(1, len(results))
+    lines = [f"{killed} of {len(results)} mutants killed, {share:.1%}", ""]
+    for item, result in results:
+        if not result.is_killed:
+            mutation = item.mutations[0]
+            lines += [f"## {mutation.module_path}:{mutation.start_pos[0]}", "", "```diff"]
+            lines += [result.diff or "", "```", ""]
+    (WORK / "report.md").write_text("\n".join(lines), encoding="utf-8")
+    print(lines[0], WORK / "report.md", sep="; ")
+    return int(share < LEAST)
+
+
+if __name__ == "__main__":
+    main()
