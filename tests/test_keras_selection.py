@@ -149,13 +149,6 @@ else:
 
 def test_a_saved_model_loads_after_a_mere_import(tmp_path):
     path = str(tmp_path / "npa.keras")
-    loads = (
-        "for name in [n for n in list(vars(tfrs_npa)) if n in tfrs_npa.__all__]:\n"
-        "    delattr(tfrs_npa, name)\n"
-        "loaded = tf.keras.models.load_model(value)\n"
-        "assert type(loaded).__name__ == 'NPA' and loaded.users == users\n"
-        "assert type(loaded.optimizer).__name__ == 'LazyAdam'\n"
-    )
     assert_runs(
         "import tfrs_npa\n"
         "news = {'news_id': ['N1', 'N2'], 'title': ['Rain tomorrow', 'Team wins']}\n"
@@ -164,7 +157,14 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
         "config = tfrs_npa.NPAConfig.preset('small').replace(num_filters=4)\n"
         "model = tfrs_npa.NPA(config, catalog, users)\n"
         "model.compile(optimizer=tfrs_npa.default_optimizer(config))\n"
-        f"model.save({path!r})\n" + forks(CLASSES_KNOWN + loads, [path])
+        f"model.save({path!r})\n"
+    )
+    # A process of its own: TensorFlow 2.16 hangs in one that is forked after it has run anything.
+    assert_runs(
+        f"import tfrs_npa\n{CLASSES_KNOWN}"
+        f"loaded = tf.keras.models.load_model({path!r})\n"
+        "assert type(loaded).__name__ == 'NPA' and loaded.users.ids == ['[UNK]', 'U1']\n"
+        "assert type(loaded.optimizer).__name__ == 'LazyAdam'\n"
     )
 
 
