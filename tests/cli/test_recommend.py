@@ -90,13 +90,15 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """A run of this data that was interrupted before its first step."""
+    """A run of this data that has ended, with random weights."""
     catalog = NewsCatalog().adapt({"news_id": [*TITLES], "title": [*TITLES.values()]})
     model = NPA(CONFIG, catalog, UserIndex().adapt({"user_id": ["U1", "U2", "U3"]}))
     generator = np.random.default_rng(3)
     model.set_weights([generator.normal(0, 0.4, w.shape) for w in model.get_weights()])
     path = tmp_path_factory.mktemp("runs") / "run"
-    return Run.create(path, model, TrainingSettings(str(data)), Baselines({})).path
+    run = Run.create(path, model, TrainingSettings(str(data)), Baselines({}))
+    run.metrics = {}
+    return run.path
 
 
 @pytest.fixture
