@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from tfrs_npa.cli.messages import error_message, import_tensorflow, plain_messages
+from tfrs_npa.cli import COMMANDS, main
+from tfrs_npa.cli.messages import OUT_OF_MEMORY, error_message, import_tensorflow, plain_messages
 
 
 def test_messages_are_single_lines_each_of_them_once(capsys):
@@ -91,3 +92,27 @@ def test_a_message_is_a_line_of_at_most_500_characters():
     text = error_message(ValueError("news.tsv, line 3:\n" + "x" * 10**6 + ": mend it"))
     assert len(text) == 500 and "\n" not in text
     assert text.startswith("news.tsv, line 3: xxx") and text.endswith("xxx: mend it")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tensorflow"])
+def test_no_memory_is_a_line(kind, monkeypatch, capsys):
+    import numpy as np
+    import tensorflow as tf
+
+    def run(options):
+        if kind == "numpy":
+            return np.ones((10**9, 10**9))
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(COMMANDS["forget"], "run", run)
+    assert main(["forget", "--run", "r", "--user", "U1"]) == 2
+    assert capsys.readouterr().err == f"tfrs-npa: error: {OUT_OF_MEMORY}\n"
+
+
+def test_other_errors_keep_their_trace(monkeypatch):
+    def run(options):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(COMMANDS["forget"], "run", run)
+    with pytest.raises(KeyError, match="a bug"):
+        main(["forget", "--run", "r", "--user", "U1"])

@@ -16,7 +16,12 @@ from types import FrameType
 
 from tfrs_npa import __version__
 from tfrs_npa.cli import evaluate, explain, export, forget, predict, recommend, train, tune
-from tfrs_npa.cli.messages import error_message, plain_messages
+from tfrs_npa.cli.messages import (
+    OUT_OF_MEMORY,
+    error_message,
+    is_out_of_memory,
+    plain_messages,
+)
 
 COMMANDS = {
     "train": train,
@@ -76,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 143 if is_terminated else 130
         except (ValueError, OSError) as error:
             print(f"tfrs-npa: error: {error_message(error)}", file=sys.stderr)
+            return 2
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            print(f"tfrs-npa: error: {OUT_OF_MEMORY}", file=sys.stderr)
             return 2
 
 

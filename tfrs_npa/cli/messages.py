@@ -13,6 +13,10 @@ from typing import Any
 
 from tfrs_npa._quoting import shortened
 
+OUT_OF_MEMORY = (
+    "there is not enough memory; give a smaller batch_size, title_length, history_length or "
+    "dimensions (--set), fewer --user-buckets, or less --encoding-memory"
+)
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ERRORS_ONLY = "3"
 
@@ -126,6 +130,11 @@ def _quiet_import() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or TensorFlow, which need not be imported, found no memory for something."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def error_message(error: Exception) -> str:

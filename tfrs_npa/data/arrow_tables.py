@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tfrs_npa._quoting import listed, shortened
 from tfrs_npa.data.chunk import Chunk
+from tfrs_npa.data.named_rows import require_regular_file
 
 _LISTS = ("history", "candidates", "clicked")
 _COLUMNS = ("user_id", *_LISTS)
@@ -35,18 +37,23 @@ def table_of_frame(frame, features: Sequence[str]) -> pa.Table:
 
 @contextlib.contextmanager
 def open_parquet(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
-    """Opens a Parquet file.
+    """Opens a Parquet file; what goes wrong while it is read names it too.
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no Parquet file.
+        ValueError: if it is no Parquet file, or damaged.
     """
+    require_regular_file(path)
     try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{os.fspath(path)} is not a Parquet file: {error}") from error
-    with file:
-        yield file
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, UnicodeError, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{os.fspath(path)} is not a Parquet file, or damaged: {shortened(reason, 200)}"
+        ) from error
 
 
 def checked_table(table: pa.Table, features: Sequence[str] = ()) -> pa.Table:
@@ -191,7 +198,7 @@ def columns_to_read(names: list[str], features: Sequence[str]) -> list[str]:
     """
     missing = [name for name in (*_COLUMNS, *features) if name not in names]
     if missing:
-        raise ValueError(f"the impressions lack {', '.join(missing)}; there are {', '.join(names)}")
+        raise ValueError(f"the impressions lack {', '.join(missing)}; there are {listed(names)}")
     twice = [name for name in (_ID, *_COLUMNS, *features) if names.count(name) > 1]
     if twice:
         raise ValueError(f"the impressions have {twice[0]} twice")
@@ -208,7 +215,7 @@ def _check(table, name, is_right, kind):
     found = table.schema.field(name).type
     # A column without any value has no type yet.
     if not is_right(found) and table.num_rows > table.column(name).null_count:
-        raise ValueError(f"{name} must hold {kind}, got {found}")
+        raise ValueError(f"{name} must hold {kind}, got {shortened(str(found), 60)}")
 
 
 def is_text(type_: pa.DataType) -> bool:

@@ -14,6 +14,7 @@ from tfrs_npa._quoting import shortened
 from tfrs_npa.data import ragged
 from tfrs_npa.data.arrow_tables import is_text, open_parquet
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
+from tfrs_npa.data.named_rows import require_regular_file
 
 _ID = "news_id"
 _NUMBERS = ("alternative_voices", "activation")
@@ -82,6 +83,7 @@ class ArticleValues:
             OSError: if the file cannot be read.
             ValueError: as the class, or if it is malformed; names the file.
         """
+        require_regular_file(path)
         with open(path, "rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
         try:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrs_npa._quoting import listed, quoted
 from tfrs_npa.data.pipelines import without_autotuning
 
 _CHUNK = 4096
@@ -92,7 +93,7 @@ def _row_chunks(rows, names, what):
     while chunk := list(itertools.islice(rows, _CHUNK)):
         for row in chunk:
             if not isinstance(row, Mapping):
-                raise ValueError(f"{what} must hold dicts, got {row!r}")
+                raise ValueError(f"{what} must hold dicts, got {quoted(row)}")
             _require(names, row, what)
         yield tuple([row[name] for row in chunk] for name in names)
 
@@ -100,9 +101,7 @@ def _row_chunks(rows, names, what):
 def _require(names, found, what):
     missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(
-            f"{what} lacks the feature {', '.join(missing)}; it has {', '.join(map(str, found))}"
-        )
+        raise ValueError(f"{what} lacks the feature {', '.join(missing)}; it has {listed(found)}")
 
 
 def _is_ragged(column):
@@ -119,5 +118,5 @@ def _text(value, name, what):
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     if not isinstance(value, str):
-        raise ValueError(f"feature {name!r} of {what} must be a string, got {value!r}")
+        raise ValueError(f"feature {name!r} of {what} must be a string, got {quoted(value)}")
     return value

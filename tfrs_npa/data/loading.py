@@ -26,6 +26,7 @@ from tfrs_npa.data.chunk import texts_of
 from tfrs_npa.data.columns import text_columns
 from tfrs_npa.data.conversion import check_spec, chunks
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
+from tfrs_npa.data.named_rows import require_regular_file
 from tfrs_npa.data.parquet import TIME, ParquetLog, ParquetNews
 from tfrs_npa.data.records import PreparedTable, naming_damage
 from tfrs_npa.data.tsv_tables import TsvLog, TsvNews, TsvTable
@@ -225,6 +226,7 @@ def articles_in(path: str | os.PathLike[str]) -> Iterable[dict[str, Any]]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is malformed; names the file and the line or row.
     """
+    require_regular_file(path)
     with open(path, "rb") as file:
         is_parquet = file.read(len(_PARQUET)) == _PARQUET
     return ParquetNews(path) if is_parquet else read_news(path)

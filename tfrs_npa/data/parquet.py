@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from tfrs_npa._quoting import listed, shortened
 from tfrs_npa.data.arrow_tables import (
     checked_table,
     columns_to_read,
@@ -149,12 +150,13 @@ class ParquetNews:
         missing = [name for name in ("news_id", "title") if name not in schema.names]
         if missing:
             raise ValueError(
-                f"{self.path} lacks {', '.join(missing)}; it has {', '.join(schema.names)}"
+                f"{self.path} lacks {', '.join(missing)}; it has {listed(schema.names)}"
             )
         for name in self._columns:
             if not is_text(schema.field(name).type):
                 raise ValueError(
-                    f"{self.path}: {name} must hold strings, got {schema.field(name).type}"
+                    f"{self.path}: {name} must hold strings, got "
+                    f"{shortened(str(schema.field(name).type), 60)}"
                 )
 
     def __len__(self) -> int:
@@ -204,4 +206,6 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        if str(error).startswith(os.fspath(path)):
+            raise
         raise ValueError(f"{os.fspath(path)}: {error}") from error
