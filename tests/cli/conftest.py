@@ -124,7 +124,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(mind_folder, tmp_path_factory):
-    """A run that was interrupted before its first step, with weights that are far from equal."""
+    """A run with weights that are far from equal, without any step, as if it had ended."""
     settings = TrainingSettings(str(mind_folder), epochs=1)
     catalog, splits = load_splits(settings)
     model = NPA(NPAConfig(**TINY), catalog, splits.users)
@@ -134,7 +134,9 @@ def run(mind_folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "untrained"
     baselines = Baselines.of_training(splits.train, catalog, TINY["word_embedding_dim"])
     fingerprint = splits.fingerprint(catalog)
-    return Run.create(path, model, settings, baselines, data_fingerprint=fingerprint).path
+    run = Run.create(path, model, settings, baselines, data_fingerprint=fingerprint)
+    run.metrics = {}
+    return run.path
 
 
 @pytest.fixture(scope="session")
