@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrs_npa.data.users import UNKNOWN_USER
+from tfrs_npa.layers.packed import packed_rows, packed_softmax, padded_rows
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
+from tfrs_npa.layers.sparse_products import weighted_sums
 from tfrs_npa.models.ahead import mapped_ahead
-from tfrs_npa.models.news_encoder import NewsEncoder
+from tfrs_npa.models.news_encoder import NewsEncoder, unit
 from tfrs_npa.models.title_encoding import TitleEncoding
+from tfrs_npa.models.title_layout import ROWS
 
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
 # for a processor's cache, many enough that the number of operations does not matter.
@@ -309,7 +313,7 @@ class EncodedTitles:
             features = self._encoder.title_features(tf.constant(self._articles[chunk]))
             shared, words = {}, self._encoding.of(features) if hold else {}
             if not self._has_shared[chunk].all():
-                shared["vectors"] = self._encoder.for_everyone(features)
+                shared["vectors"] = self._vectors_for_everyone(features)
                 if self._encoder.num_terms:
                     shared["terms"] = self._encoder.terms_of(shared["vectors"])
             return chunk, shared, words
@@ -323,6 +327,21 @@ class EncodedTitles:
                 self._held += int(lengths.sum())
                 _write(self._words, words, tf.range(first, 1 + self._held), capacity)
                 self._starts[chunk] = first + np.cumsum(lengths) - lengths
+
+    def _vectors_for_everyone(self, features):
+        """Returns what `NewsEncoder.for_everyone` does, by a product of all keys and the query."""
+        if features.keys is None:
+            return features.values
+        encoder, lengths = self._encoder, features.lengths
+        query = encoder.attention.query(encoder.user_embedding(tf.constant([UNKNOWN_USER])))
+        # Whole groups of rows, so that equal titles are equal to the last bit.
+        number, keys = tf.shape(features.keys)[0], padded_rows(features.keys, ROWS)
+        logits = tf.matmul(keys, query, transpose_b=True)[:number, 0]
+        weights, titles = packed_softmax(logits, lengths), packed_rows(lengths)
+        vectors = weighted_sums(
+            weights, features.values, titles, tf.range(number), tf.size(lengths)
+        )
+        return unit(vectors) if encoder.config.unit_vectors else vectors
 
 
 def _write(wholes, parts, rows, number):

@@ -416,17 +416,9 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         Returns:
             `[titles, num_filters]`.
         """
-        if features.keys is None:
-            return features.values
+        titles = tf.range(tf.size(features.lengths))
         query = self.attention.query(self.user_embedding(tf.constant([UNKNOWN_USER])))
-        # Whole groups of rows, so that equal titles are equal to the last bit.
-        number, keys = tf.shape(features.keys)[0], padded_rows(features.keys, ROWS)
-        logits = tf.matmul(keys, query, transpose_b=True)[:number, 0]
-        weights, lengths = packed_softmax(logits, features.lengths), features.lengths
-        vectors = weighted_sums(
-            weights, features.values, packed_rows(lengths), tf.range(number), tf.size(lengths)
-        )
-        return self._unit(vectors)
+        return self.pool(features, titles, tf.zeros_like(titles), query)
 
     @tf.autograph.experimental.do_not_convert
     def terms(self, features, titles):
