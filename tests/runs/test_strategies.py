@@ -141,6 +141,7 @@ def assert_complete(run):
     assert {path.name for path in (run.path / "checkpoints").iterdir()} == {
         "best.weights.h5",
         "last.weights.h5",
+        "previous.weights.h5",
     }
     model = load_run(run.path)
     data = load_mind(run.settings.data)

@@ -318,7 +318,9 @@ class EncodedTitles:
                     shared["terms"] = self._encoder.terms_of(shared["vectors"])
             return chunk, shared, words
 
-        for chunk, shared, words in mapped_ahead(encoded, _chunks(titles)):
+        chunks = _chunks(titles)
+        # A single one is worth no thread.
+        for chunk, shared, words in (mapped_ahead if len(chunks) > 1 else map)(encoded, chunks):
             _write(self._shared, shared, tf.constant(chunk, tf.int32), self.number)
             self._has_shared[chunk] = True
             if hold:
