@@ -49,12 +49,6 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 20)
 
 
-def pytest_runtest_teardown(item, nextitem):
-    """Gives back what the models of a file took, which for gigabytes waits for a rare search."""
-    if nextitem is None or nextitem.path != item.path:
-        gc.collect()
-
-
 @pytest.fixture(scope="session")
 def mind_folder(tmp_path_factory):
     """A folder in MIND's format, with 40 impressions to report on."""
