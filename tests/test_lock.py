@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -66,3 +68,28 @@ def test_a_folder_that_is_replaced_stays_locked(tmp_path):
             pass
     with locked(run, "run"):
         pass
+
+
+def test_the_lock_of_another_folder_stays(tmp_path):
+    """Somebody has removed the folder, and another process has made it again."""
+    run = tmp_path / "run"
+    with locked(run, "run"):
+        shutil.rmtree(run)
+        with locked(run, "run"):
+            other = run / LOCK_FILE
+            assert other.exists()
+            kept = tmp_path / "kept"
+            os.link(other, kept)
+        os.makedirs(run)
+        os.rename(kept, other)
+    assert other.exists()
+
+
+def test_without_locks_of_the_file_system(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path / "run", "run"), locked(tmp_path / "run", "run"):
+        pass
+    assert not list((tmp_path / "run").iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -21,7 +22,8 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
 
     The lock is the system's, on the file `.lock` in the folder: it ends with this process, however
     that ends. The folder is created if it is missing, and removed if nothing was written into it.
-    It may be replaced meanwhile by another one, see `hand_over`.
+    It may be replaced meanwhile by another one, see `hand_over`. Nothing is locked where the file
+    system has no locks.
 
     >>> with locked("runs/mine", "run"):
     ...     ...
@@ -43,9 +45,10 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     finally:
         # While it is locked: who opened it before sees then that it is gone.
         with contextlib.suppress(FileNotFoundError):
-            (folder / LOCK_FILE).unlink()
-            if is_new and not os.listdir(folder):
-                folder.rmdir()
+            if _is_at(file, folder / LOCK_FILE):
+                (folder / LOCK_FILE).unlink()
+                if is_new and not os.listdir(folder):
+                    folder.rmdir()
         file.close()
 
 
@@ -58,7 +61,7 @@ def hand_over(folder: str | os.PathLike[str], successor: str | os.PathLike[str])
     """
     lock = pathlib.Path(os.path.realpath(folder), LOCK_FILE)
     # A link to the same file, which is what the system has locked.
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # there is none, or the file system has no links
         os.link(lock, pathlib.Path(successor, LOCK_FILE))
 
 
@@ -76,11 +79,18 @@ def _acquired(folder: pathlib.Path, what: str) -> IO[str]:
                 f"{folder} is in use{holder}: two commands cannot write one {what}. Wait until the "
                 "other has ended, or give another folder"
             ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
         # The folder may have been replaced, or the file removed, between the two.
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            if _is_at(file, path):
                 return file
         file.close()
+
+
+def _is_at(file: IO[str], path: pathlib.Path) -> bool:
+    return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
 
 
 def _write_holder(file: IO[str]) -> None:

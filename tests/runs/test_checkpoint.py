@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 
 import numpy as np
@@ -98,3 +99,16 @@ def test_no_space_is_found_out_before_hdf5_writes(path, model):
     assert caught.value.errno == errno.EFBIG and caught.value.filename == str(path.parent)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_one_before_is_kept(path, model, monkeypatch):
+    """By a link, or where there are none, by a copy."""
+    previous = path.with_name("previous.weights.h5")
+    for epoch in (3, 4):
+        save_checkpoint(path, model, STATE | {"epoch": epoch}, previous)
+        assert checkpoint_state(previous)["epoch"] == epoch - 1
+
+        def link(*_):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)

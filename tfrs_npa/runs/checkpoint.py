@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,10 @@ def save_checkpoint(
             file.write(text + _FOOTER.pack(len(text), digest.digest(), _MAGIC))
         if previous is not None and path.exists():
             with atomic_file(previous) as link:
-                os.link(path, link)
+                try:
+                    os.link(path, link)
+                except OSError:  # the file system has no links
+                    shutil.copyfile(path, link)
 
 
 def load_checkpoint(path: pathlib.Path, model: NPA) -> dict[str, Any] | None:
