@@ -5,7 +5,7 @@ condition), and runs the tests of the changed module and of its folder: a mutant
 notices has survived. Annotations are left out, since nothing reads them. What is done is kept:
 after an interruption, the same command continues. Ends with an error if fewer than 90 % are killed.
 
-The figures and the survivors are in build/mutation/report.md.
+The counts and the survivors are in build/mutation/report.md.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def tests_of(path: pathlib.Path) -> list[str]:
 
 
 def report() -> int:
-    """Writes the figures and the survivors; returns the exit code."""
+    """Writes the counts and the survivors; returns the exit code."""
     from cosmic_ray.work_db import WorkDB, use_db
 
     with use_db(SESSION, WorkDB.Mode.open) as session:

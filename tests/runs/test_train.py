@@ -14,7 +14,6 @@ import yaml
 
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.splits import load_splits
-from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.runs.evaluation import evaluate_model
 from tfrs_npa.runs.run import Run, load_run
@@ -34,16 +33,6 @@ CONFIG = NPAConfig(
     history_length=5,
     seed=1,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mind-format")
-    world = SyntheticWorld(users=30, articles=100, impressions=(60, 20, 20))
-    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
-        write_news(path / name / "news.tsv", world.news(split))
-        write_behaviors(path / name / "behaviors.tsv", world.behaviors(split))
-    return path
 
 
 def change_settings(run, **changes):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tfrs_npa.config import NPAConfig
-from tfrs_npa.datasets.mind import SyntheticWorld, write_behaviors, write_news
 from tfrs_npa.runs import callbacks
 from tfrs_npa.runs.run import Run
 from tfrs_npa.runs.train import resume, train
@@ -31,16 +30,6 @@ CONFIG = NPAConfig(
     batch_size=16,
     seed=1,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mind-format")
-    world = SyntheticWorld(users=30, articles=100, impressions=(60, 20, 20))
-    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
-        write_news(path / name / "news.tsv", world.news(split))
-        write_behaviors(path / name / "behaviors.tsv", world.behaviors(split))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -48,4 +48,4 @@ def test_the_generator_of_python_stays_as_it_was(tmp_path):
 def test_a_folder_that_cannot_be_locked_is_no_error(tmp_path):
     (tmp_path / "file").touch()
     with alone(tmp_path / "file" / "folder"), alone("gs://bucket/folder"):
-        pass
+        assert list(tmp_path.iterdir()) == [tmp_path / "file"]
