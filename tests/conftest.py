@@ -155,13 +155,14 @@ def run_here():
 
 # Does in a forked process what `python FILE` and `python -m MODULE` do.
 _PROGRAM = """
-import os, runpy, sys, tempfile
+import faulthandler, os, runpy, sys, tempfile
 os.environ.clear()
 os.environ.update(environment)
 tempfile.tempdir = None  # that of this environment
 log = os.open(log, os.O_WRONLY | os.O_APPEND)
 os.dup2(log, 1)
 os.dup2(log, 2)
+faulthandler.enable()  # a crash of native code says which line it came from
 sys.argv = arguments
 if arguments[0] == "-m":
     del sys.argv[0]
