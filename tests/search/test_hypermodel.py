@@ -298,10 +298,14 @@ def test_data_for_a_training_is_refused(make, args, kwargs, named):
         hypermodel.fit(hp, None, *args, **kwargs)
 
 
-def test_a_training_that_diverges_fails(make):
+@pytest.mark.parametrize(("weight", "loss"), [(np.nan, "nan"), (100, r"[\d.]+(e\+\d+)?")])
+def test_a_training_that_diverges_fails(make, weight, loss):
     hypermodel = make(Seen)
     hp = keras_tuner.HyperParameters()
     model = hypermodel.build(hp)
-    model.user_embedding.table.assign(np.full_like(model.user_embedding.table, np.nan))
-    with pytest.raises(keras_tuner.errors.FailedTrialError, match="loss of epoch 1 is not a num"):
+    for variable in model.trainable_variables:
+        variable.assign(weight * variable)
+    with pytest.raises(
+        keras_tuner.errors.FailedTrialError, match=f"loss of epoch 1 is {loss}, where equal"
+    ):
         hypermodel.fit(hp, model, verbose=0)

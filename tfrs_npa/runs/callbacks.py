@@ -56,6 +56,16 @@ def has_stopped(history: Sequence[Mapping[str, float]], patience: int) -> bool:
     return last_epoch(history) - best_epoch(history) >= patience
 
 
+def constant_loss(config: NPAConfig) -> float:
+    """Returns the loss of equal scores."""
+    return math.log(1 + config.negatives_per_positive)
+
+
+def has_diverged(loss: float, config: NPAConfig) -> bool:
+    """Whether a loss is no number, or far above that of equal scores."""
+    return not loss <= _FAR * constant_loss(config)
+
+
 def steps_of_draws(batch_size: int) -> int:
     """Returns the steps after which TensorFlow is seeded again within an epoch.
 
@@ -226,7 +236,6 @@ class _Divergence(tf.keras.callbacks.Callback):
         self._supports_tf_logs = True
         self._run, self._rows = run, rows
         self._epoch, self._first_step = 0, first_step
-        self._constant = math.log(1 + run.config.negatives_per_positive)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -236,21 +245,22 @@ class _Divergence(tf.keras.callbacks.Callback):
             return  # workers are ahead: the loss is not that of this step
         loss = float(logs["loss"])
         # The mean of the epoch so far: no number remains none.
-        if not loss <= _FAR * self._constant:
+        if has_diverged(loss, self._run.config):
             self._stop(loss, self._first_step + batch)
 
     def on_epoch_end(self, epoch, logs=None):
         self._first_step = 0
 
     def _stop(self, loss, step):
+        config = self._run.config
         (batch,) = row_batches(self._rows, self._epoch, step).take(1)
         ids = batch["impression_id"].numpy().tolist()
         shown = ", ".join(map(str, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
         raise ValueError(
             f"the training has diverged in step {step + 1:,} of epoch {self._epoch + 1}: the mean "
-            f"loss so far is {loss:.4g}, where equal scores have {self._constant:.4g}. Impressions "
+            f"loss so far is {loss:.4g}, where equal scores have {constant_loss(config):.4g}. Impressions "
             f"of that batch: {shown}. Start another run with a learning_rate lower than "
-            f"{self._run.config.learning_rate:g}; the best model so far is kept, that of epoch "
+            f"{config.learning_rate:g}; the best model so far is kept, that of epoch "
             f"{best_epoch(self._run.history)}"
         )
 

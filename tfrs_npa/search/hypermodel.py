@@ -20,7 +20,7 @@ from tfrs_npa.data.users import UserIndex
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.models.shared_steps import SharedSteps
 from tfrs_npa.optimizers import default_optimizer
-from tfrs_npa.runs.callbacks import SameDraws
+from tfrs_npa.runs.callbacks import SameDraws, constant_loss, has_diverged
 from tfrs_npa.search.space import SearchSpace
 
 _OWN_ARGUMENTS = (
@@ -185,7 +185,7 @@ class NPAHyperModel(keras_tuner.HyperModel):
                 ),
                 epochs=epochs,
                 initial_epoch=initial_epoch,
-                callbacks=[SameDraws(config), _Diverged(), *(callbacks or ())],
+                callbacks=[SameDraws(config), _Diverged(config), *(callbacks or ())],
                 **kwargs,
             )
 
@@ -217,10 +217,15 @@ def _set_schedule(model: tf.keras.Model, config: NPAConfig, steps: int) -> None:
 class _Diverged(tf.keras.callbacks.Callback):
     """Fails a trial that has diverged; KerasTuner would not say why it failed."""
 
+    def __init__(self, config: NPAConfig):
+        super().__init__()
+        self._config = config
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        for name in ("loss", "val_auc"):
-            if math.isnan(logs.get(name, 0)):
-                raise keras_tuner.errors.FailedTrialError(
-                    f"{name} of epoch {epoch + 1} is not a number: the training has diverged; "
-                    "narrow learning_rate and table_learning_rate in the search space"
-                )
+        loss = logs["loss"]
+        if has_diverged(loss, self._config) or math.isnan(logs.get("val_auc", 0)):
+            raise keras_tuner.errors.FailedTrialError(
+                f"the training has diverged: the loss of epoch {epoch + 1} is {loss:.4g}, where "
+                f"equal scores have {constant_loss(self._config):.4g}; narrow learning_rate and "
+                "table_learning_rate in the search space"
+            )
