@@ -11,13 +11,13 @@ from tfrs_npa.models.ahead import made_ahead, mapped_ahead
 
 def test_order_is_kept():
     """Although later items are ready earlier."""
-    second = threading.Event()
+    third = threading.Event()
 
     def function(item):
-        if item == 0:
-            assert second.wait(10)
-        else:
-            second.set()
+        if item == 1:
+            assert third.wait(10)
+        elif item > 1:
+            third.set()
         return -item
 
     assert list(mapped_ahead(function, range(7))) == [0, -1, -2, -3, -4, -5, -6]
@@ -39,24 +39,43 @@ def test_no_more_items_are_taken_than_needed():
     results.close()
     made = made_ahead(taken.append(item) or item for item in range(100))
     del taken[:]
-    next(made)
+    next(made), next(made)
     made.close()
-    assert len(taken) <= 2
+    assert len(taken) <= 3
 
 
 def test_one_item_ahead():
-    """The second is made while the first is used."""
+    """The third is made while the second is used."""
     started = threading.Event()
 
     def items():
         yield 1
-        started.set()
         yield 2
+        started.set()
+        yield 3
 
     made = made_ahead(items())
-    assert next(made) == 1
+    assert [next(made), next(made)] == [1, 2]
     assert started.wait(10)
-    assert list(made) == [2]
+    assert list(made) == [3]
+
+
+def test_the_first_item_is_made_and_used_before_any_thread_begins():
+    """Ops of TensorFlow are not safe for threads before they have seen the types of arguments."""
+    threads = []
+
+    def function(item):
+        threads.append(threading.current_thread())
+        return item
+
+    for items in mapped_ahead(function, range(9)), made_ahead(map(function, range(9))):
+        del threads[:]
+        assert next(items) == 0
+        before = threading.active_count()
+        assert threads == [threading.current_thread()]
+        assert list(items) == list(range(1, 9)) and len(threads) == 9
+        assert threading.current_thread() not in threads[1:]
+        assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
@@ -77,6 +96,7 @@ def test_errors_come_where_their_items_would(ahead):
 def test_threads_end_with_an_iterator_that_is_left():
     before = threading.active_count()
     for ahead in mapped_ahead(str, range(9)), made_ahead(iter(range(9))):
-        next(ahead)
+        next(ahead), next(ahead)
+        assert threading.active_count() > before
         ahead.close()
     assert threading.active_count() == before

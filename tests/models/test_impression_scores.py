@@ -43,7 +43,7 @@ class Encodings:
 def small_parts(monkeypatch):
     """Everything that is done in parts is done in many."""
     for module, names in {
-        encoded_titles: {"_TITLES": 7, "_PAIRS": 16, "_USERS": (2, 3)},
+        encoded_titles: {"_TITLES": 7, "_FEW": 2, "_PAIRS": 16, "_USERS": (2, 3)},
         impression_scores: {
             "_FIRST": 9,
             "_MOST": 15,

@@ -1,4 +1,10 @@
-"""Work that threads do ahead of the one that uses it, in its order."""
+"""Work that threads do ahead of the one that uses it, in its order.
+
+The first item is made and used before any thread begins. When an op of TensorFlow first sees a type
+of argument, it runs Python code in its middle; if another thread calls the same op then, both take
+their arguments from one place, and the process may end by a segmentation fault (seen with 2.21).
+After the first item, the ops know the types.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,8 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         function: A function that several threads may call at the same time.
         items: Its arguments.
     """
+    items = iter(items)
+    yield from map(function, itertools.islice(items, 1))
     futures: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
@@ -42,6 +50,7 @@ def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
     Args:
         items: The iterator, of which nothing else may take items.
     """
+    yield from itertools.islice(items, 1)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(_next, items)
         while made := future.result():

@@ -22,6 +22,8 @@ from tfrs_npa.models.title_layout import ROWS
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
 # for a processor's cache, many enough that the number of operations does not matter.
 _TITLES, _PAIRS = 4096, 8192
+# Titles of the first part, which is encoded before threads begin.
+_FEW = 256
 # For how many users a title is pooled at a time.
 _USERS = (2, 4, 8, 16)
 # Titles of about equal length are pooled together: lengths are rounded up to a multiple of this.
@@ -374,6 +376,11 @@ def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
 
 
 def _chunks(titles: np.ndarray) -> list[np.ndarray]:
-    """Returns titles in parts of equal size, as many for each of two threads."""
+    """Returns titles in parts: all, or a few, then parts of equal size, an even number of them.
+
+    `mapped_ahead` has two threads, and makes the first item before they begin.
+    """
+    if len(titles) <= _TITLES:
+        return [titles] if len(titles) else []
     number = -(-len(titles) // _TITLES)
-    return np.array_split(titles, number + number % 2 * (number > 1)) if number else []
+    return [titles[:_FEW], *np.array_split(titles[_FEW:], number + number % 2)]

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import operator
+import threading
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -26,6 +27,9 @@ from tfrs_npa.retrieval.requests import string_matrix, string_vector
 
 # Articles that are scored again at a time.
 _CHUNK = 512
+# Ops of TensorFlow are not safe for threads until they have seen the types of their arguments, see
+# `models/ahead.py`: the first answer of a layer is made by one thread.
+_FIRST_ANSWER = threading.RLock()
 
 
 class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
@@ -51,6 +55,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
             model=model,
             articles=IndexedArticles(),
             indices=None,
+            has_answered=False,
             embed=Traced(
                 without_gradients(self._embed),
                 [
@@ -188,7 +193,7 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
                 articles, or an entry of `queries` is missing or of a wrong shape. In a graph, a
                 wrong k is a `tf.errors.InvalidArgumentError`.
         """
-        with self.unchanged():
+        with self._answering():
             return self._answer(queries, k, None, candidates, exclude_history)
 
     def query_with_exclusions(
@@ -210,8 +215,19 @@ class ArticleTopK(tfrs.layers.factorized_top_k.TopK):
         Raises:
             ValueError: as `call`, and if `exclusions` is of a wrong shape.
         """
-        with self.unchanged():
+        with self._answering():
             return self._answer(queries, k, exclusions, candidates, exclude_history)
+
+    @contextlib.contextmanager
+    def _answering(self):
+        """A context of an answer, in which other threads answer too if it is not the first."""
+        with self.unchanged():
+            if self._untracked.has_answered or not tf.executing_eagerly():
+                yield
+                return
+            with _FIRST_ANSWER:
+                yield
+            self._untracked.has_answered = True
 
     @abc.abstractmethod
     def _answer(self, queries, k, exclusions, candidates, exclude_history):
