@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.requests import string_matrix
+from tfrs_npa.serving.checksums import load_saved_model
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.versions import versions_of
 
@@ -80,7 +81,7 @@ class Explainer:
             if not versions:
                 raise ValueError(f"{path} is no export: `tfrs-npa export` makes one")
             path = versions[-1]
-        module = tf.saved_model.load(str(path))
+        module = load_saved_model(path)
         signatures = module.signatures
         if "contributions" not in signatures["explain"].structured_outputs:
             raise ValueError(

@@ -258,9 +258,9 @@ class _Divergence(tf.keras.callbacks.Callback):
         shown = ", ".join(map(str, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
         raise ValueError(
             f"the training has diverged in step {step + 1:,} of epoch {self._epoch + 1}: the mean "
-            f"loss so far is {loss:.4g}, where equal scores have {constant_loss(config):.4g}. Impressions "
-            f"of that batch: {shown}. Start another run with a learning_rate lower than "
-            f"{config.learning_rate:g}; the best model so far is kept, that of epoch "
+            f"loss so far is {loss:.4g}, where equal scores have {constant_loss(config):.4g}. "
+            f"Impressions of that batch: {shown}. Start another run with a learning_rate lower "
+            f"than {config.learning_rate:g}; the best model so far is kept, that of epoch "
             f"{best_epoch(self._run.history)}"
         )
 

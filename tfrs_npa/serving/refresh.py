@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrs_npa._files import atomic_folder, is_temporary, remove_folder
 from tfrs_npa._lock import locked
+from tfrs_npa._quoting import quoted
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
@@ -28,6 +29,7 @@ from tfrs_npa.serving.checkpoint import (
     tokens_type,
     write_articles,
 )
+from tfrs_npa.serving.checksums import reading, write_checksums
 from tfrs_npa.serving.earlier import exported_model
 from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
@@ -41,6 +43,9 @@ from tfrs_npa.serving.versions import (
     versions_of,
 )
 from tfrs_npa.settings import KEPT_VERSIONS
+
+# No export has so many.
+_MOST = {"articles": 2**31, "users": 2**31, "vector_dim": 2**16}
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +102,8 @@ def refresh_export(
         return _exported_again(folder, news, withdraw, keep, article_vectors)
     with locked(folder, "export"):
         old, description = _last_version(folder)
-        articles, catalog = _read(old, description)
+        with reading(old):
+            articles, catalog = _read(old, description)
         known = len(catalog)
         recommendable = _changed(
             old, catalog, articles.recommendable, catalog.add, news, withdraw, article_vectors
@@ -109,6 +115,7 @@ def refresh_export(
                 old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
             )
             write_articles(old, temporary, articles)
+            write_checksums(temporary)
         remove_old_versions(folder, keep)
         _report(catalog, known, recommendable)
         return target
@@ -117,7 +124,8 @@ def refresh_export(
 def _exported_again(folder, news, withdraw, keep, article_vectors):
     """Does what `refresh_export` does, for a version of an earlier format."""
     old, description = _last_version(folder)
-    model, recommendable = exported_model(old, description)
+    with reading(old):
+        model, recommendable = exported_model(old, description)
     catalog, known = model.catalog, len(model.catalog)
     recommendable = _changed(
         old, catalog, recommendable, model.add_articles, news, withdraw, article_vectors
@@ -176,10 +184,12 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
     if NPAConfig.from_saved(description["config"]) != model.config:
         raise ValueError(f"{old} is of a model with another configuration")
     if description["format"] == FORMAT:
-        articles, catalog = _read(old, description)
+        with reading(old):
+            articles, catalog = _read(old, description)
         recommendable = articles.recommendable
     else:
-        earlier, recommendable = exported_model(old, description)
+        with reading(old):
+            earlier, recommendable = exported_model(old, description)
         catalog = earlier.catalog
     vectors = catalog.vectors()
     if vectors is not None and model.catalog.article_vectors is not None:
@@ -208,7 +218,10 @@ def _last_version(folder):
     path = versions[-1]
     description = {}
     if (path / DESCRIPTION).is_file():
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        with reading(path):
+            description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+            if not isinstance(description, dict):
+                raise ValueError(f"{DESCRIPTION} does not say what it is")
     if description.get("format") not in (*EARLIER_FORMATS, FORMAT):
         raise ValueError(
             f"{path} was written by another version of tfrs_npa and cannot be refreshed: "
@@ -219,6 +232,11 @@ def _last_version(folder):
 
 def _read(version, description):
     """Returns the articles of a version, as they are served and as a catalogue."""
+    sizes = {name: description[name] for name in ("articles", "users", "vector_dim")}
+    for name, size in sizes.items():
+        is_size = type(size) is int and 0 < size < _MOST[name]
+        if not is_size and (name, size) != ("vector_dim", None):
+            raise ValueError(f"{DESCRIPTION}: {name} is {quoted(size)}")
     config = NPAConfig.from_saved(description["config"])
     words = NewsCatalog.load(version / WORDS)
     # Zeros take no second copy while they are made; the table is read over them.

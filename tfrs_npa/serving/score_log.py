@@ -29,6 +29,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.datasets.mind.errors import MindFileError
 from tfrs_npa.datasets.mind.predictions import prediction_lines
+from tfrs_npa.serving.checksums import DamagedExportError, load_saved_model
 from tfrs_npa.serving.log_parts import ParquetPart, TsvPart, open_log, parts_of
 from tfrs_npa.serving.versions import versions_of
 from tfrs_npa.submission import DivergedError, ranks_of, require_distinct, require_numbers
@@ -104,7 +105,7 @@ def score_log(
     if not parts and suffix == ".txt":
         raise MindFileError("holds no impressions to rank", log)
     with _temporary_folder(to) as folder:
-        with errors_of_workers(MindFileError, DivergedError), pipeline:
+        with errors_of_workers(MindFileError, DivergedError, DamagedExportError), pipeline:
             found = (
                 pipeline
                 | "Parts" >> beam.Create(parts)
@@ -147,7 +148,7 @@ class Scorer:
 
     def __init__(self, version: str):
         # The signature alone would not keep the variables.
-        self._module = tf.saved_model.load(version)
+        self._module = load_saved_model(version)
         self._score = self._module.signatures["score"]
 
     def __call__(self, chunk: Chunk) -> Scored:
