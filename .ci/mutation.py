@@ -1,8 +1,8 @@
 """Mutation testing of a fixed random sample, by Cosmic Ray: `make mutation`.
 
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
-condition), and runs the tests of the changed module and of its folder: a mutant that no test
-notices has survived. Annotations are left out, since nothing reads them. What is done is kept:
+condition), and runs the tests of the changed module, of its folder, and of the folder that uses it
+most: a mutant that none of them notices has survived. Annotations are left out, since nothing reads them. What is done is kept:
 after an interruption, the same command continues. Ends with an error if fewer than 90 % are killed.
 
 The counts and the survivors are in build/mutation/report.md.
@@ -26,6 +26,8 @@ COPY, SESSION, CONFIG = WORK / "copy", WORK / "session.sqlite", WORK / "config.t
 MUTATED = ("layers", "metrics", "models", "data", "retrieval")
 # Tests of many processes, whose minutes tell nothing of a module that others do not.
 SLOW = ("test_strategies.py", "test_two_builds.py")
+# Folders whose tests are those of another one, too.
+USERS = {"layers": "models", "models": "retrieval"}
 SEED, LEAST = 1, 0.9
 
 
@@ -34,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sample", type=int, default=300, metavar="N", help="default: 300")
-    parser.add_argument("--timeout", type=int, default=900, metavar="SECONDS", help="of a mutant")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="of a mutant")
     parser.add_argument("--test", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.test:
@@ -112,11 +114,13 @@ def tested() -> int:
 
 
 def tests_of(path: pathlib.Path) -> list[str]:
-    """Returns the tests of a module: its own first, then those of its folder."""
-    folder = pathlib.Path("tests", path.parent.name)
-    own = folder / f"test_{path.stem}.py"
-    others = [file for file in sorted(folder.glob("test_*.py")) if file.name not in SLOW]
-    return list(map(str, sorted(others, key=lambda file: file != own)))
+    """Returns the tests of a module: its own, then those of its folder, then those of its users."""
+    name = path.parent.name
+    own = pathlib.Path("tests", name, f"test_{path.stem}.py")
+    folders = [own.parent, *[pathlib.Path("tests", user) for user in [USERS.get(name)] if user]]
+    files = [file for folder in folders for file in sorted(folder.glob("test_*.py"))]
+    quick = [file for file in files if file.name not in SLOW]
+    return list(map(str, sorted(quick, key=lambda file: file != own)))
 
 
 def report() -> int:

@@ -147,7 +147,9 @@ def test_fragmentation(world, seed):
         distribution([a for a in row if a], lambda a: {kind[a]: 1} if kind[a] >= 0 else {}, True)
         for row in two
     )
-    assert_close(module.fragmentation(two, kind, seed=seed), [smoothed_distance(first, second)] * 2)
+    for samples in (1, 5):
+        found = module.fragmentation(two, kind, samples, seed)
+        assert_close(found, [smoothed_distance(first, second)] * 2)
     found = module.fragmentation(lists, kind, seed=seed)
     assert np.all(np.isnan(found) | (found >= 0) & (found <= 1))
     assert np.isnan(module.fragmentation(lists[:1], kind)).all()
