@@ -2,8 +2,9 @@
 
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
 condition), and runs the tests of the changed module, of its folder, and of the folder that uses it
-most: a mutant that none of them notices has survived. Annotations are left out, since nothing reads them. What is done is kept:
-after an interruption, the same command continues. Ends with an error if fewer than 90 % are killed.
+most: a mutant that none of them notices has survived. Annotations are left out, since nothing reads
+them. What is done is kept: after an interruption, the same command continues. Ends with an error if
+fewer than 90 % are killed.
 
 The counts and the survivors are in build/mutation/report.md.
 """
