@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pathlib
@@ -21,6 +20,7 @@ from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.serving.checkpoint import (
+    KEPT_DATA,
     KEPT_INDEX,
     VARIABLES,
     link,
@@ -28,12 +28,18 @@ from tfrs_npa.serving.checkpoint import (
     tokens_type,
     write_articles,
 )
+from tfrs_npa.serving.checksums import (
+    CHECKSUMS,
+    check_sums,
+    naming_damage,
+    sums_of,
+    write_sums,
+)
+from tfrs_npa.serving.description import check_variables, read_description
 from tfrs_npa.serving.earlier import exported_model
 from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
-    DESCRIPTION,
-    EARLIER_FORMATS,
     FORMAT,
     WORDS,
     next_version,
@@ -83,8 +89,8 @@ def refresh_export(
         versions stay as they are.
 
     Raises:
-        ValueError: if there is no version, the last one was written by an `export` of an unknown
-            format, it does not know an article to withdraw, no article could be recommended any
+        ValueError: if there is no version, the last one is damaged or was written by an `export` of
+            an unknown format, it does not know an article to withdraw, no article could be recommended any
             more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
             the model has none, or of another length, or another process writes a version. Nothing
             is written then.
@@ -109,6 +115,9 @@ def refresh_export(
                 old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
             )
             write_articles(old, temporary, articles)
+            # The checksum of what is shared stays: if it is damaged, this does not hide it.
+            kept = KEPT_DATA.as_posix()
+            write_sums(temporary, {kept: sums_of(old).get(kept)})
         remove_old_versions(folder, keep)
         _report(catalog, known, recommendable)
         return target
@@ -117,7 +126,7 @@ def refresh_export(
 def _exported_again(folder, news, withdraw, keep, article_vectors):
     """Does what `refresh_export` does, for a version of an earlier format."""
     old, description = _last_version(folder)
-    model, recommendable = exported_model(old, description)
+    model, recommendable = _read_model(old, description)
     catalog, known = model.catalog, len(model.catalog)
     recommendable = _changed(
         old, catalog, recommendable, model.add_articles, news, withdraw, article_vectors
@@ -127,6 +136,18 @@ def _exported_again(folder, news, withdraw, keep, article_vectors):
     remove_old_versions(folder, keep)
     _report(catalog, known, recommendable)
     return target
+
+
+def _read_model(version, description):
+    """Returns what `exported_model` does.
+
+    Raises:
+        DamagedExportError: as `_read`.
+    """
+    check_sums(version)
+    with naming_damage(version):
+        check_variables(version, description)
+        return exported_model(version, description)
 
 
 def _changed(old, catalog, recommendable, add, news, withdraw, article_vectors):
@@ -169,8 +190,8 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
         The folder of the new version.
 
     Raises:
-        ValueError: if there is no version, it is of another format, or the configuration differs.
-            Nothing is written then.
+        ValueError: if there is no version, it is damaged or of another format, or the configuration
+            differs. Nothing is written then.
     """
     old, description = _last_version(pathlib.Path(folder))
     if NPAConfig.from_saved(description["config"]) != model.config:
@@ -179,7 +200,7 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
         articles, catalog = _read(old, description)
         recommendable = articles.recommendable
     else:
-        earlier, recommendable = exported_model(old, description)
+        earlier, recommendable = _read_model(old, description)
         catalog = earlier.catalog
     vectors = catalog.vectors()
     if vectors is not None and model.catalog.article_vectors is not None:
@@ -206,19 +227,23 @@ def _last_version(folder):
     if not versions:
         raise ValueError(f"{folder} holds no version of an export: write one with `export`")
     path = versions[-1]
-    description = {}
-    if (path / DESCRIPTION).is_file():
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    if description.get("format") not in (*EARLIER_FORMATS, FORMAT):
-        raise ValueError(
-            f"{path} was written by another version of tfrs_npa and cannot be refreshed: "
-            "export again from the run"
-        )
-    return path, description
+    return path, read_description(path)
 
 
 def _read(version, description):
-    """Returns the articles of a version, as they are served and as a catalogue."""
+    """Returns the articles of a version, as they are served and as a catalogue.
+
+    Raises:
+        DamagedExportError: if a file of it is not what was written, or cannot be read.
+    """
+    # What is read of the titles that a refresh keeps, TensorFlow compares with checksums of its own.
+    check_sums(version, unread=[KEPT_DATA])
+    with naming_damage(version):
+        check_variables(version, description)
+        return _read_articles(version, description)
+
+
+def _read_articles(version, description):
     config = NPAConfig.from_saved(description["config"])
     words = NewsCatalog.load(version / WORDS)
     # Zeros take no second copy while they are made; the table is read over them.
@@ -238,6 +263,8 @@ def _read(version, description):
     )
     articles = ServedArticles(tower, description["dtype"])
     read_articles(version, articles)
+    if articles.base.count.numpy() != description["articles"]:
+        raise ValueError(f"articles is {description['articles']:,}, and others were encoded")
     titles = [title.decode() for title in articles.titles.numpy()]
     catalog = words.with_tokens(articles.indexed.all_ids(), titles, articles.tokens.numpy())
     if articles.vectors is not None:
@@ -248,4 +275,4 @@ def _read(version, description):
 
 def _without_variables(_, names):
     # The fingerprint is of the variables too.
-    return {VARIABLES.parent.name, KEPT_INDEX.name, "fingerprint.pb"}.intersection(names)
+    return {VARIABLES.parent.name, KEPT_INDEX.name, CHECKSUMS.name, "fingerprint.pb"}.intersection(names)
