@@ -12,11 +12,16 @@ import tensorflow as tf
 
 from tfrs_npa._quoting import quoted
 from tfrs_npa.config import NPAConfig
+from tfrs_npa.runs.folder import UNREADABLE
 from tfrs_npa.serving.checkpoint import VARIABLES
-from tfrs_npa.serving.checksums import UNREADABLE, DamagedExportError
+from tfrs_npa.serving.checksums import DamagedExportError
 from tfrs_npa.serving.versions import DESCRIPTION, EARLIER_FORMATS, FORMAT
 
 _COUNTS = ("articles", "users", "vector_dim")
+# Variables of a checkpoint: the vectors of articles, and where the titles of the export lie.
+_VECTORS, _BASE = (
+    f"articles/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("vectors", "base/_listed")
+)
 _DTYPES = ("float32", "bfloat16")
 
 
@@ -50,20 +55,20 @@ def check_variables(version: pathlib.Path, description: Mapping[str, Any]) -> No
     """
     config = NPAConfig.from_saved(description["config"])
     saved = tf.train.load_checkpoint(os.fspath(version / VARIABLES))
-    shapes = list(saved.get_variable_to_shape_map().values())
-    described = {
-        "users and user_embedding_dim": [description["users"], config.user_embedding_dim],
-        "window_size, word_embedding_dim and num_filters": [
-            config.window_size,
-            config.word_embedding_dim,
-            config.num_filters,
-        ],
-    }
-    if description["vector_dim"] is not None:
-        described["vector_dim"] = [None, description["vector_dim"]]
-    for names, shape in described.items():
-        if not any(_fits(found, shape) for found in shapes):
-            raise ValueError(f"no variable has the shape that {names} say, {shape}")
+    shapes = saved.get_variable_to_shape_map()
+    users = [description["users"], config.user_embedding_dim]
+    if users not in shapes.values():
+        raise ValueError(f"users and user_embedding_dim are {users}: no variable has that shape")
+    kernel = [config.window_size, config.word_embedding_dim, config.num_filters]
+    if kernel not in shapes.values():
+        names = "window_size, word_embedding_dim and num_filters"
+        raise ValueError(f"{names} are {kernel}: no variable has that shape")
+    vectors = shapes.get(_VECTORS, [None, None])[1]
+    if vectors != description["vector_dim"]:
+        raise ValueError(f"vector_dim is {description['vector_dim']}, the vectors have {vectors}")
+    encoded = description["articles"]
+    if description["format"] == FORMAT and shapes[_BASE][0] != encoded:
+        raise ValueError(f"articles is {encoded:,}; {shapes[_BASE][0]:,} were encoded")
 
 
 def _check(description: Mapping[str, Any]) -> None:
@@ -75,7 +80,3 @@ def _check(description: Mapping[str, Any]) -> None:
     if description["dtype"] not in _DTYPES:
         raise ValueError(f"dtype is {quoted(description['dtype'])}")
     NPAConfig.from_saved(description["config"])
-
-
-def _fits(found, shape):
-    return len(found) == len(shape) and all(b in (None, a) for a, b in zip(found, shape))

@@ -90,10 +90,10 @@ def refresh_export(
 
     Raises:
         ValueError: if there is no version, the last one is damaged or was written by an `export` of
-            an unknown format, it does not know an article to withdraw, no article could be recommended any
-            more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
-            the model has none, or of another length, or another process writes a version. Nothing
-            is written then.
+            an unknown format, it does not know an article to withdraw, no article could be
+            recommended any more, `keep` is less than 1, `news` is malformed, or there are vectors
+            of articles and the model has none, or of another length, or another process writes a
+            version. Nothing is written then.
     """
     folder = pathlib.Path(folder)
     if keep < 1:
@@ -236,7 +236,7 @@ def _read(version, description):
     Raises:
         DamagedExportError: if a file of it is not what was written, or cannot be read.
     """
-    # What is read of the titles that a refresh keeps, TensorFlow compares with checksums of its own.
+    # Little is read of the file that a refresh keeps; TensorFlow has checksums of each tensor of it.
     check_sums(version, unread=[KEPT_DATA])
     with naming_damage(version):
         check_variables(version, description)
@@ -263,8 +263,6 @@ def _read_articles(version, description):
     )
     articles = ServedArticles(tower, description["dtype"])
     read_articles(version, articles)
-    if articles.base.count.numpy() != description["articles"]:
-        raise ValueError(f"articles is {description['articles']:,}, and others were encoded")
     titles = [title.decode() for title in articles.titles.numpy()]
     catalog = words.with_tokens(articles.indexed.all_ids(), titles, articles.tokens.numpy())
     if articles.vectors is not None:
@@ -275,4 +273,5 @@ def _read_articles(version, description):
 
 def _without_variables(_, names):
     # The fingerprint is of the variables too.
-    return {VARIABLES.parent.name, KEPT_INDEX.name, CHECKSUMS.name, "fingerprint.pb"}.intersection(names)
+    written = {VARIABLES.parent.name, KEPT_INDEX.name, CHECKSUMS.name, "fingerprint.pb"}
+    return written.intersection(names)

@@ -88,9 +88,9 @@ def score_log(
     Raises:
         ImportError: if Apache Beam is not installed.
         OSError: if a file cannot be read or written.
-        ValueError: if `to` has another suffix, there is no export, it is damaged, the log is malformed (naming
-            file and line or row), an impression id is repeated, a score is NaN, there is nothing to
-            write lines of, or an option of Beam is wrong.
+        ValueError: if `to` has another suffix, there is no export, it is damaged, the log is
+            malformed (naming file and line or row), an impression id is repeated, a score is NaN,
+            there is nothing to write lines of, or an option of Beam is wrong.
     """
     export, log, to = map(_absolute, (export, log, to))
     suffix = os.path.splitext(to)[1]
