@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 import tfrs_npa
 from tfrs_npa.explaining.explainer import Explainer
 from tfrs_npa.serving import module
+from tfrs_npa.serving.checksums import check_sums
 from tfrs_npa.serving.refresh import export_again, refresh_export
 
 CAMPAIGN = settings.get_profile("campaign")
@@ -221,7 +224,7 @@ FILES = [
     f"{NPA}/words/articles.jsonl",
 ]
 # Without checksums, a flipped bit in a graph can be another graph: SECURITY.md.
-COARSE = [empty, cut, replace_by_text, replace_by_a_folder, pathlib.Path.unlink]
+COARSE = [cut, replace_by_text, replace_by_a_folder, pathlib.Path.unlink]
 
 
 def test_these_are_all_files(whole):
@@ -267,7 +270,7 @@ def test_damaged_files(read, name, whole, tmp_path, attempt):
             and read in (refresh, forget)
             and not (folder / "2" / name).is_file()
         ):
-            assert "export again" in attempt(lambda: read(folder), folder / "2")
+            assert "export again" in attempt(functools.partial(read, folder), folder / "2")
             continue
         refused(read, folder, name, attempt)
 
@@ -275,7 +278,8 @@ def test_damaged_files(read, name, whole, tmp_path, attempt):
 @pytest.mark.parametrize("read", READERS)
 def test_damaged_checksums(read, whole, tmp_path, attempt):
     for folder, damage in damaged_copies(whole, tmp_path, CHECKSUMS, DAMAGE):
-        if damage is not pathlib.Path.unlink:
+        # Without the last line break it is the same, and there may be none at all.
+        if damage not in (cut_by_a_byte, pathlib.Path.unlink):
             message = refused(read, folder, "", attempt)
             # A flipped bit in the name of a file: it is the file that misses.
             assert CHECKSUMS in message or "is missing" in message or "content" in message
@@ -305,8 +309,8 @@ def test_damage_of_what_a_refresh_keeps(tensor, folder, attempt):
     written = tf.train.load_checkpoint(str(folder / "2" / "variables" / "variables"))
     value = written.get_tensor(name).tobytes()
     content = bytearray(file.read_bytes())
-    assert content.count(value) == 1
-    content[content.index(value)] ^= 1
+    for copy in re.finditer(re.escape(value), bytes(content)):  # there are two names
+        content[copy.start()] ^= 1
     file.write_bytes(content)
     if tensor == "articles/base/order":
         refused(refresh, folder, "", attempt)
@@ -340,18 +344,20 @@ def without_checksums(folder):
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_without_checksums(read, name, whole, tmp_path, attempt):
     """As an export of before there were any: what cannot be read names the version."""
-    for folder, _ in damaged_copies(whole, tmp_path, name, COARSE):
+    if NPA in name and read in (explain, score):
+        return  # they do not read it
+    # A graph takes seconds to load before its variables miss.
+    damages = COARSE[:1] if "variables" in name and read in (explain, score) else COARSE
+    for folder, _ in damaged_copies(whole, tmp_path, name, damages):
         without_checksums(folder)
         before = state(folder)
-        if attempt(lambda: read(folder), folder / "2"):  # noqa: B023
+        if attempt(functools.partial(read, folder), folder / "2"):
             assert state(folder) == before
 
 
-@pytest.mark.parametrize("read", [refresh, forget])
-@pytest.mark.parametrize("format_", [1, 2])
-def test_absurd_descriptions(read, format_, whole, tmp_path, attempt):
+def test_absurd_descriptions(whole, tmp_path, attempt):
     """Of an export without checksums: nothing is made of a size before it is compared."""
-    saved = json.loads((whole / "2" / DESCRIPTION).read_text()) | {"format": format_}
+    saved = json.loads((whole / "2" / DESCRIPTION).read_text())
     changes = [{name: value} for name in saved for value in ABSURD]
     changes += [{"config": saved["config"] | {name: value}} for name in SIZES for value in ABSURD]
     changes += [{"config": saved["config"] | {"num_filtres": 3}}]
@@ -362,11 +368,25 @@ def test_absurd_descriptions(read, format_, whole, tmp_path, attempt):
     before = state(folder)
     for text in texts:
         (folder / "2" / DESCRIPTION).write_text(text)
-        if attempt(lambda: read(folder), folder / "2"):
+        if attempt(functools.partial(refresh, folder), folder / "2"):
             assert state(folder) == before | {f"2/{DESCRIPTION}": text.encode()}, text[:100]
         else:
             shutil.rmtree(folder)
             folder = without_checksums(pathlib.Path(shutil.copytree(whole, folder)))
+
+
+@pytest.mark.parametrize("read", [refresh, forget])
+def test_absurd_descriptions_of_an_earlier_format(read, folder, attempt):
+    saved = json.loads((folder / "2" / DESCRIPTION).read_text()) | {"format": 1}
+    before = state(without_checksums(folder))
+    changes = [{name: value} for name in ("users", "vector_dim") for value in (-1, 10**9, "x")]
+    for name in ("user_embedding_dim", "word_embedding_dim", "num_filters"):
+        changes += [{"config": saved["config"] | {name: value}} for value in (-1, 9999, 10**9, "x")]
+    for change in changes:
+        text = json.dumps(saved | change)
+        (folder / "2" / DESCRIPTION).write_text(text)
+        assert attempt(functools.partial(read, folder), folder / "2")
+        assert state(folder) == before | {f"2/{DESCRIPTION}": text.encode()}
 
 
 @pytest.mark.parametrize("value", ABSURD)
@@ -383,7 +403,7 @@ def test_absurd_checksums(key, value, folder, attempt):
     file.write_text(json.dumps(saved))
     is_older = key == "format" and type(value) in (bool, int, float) and not value > 1
     if is_older or (key, value) == ("files", {}):
-        assert attempt(lambda: explain(folder), folder) is None
+        assert attempt(lambda: check_sums(folder / "2"), folder) is None
     else:
         refused(explain, folder, "", attempt)
 

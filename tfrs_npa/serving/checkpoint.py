@@ -42,6 +42,20 @@ def tokens_type(version: pathlib.Path) -> tf.DType:
     return types[f"{_ARTICLES}/tokens/.ATTRIBUTES/VARIABLE_VALUE"]
 
 
+def check_kept(version: pathlib.Path) -> None:
+    """Makes sure that a refresh of a version can combine the part that stays with another one.
+
+    Raises:
+        ValueError: if the index of that part is of other variables.
+        tf.errors.OpError: if it cannot be read.
+    """
+    kept = tf.train.load_checkpoint(os.fspath(version / KEPT_INDEX.with_suffix("")))
+    both = tf.train.load_checkpoint(os.fspath(version / VARIABLES)).get_variable_to_shape_map()
+    for name, shape in kept.get_variable_to_shape_map().items():
+        if both.get(name) != shape:
+            raise ValueError(f"{KEPT_INDEX.as_posix()} is of other variables")
+
+
 def put_articles(version: pathlib.Path, articles: ServedArticles) -> None:
     """Writes articles into a SavedModel that was saved without."""
     saved = os.fspath(version / VARIABLES)

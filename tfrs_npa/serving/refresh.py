@@ -23,6 +23,7 @@ from tfrs_npa.serving.checkpoint import (
     KEPT_DATA,
     KEPT_INDEX,
     VARIABLES,
+    check_kept,
     link,
     read_articles,
     tokens_type,
@@ -194,14 +195,14 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
             differs. Nothing is written then.
     """
     old, description = _last_version(pathlib.Path(folder))
-    if NPAConfig.from_saved(description["config"]) != model.config:
-        raise ValueError(f"{old} is of a model with another configuration")
     if description["format"] == FORMAT:
         articles, catalog = _read(old, description)
         recommendable = articles.recommendable
     else:
         earlier, recommendable = _read_model(old, description)
         catalog = earlier.catalog
+    if NPAConfig.from_saved(description["config"]) != model.config:
+        raise ValueError(f"{old} is of a model with another configuration")
     vectors = catalog.vectors()
     if vectors is not None and model.catalog.article_vectors is not None:
         ids = catalog.ids[FIRST_ARTICLE:]
@@ -236,10 +237,11 @@ def _read(version, description):
     Raises:
         DamagedExportError: if a file of it is not what was written, or cannot be read.
     """
-    # Little is read of the file that a refresh keeps; TensorFlow has checksums of each tensor of it.
+    # Of the file that a refresh keeps, little is read; TensorFlow has checksums of its tensors.
     check_sums(version, unread=[KEPT_DATA])
     with naming_damage(version):
         check_variables(version, description)
+        check_kept(version)
         return _read_articles(version, description)
 
 
