@@ -49,7 +49,7 @@ def write_sums(version: pathlib.Path, known: Mapping[str, Any]) -> None:
         file.relative_to(version).as_posix()
         for pattern in _FILES
         for file in version.glob(pattern)
-        if file.is_file()
+        if file.is_file() and file != version / CHECKSUMS
     }
     sums = {name: known.get(name) or _sum(version / name) for name in sorted(names)}
     # A refresh links files to those of the version before, so this is never written in place.
