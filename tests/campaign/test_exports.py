@@ -152,7 +152,7 @@ def longer(path):
 
 
 def flip(path):
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes() or b"\0")
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
 
