@@ -315,6 +315,22 @@ def test_killed(folder):
     assert tfrs_npa.refresh_export(folder, make_news(["A1"])).name == "2"
 
 
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_a_damaged_version(has_checksums, folder):
+    """Nothing is written or removed, and without it the one before is refreshed."""
+    tfrs_npa.refresh_export(folder, make_news(["A1"]))
+    if not has_checksums:
+        (folder / "2" / "assets.extra" / "npa" / "checksums.json").unlink()
+    index = folder / "2" / "variables" / "variables.index"
+    index.write_bytes(index.read_bytes()[:100])
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match="2.* is damaged: .*remove this version if"):
+        tfrs_npa.refresh_export(folder, make_news(["A2"]), keep=1)
+    assert sorted(folder.rglob("*")) == before
+    shutil.rmtree(folder / "2")
+    assert np.isfinite(score(tfrs_npa.refresh_export(folder, make_news(["A2"])))).all()
+
+
 def test_vectors_of_a_model_that_has_none(folder):
     with pytest.raises(ValueError, match="trained without vectors of articles"):
         tfrs_npa.refresh_export(folder, make_news(["A1"]), article_vectors=vectors_of(["A1"]))
@@ -330,6 +346,7 @@ def test_an_export_of_an_earlier_format(changes, tmp_path):
     tfrs_npa.export(model, folder, recommendable=IDS[5:])
     file = folder / "1" / "assets.extra" / "npa" / "export.json"
     file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+    (file.parent / "checksums.json").unlink()  # there were none
     news = make_news(["A1", "A2", "A3", "A4"], seed=1)
     vectors = vectors_of(news["news_id"]) if model.catalog.article_vectors else None
     version = tfrs_npa.refresh_export(folder, news, withdraw=["N7"], article_vectors=vectors)

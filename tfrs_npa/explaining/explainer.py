@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrs_npa.data.catalog import FIRST_ARTICLE
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.retrieval.requests import string_matrix
-from tfrs_npa.serving.checksums import load_saved_model
+from tfrs_npa.serving.checksums import check_sums, naming_damage
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.versions import versions_of
 
@@ -72,8 +72,8 @@ class Explainer:
                 the latest counts.
 
         Raises:
-            ValueError: if there is no export, or it was made by a version of this package whose
-                `explain` does not say what each click contributes.
+            ValueError: if there is no export, it is damaged, or it was made by a version of this
+                package whose `explain` does not say what each click contributes.
         """
         path = pathlib.Path(path)
         if not (path / "saved_model.pb").is_file():
@@ -81,8 +81,10 @@ class Explainer:
             if not versions:
                 raise ValueError(f"{path} is no export: `tfrs-npa export` makes one")
             path = versions[-1]
-        module = load_saved_model(path)
-        signatures = module.signatures
+        check_sums(path)
+        with naming_damage(path):
+            module = tf.saved_model.load(str(path))
+            signatures = {name: module.signatures[name] for name in _SIGNATURES}
         if "contributions" not in signatures["explain"].structured_outputs:
             raise ValueError(
                 f"{path} was exported by an earlier version, which did not say what each click "

@@ -30,7 +30,7 @@ _FORMAT = 2
 # How much of an error a message quotes.
 _REASON = 200
 # What readers raise when a file does not hold what they expect.
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     LookupError,
@@ -98,7 +98,7 @@ class ResultFolder:
             if expected is not None and expected != checksum(file):
                 raise ValueError("its content is not what was written there")
             yield file
-        except (*_UNREADABLE, FileNotFoundError, IsADirectoryError) as error:
+        except (*UNREADABLE, FileNotFoundError, IsADirectoryError) as error:
             raise damaged(file, error) from error
 
     @property
@@ -114,7 +114,7 @@ class ResultFolder:
                     f"reads formats up to {_FORMAT}"
                 )
             return {**saved["files"]}
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise damaged(file, error) from error
 
     @classmethod

@@ -20,12 +20,13 @@ from tfrs_npa.serving.served_articles import ServedArticles
 
 VARIABLES = pathlib.Path("variables", "variables")
 KEPT_INDEX = pathlib.Path("assets.extra", "npa", "kept.index")
+KEPT_DATA = VARIABLES.with_name("variables.data-00000-of-00002")
 
 # Attribute of the module that is saved.
 _ARTICLES = "articles"
 # Parts of a checkpoint, and names of its files, as TensorFlow forms them.
 _KEPT, _WRITTEN = pathlib.Path("variables", "kept"), pathlib.Path("variables", "written")
-_FIRST_OF_TWO, _ONLY, _INDEX = ".data-00000-of-00002", ".data-00000-of-00001", ".index"
+_ONLY, _INDEX = ".data-00000-of-00001", ".index"
 
 
 def read_articles(version: pathlib.Path, articles: ServedArticles) -> None:
@@ -39,6 +40,20 @@ def tokens_type(version: pathlib.Path) -> tf.DType:
     """Returns the type in which a version holds the words of its articles."""
     types = tf.train.load_checkpoint(os.fspath(version / VARIABLES)).get_variable_to_dtype_map()
     return types[f"{_ARTICLES}/tokens/.ATTRIBUTES/VARIABLE_VALUE"]
+
+
+def check_kept(version: pathlib.Path) -> None:
+    """Makes sure that a refresh of a version can combine the part that stays with another one.
+
+    Raises:
+        ValueError: if the index of that part is of other variables.
+        tf.errors.OpError: if it cannot be read.
+    """
+    kept = tf.train.load_checkpoint(os.fspath(version / KEPT_INDEX.with_suffix("")))
+    both = tf.train.load_checkpoint(os.fspath(version / VARIABLES)).get_variable_to_shape_map()
+    for name, shape in kept.get_variable_to_shape_map().items():
+        if both.get(name) != shape:
+            raise ValueError(f"{KEPT_INDEX.as_posix()} is of other variables")
 
 
 def put_articles(version: pathlib.Path, articles: ServedArticles) -> None:
@@ -64,7 +79,7 @@ def write_articles(old: pathlib.Path, new: pathlib.Path, articles: ServedArticle
     """Writes the variables of a version: those of another one, with these articles."""
     (new / VARIABLES).parent.mkdir()
     link(old / KEPT_INDEX, _file(new / _KEPT, _INDEX))
-    link(_file(old / VARIABLES, _FIRST_OF_TWO), _file(new / _KEPT, _ONLY))
+    link(old / KEPT_DATA, _file(new / _KEPT, _ONLY))
     _combine(new, articles)
 
 

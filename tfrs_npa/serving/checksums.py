@@ -1,4 +1,4 @@
-"""Checksums of a version of an export, compared before anything else of it is read."""
+"""Checksums of a version of an export, and the error of one that is damaged."""
 
 from __future__ import annotations
 
@@ -6,101 +6,121 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
-from tfrs_npa._quoting import shortened
-from tfrs_npa.runs.folder import checksum
+from tfrs_npa._quoting import quoted, shortened
+from tfrs_npa.runs.folder import UNREADABLE, checksum
 
 CHECKSUMS = pathlib.Path("assets.extra", "npa", "checksums.json")
+_FORMAT = 1
+# All that TensorFlow and a refresh read. Warm-up requests are not among it: they may be replaced.
+_FILES = ("saved_model.*", "fingerprint.pb", "assets/**/*", "variables/*", "assets.extra/npa/**/*")
 # How much of an error a message quotes.
 _REASON = 200
+# TensorFlow raises what it finds first.
+_UNREADABLE = (*UNREADABLE, OSError, RuntimeError, AssertionError, tf.errors.OpError)
 
 
 class DamagedExportError(ValueError):
     """A version of an export is not what was written."""
 
+    @classmethod
+    def of(cls, path: pathlib.Path, reason: object) -> DamagedExportError:
+        """Returns the error of a file or folder."""
+        text = shortened(" ".join(str(reason).split()), _REASON)
+        return cls(
+            f"{path} is damaged: {text}; restore it, remove this version if there is an earlier "
+            "one, or export again from the run"
+        )
 
-def write_checksums(version: pathlib.Path) -> None:
-    """Writes size and SHA-256 of each file of a version.
 
-    Values of variables have their sizes alone: TensorFlow keeps checksums of them, in their index,
-    and compares them when it reads. So a refresh need not read what it does not change.
+def write_sums(version: pathlib.Path, known: Mapping[str, Any]) -> None:
+    """Writes size and checksum of each file of a version.
 
     Args:
-        version: Folder of the version.
+        version: Its folder.
+        known: What `sums_of` gave for another version that shares some files: these are not read.
     """
-    files = sorted(path for path in version.rglob("*") if path.is_file())
-    found = {
-        path.relative_to(version).as_posix(): [
-            path.stat().st_size,
-            None if ".data-" in path.name else checksum(path),
-        ]
-        for path in files
-        if path != version / CHECKSUMS
+    names = {
+        file.relative_to(version).as_posix()
+        for pattern in _FILES
+        for file in version.glob(pattern)
+        if file.is_file() and file != version / CHECKSUMS
     }
+    sums = {name: known.get(name) or _sum(version / name) for name in sorted(names)}
+    # A refresh links files to those of the version before, so this is never written in place.
     with atomic_file(version / CHECKSUMS) as temporary:
-        text = json.dumps({"files": found}, indent=2) + "\n"
+        text = json.dumps({"format": _FORMAT, "files": sums}, indent=2) + "\n"
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextlib.contextmanager
-def reading(version: str | os.PathLike[str]) -> Iterator[None]:
-    """Compares the checksums of a version; has errors of the block name it.
-
-    There are none to compare in what earlier versions of the package wrote, or on another machine.
-
-    Args:
-        version: Folder of the version.
+def sums_of(version: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns `bytes` and `sha256` of each file, by its name; nothing in versions of before.
 
     Raises:
-        DamagedExportError: if a file is missing or not what was written, or cannot be read in the
-            block.
-        PermissionError: if it may not be read.
+        DamagedExportError: if the file of checksums cannot be read.
     """
+    file = version / CHECKSUMS
+    if not os.path.lexists(file):
+        return {}
     try:
-        _compare(pathlib.Path(version))
-        yield
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:  # TensorFlow's readers raise errors of any kind
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = reason.replace(f"{os.fspath(version)}{os.sep}", "")
-        raise DamagedExportError(
-            f"{os.fspath(version)} is damaged: {shortened(reason, _REASON)}; restore it, or export "
-            "again from the run"
-        ) from error
+        if not file.is_file():
+            raise ValueError("it is no file")
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        if saved["format"] > _FORMAT:
+            raise ValueError(
+                f"its format is {quoted(saved['format'])}, of a later version of tfrs-npa; this "
+                f"one reads formats up to {_FORMAT}"
+            )
+        files: dict[str, dict[str, Any]] = saved["files"]
+        return {name: {"bytes": of["bytes"], "sha256": of["sha256"]} for name, of in files.items()}
+    except UNREADABLE as error:
+        raise DamagedExportError.of(file, error) from error
 
 
-def load_saved_model(version: str | os.PathLike[str]) -> Any:
-    """Returns the SavedModel of a version.
+def check_sums(version: pathlib.Path, unread: Collection[pathlib.Path] = ()) -> None:
+    """Compares the files of a version with their checksums.
 
     Args:
-        version: Folder of the version.
+        version: Its folder. Those of earlier versions of this package have no checksums.
+        unread: Names of large files of which the size alone is compared.
 
     Raises:
-        DamagedExportError: as `reading`.
+        DamagedExportError: if a file is not what was written; names it.
     """
-    with reading(version):
-        return tf.saved_model.load(os.fspath(version))
-
-
-def _compare(version: pathlib.Path) -> None:
-    if not os.path.lexists(version / CHECKSUMS):
-        return
-    if not (version / CHECKSUMS).is_file():
-        raise ValueError(f"{CHECKSUMS} is no file")
-    try:
-        expected = json.loads((version / CHECKSUMS).read_text(encoding="utf-8"))["files"].items()
-        expected = [(name, size, digest) for name, (size, digest) in expected]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{CHECKSUMS} holds no checksums") from error
-    for name, size, digest in expected:
+    for name, expected in sums_of(version).items():
         file = version / name
         if not file.is_file():
-            raise ValueError(f"{name} is missing")
-        if file.stat().st_size != size or digest not in (None, checksum(file)):
-            raise ValueError(f"the content of {name} is not what was written there")
+            raise DamagedExportError.of(file, "it is missing, or no file")
+        size = file.stat().st_size
+        if size != expected["bytes"]:
+            reason = f"it has {size:,} bytes instead of {quoted(expected['bytes'])}"
+            raise DamagedExportError.of(file, reason)
+        if pathlib.Path(name) not in unread and checksum(file) != expected["sha256"]:
+            raise DamagedExportError.of(file, "its content is not what was written there")
+
+
+@contextlib.contextmanager
+def naming_damage(version: str | os.PathLike[str]) -> Iterator[None]:
+    """Raises what goes wrong while a version is read as an error that names it.
+
+    What has checksums was compared before: this is for versions without.
+
+    Raises:
+        DamagedExportError: if the version cannot be read.
+    """
+    try:
+        yield
+    except (DamagedExportError, PermissionError, tf.errors.ResourceExhaustedError):
+        raise
+    except _UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise DamagedExportError.of(pathlib.Path(version), reason) from error
+
+
+def _sum(file):
+    return {"bytes": file.stat().st_size, "sha256": checksum(file)}

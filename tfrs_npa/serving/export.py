@@ -17,7 +17,7 @@ from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.models.distributed_model import check_is_npa
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.serving.checkpoint import put_articles
-from tfrs_npa.serving.checksums import write_checksums
+from tfrs_npa.serving.checksums import write_sums
 from tfrs_npa.serving.module import ServingModule
 from tfrs_npa.serving.versions import DESCRIPTION, FORMAT, WORDS, next_version
 from tfrs_npa.serving.warm_up import WARM_UP_FILE, example_requests, write_warm_up
@@ -101,7 +101,7 @@ def export(
         }
         text = json.dumps(description, indent=2) + "\n"
         (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
-        write_checksums(temporary)
+        write_sums(temporary, {})
         _require_absent(target)
     return target
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pathlib
@@ -13,7 +12,6 @@ import numpy as np
 
 from tfrs_npa._files import atomic_folder, is_temporary, remove_folder
 from tfrs_npa._lock import locked
-from tfrs_npa._quoting import quoted
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
@@ -22,20 +20,27 @@ from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.npa import NPA
 from tfrs_npa.serving.checkpoint import (
+    KEPT_DATA,
     KEPT_INDEX,
     VARIABLES,
+    check_kept,
     link,
     read_articles,
     tokens_type,
     write_articles,
 )
-from tfrs_npa.serving.checksums import reading, write_checksums
+from tfrs_npa.serving.checksums import (
+    CHECKSUMS,
+    check_sums,
+    naming_damage,
+    sums_of,
+    write_sums,
+)
+from tfrs_npa.serving.description import check_variables, read_description
 from tfrs_npa.serving.earlier import exported_model
 from tfrs_npa.serving.export import export, known_articles
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
-    DESCRIPTION,
-    EARLIER_FORMATS,
     FORMAT,
     WORDS,
     next_version,
@@ -43,9 +48,6 @@ from tfrs_npa.serving.versions import (
     versions_of,
 )
 from tfrs_npa.settings import KEPT_VERSIONS
-
-# No export has so many.
-_MOST = {"articles": 2**31, "users": 2**31, "vector_dim": 2**16}
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +90,11 @@ def refresh_export(
         versions stay as they are.
 
     Raises:
-        ValueError: if there is no version, the last one was written by an `export` of an unknown
-            format, it does not know an article to withdraw, no article could be recommended any
-            more, `keep` is less than 1, `news` is malformed, or there are vectors of articles and
-            the model has none, or of another length, or another process writes a version. Nothing
-            is written then.
+        ValueError: if there is no version, the last one is damaged or was written by an `export` of
+            an unknown format, it does not know an article to withdraw, no article could be
+            recommended any more, `keep` is less than 1, `news` is malformed, or there are vectors
+            of articles and the model has none, or of another length, or another process writes a
+            version. Nothing is written then.
     """
     folder = pathlib.Path(folder)
     if keep < 1:
@@ -102,8 +104,7 @@ def refresh_export(
         return _exported_again(folder, news, withdraw, keep, article_vectors)
     with locked(folder, "export"):
         old, description = _last_version(folder)
-        with reading(old):
-            articles, catalog = _read(old, description)
+        articles, catalog = _read(old, description)
         known = len(catalog)
         recommendable = _changed(
             old, catalog, articles.recommendable, catalog.add, news, withdraw, article_vectors
@@ -115,7 +116,9 @@ def refresh_export(
                 old, temporary, copy_function=link, dirs_exist_ok=True, ignore=_without_variables
             )
             write_articles(old, temporary, articles)
-            write_checksums(temporary)
+            # The checksum of what is shared stays: if it is damaged, this does not hide it.
+            kept = KEPT_DATA.as_posix()
+            write_sums(temporary, {kept: sums_of(old).get(kept)})
         remove_old_versions(folder, keep)
         _report(catalog, known, recommendable)
         return target
@@ -124,8 +127,7 @@ def refresh_export(
 def _exported_again(folder, news, withdraw, keep, article_vectors):
     """Does what `refresh_export` does, for a version of an earlier format."""
     old, description = _last_version(folder)
-    with reading(old):
-        model, recommendable = exported_model(old, description)
+    model, recommendable = _read_model(old, description)
     catalog, known = model.catalog, len(model.catalog)
     recommendable = _changed(
         old, catalog, recommendable, model.add_articles, news, withdraw, article_vectors
@@ -135,6 +137,18 @@ def _exported_again(folder, news, withdraw, keep, article_vectors):
     remove_old_versions(folder, keep)
     _report(catalog, known, recommendable)
     return target
+
+
+def _read_model(version, description):
+    """Returns what `exported_model` does.
+
+    Raises:
+        DamagedExportError: as `_read`.
+    """
+    check_sums(version)
+    with naming_damage(version):
+        check_variables(version, description)
+        return exported_model(version, description)
 
 
 def _changed(old, catalog, recommendable, add, news, withdraw, article_vectors):
@@ -177,20 +191,18 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
         The folder of the new version.
 
     Raises:
-        ValueError: if there is no version, it is of another format, or the configuration differs.
-            Nothing is written then.
+        ValueError: if there is no version, it is damaged or of another format, or the configuration
+            differs. Nothing is written then.
     """
     old, description = _last_version(pathlib.Path(folder))
-    if NPAConfig.from_saved(description["config"]) != model.config:
-        raise ValueError(f"{old} is of a model with another configuration")
     if description["format"] == FORMAT:
-        with reading(old):
-            articles, catalog = _read(old, description)
+        articles, catalog = _read(old, description)
         recommendable = articles.recommendable
     else:
-        with reading(old):
-            earlier, recommendable = exported_model(old, description)
+        earlier, recommendable = _read_model(old, description)
         catalog = earlier.catalog
+    if NPAConfig.from_saved(description["config"]) != model.config:
+        raise ValueError(f"{old} is of a model with another configuration")
     vectors = catalog.vectors()
     if vectors is not None and model.catalog.article_vectors is not None:
         ids = catalog.ids[FIRST_ARTICLE:]
@@ -216,27 +228,24 @@ def _last_version(folder):
     if not versions:
         raise ValueError(f"{folder} holds no version of an export: write one with `export`")
     path = versions[-1]
-    description = {}
-    if (path / DESCRIPTION).is_file():
-        with reading(path):
-            description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-            if not isinstance(description, dict):
-                raise ValueError(f"{DESCRIPTION} does not say what it is")
-    if description.get("format") not in (*EARLIER_FORMATS, FORMAT):
-        raise ValueError(
-            f"{path} was written by another version of tfrs_npa and cannot be refreshed: "
-            "export again from the run"
-        )
-    return path, description
+    return path, read_description(path)
 
 
 def _read(version, description):
-    """Returns the articles of a version, as they are served and as a catalogue."""
-    sizes = {name: description[name] for name in ("articles", "users", "vector_dim")}
-    for name, size in sizes.items():
-        is_size = type(size) is int and 0 < size < _MOST[name]
-        if not is_size and (name, size) != ("vector_dim", None):
-            raise ValueError(f"{DESCRIPTION}: {name} is {quoted(size)}")
+    """Returns the articles of a version, as they are served and as a catalogue.
+
+    Raises:
+        DamagedExportError: if a file of it is not what was written, or cannot be read.
+    """
+    # Of the file that a refresh keeps, little is read; TensorFlow has checksums of its tensors.
+    check_sums(version, unread=[KEPT_DATA])
+    with naming_damage(version):
+        check_variables(version, description)
+        check_kept(version)
+        return _read_articles(version, description)
+
+
+def _read_articles(version, description):
     config = NPAConfig.from_saved(description["config"])
     words = NewsCatalog.load(version / WORDS)
     # Zeros take no second copy while they are made; the table is read over them.
@@ -266,4 +275,5 @@ def _read(version, description):
 
 def _without_variables(_, names):
     # The fingerprint is of the variables too.
-    return {VARIABLES.parent.name, KEPT_INDEX.name, "fingerprint.pb"}.intersection(names)
+    written = {VARIABLES.parent.name, KEPT_INDEX.name, CHECKSUMS.name, "fingerprint.pb"}
+    return written.intersection(names)

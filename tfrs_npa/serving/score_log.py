@@ -29,7 +29,7 @@ from tfrs_npa.data import ragged
 from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.datasets.mind.errors import MindFileError
 from tfrs_npa.datasets.mind.predictions import prediction_lines
-from tfrs_npa.serving.checksums import DamagedExportError, load_saved_model
+from tfrs_npa.serving.checksums import DamagedExportError, check_sums, naming_damage
 from tfrs_npa.serving.log_parts import ParquetPart, TsvPart, open_log, parts_of
 from tfrs_npa.serving.versions import versions_of
 from tfrs_npa.submission import DivergedError, ranks_of, require_distinct, require_numbers
@@ -88,9 +88,9 @@ def score_log(
     Raises:
         ImportError: if Apache Beam is not installed.
         OSError: if a file cannot be read or written.
-        ValueError: if `to` has another suffix, there is no export, the log is malformed (naming
-            file and line or row), an impression id is repeated, a score is NaN, there is nothing to
-            write lines of, or an option of Beam is wrong.
+        ValueError: if `to` has another suffix, there is no export, it is damaged, the log is
+            malformed (naming file and line or row), an impression id is repeated, a score is NaN,
+            there is nothing to write lines of, or an option of Beam is wrong.
     """
     export, log, to = map(_absolute, (export, log, to))
     suffix = os.path.splitext(to)[1]
@@ -100,6 +100,8 @@ def score_log(
         to = str(require_replaceable(to))
     write, join = _FORMATS[suffix]
     version = _version(export)
+    if "://" not in version:
+        check_sums(pathlib.Path(version))
     pipeline = _pipeline(beam_options)
     parts = list(enumerate(parts_of(log)))
     if not parts and suffix == ".txt":
@@ -144,12 +146,16 @@ class Scorer:
 
     Args:
         version: Folder of a version of the export.
+
+    Raises:
+        DamagedExportError: if it cannot be loaded.
     """
 
     def __init__(self, version: str):
-        # The signature alone would not keep the variables.
-        self._module = load_saved_model(version)
-        self._score = self._module.signatures["score"]
+        with naming_damage(version):
+            # The signature alone would not keep the variables.
+            self._module = tf.saved_model.load(version)
+            self._score = self._module.signatures["score"]
 
     def __call__(self, chunk: Chunk) -> Scored:
         """Returns the scores of impressions; empty ids are no candidates."""
