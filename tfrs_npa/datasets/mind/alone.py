@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 from collections.abc import Iterator
-
-from absl import logging
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -40,7 +41,7 @@ def _lock(descriptor: int, folder: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        logging.warning("%s: another process prepares this data; waiting for it", folder)
+        logger.warning("%s: another process prepares this data; waiting for it", folder)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 

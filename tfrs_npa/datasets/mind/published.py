@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
@@ -18,6 +18,8 @@ from .archives import Archive
 from .blocks import Block, blocks
 from .errors import MindFileError
 from .tsv import read_behaviors, read_news
+
+logger = logging.getLogger(__name__)
 
 DOWNLOADS = "https://huggingface.co/datasets/Recommenders/MIND/resolve/main"
 MANUAL_DOWNLOAD_INSTRUCTIONS = """\
@@ -88,7 +90,7 @@ def locate(dl_manager: tfds.download.DownloadManager, size: str) -> dict[str, Ar
     paths = _find(dl_manager, names)
     urls = {split: f"{DOWNLOADS}/{names[split]}.zip" for split in names if split not in paths}
     if urls:
-        logging.warning("Downloading %s. %s", ", ".join(urls.values()), _instructions())
+        logger.warning("Downloading %s. %s", ", ".join(urls.values()), _instructions())
         try:
             with _fail_fast():
                 paths |= dl_manager.download(urls)
@@ -219,7 +221,7 @@ def _find(
 
 def _compare(name: str, what: str, found: int, expected: int | None) -> None:
     if expected not in (None, found):
-        logging.warning(
+        logger.warning(
             "%s has %d %s, the published file has %d; metrics on it may differ from published"
             " ones.",
             name,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import logging
 import os
 import pathlib
 import re
@@ -20,12 +21,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from absl import logging
 from etils import epath
 
 from tfrs_npa._quoting import quoted
 
 from .errors import MindFileError
+
+logger = logging.getLogger(__name__)
 
 NEWS_COLUMNS = (
     "news_id",
@@ -114,7 +116,7 @@ def read_articles(source: Any, name: str, first_line: int = 1) -> Iterator[list[
 def warn_of_repeated(name: str, number: int) -> None:
     """Logs a warning if lines of a `news.tsv` were left out, because their ids are repeated."""
     if number:
-        logging.warning(
+        logger.warning(
             "%s: %d lines repeat a news_id of an earlier line and were left out.", name, number
         )
 
