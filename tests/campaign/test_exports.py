@@ -20,6 +20,7 @@ from tfrs_npa.explaining.explainer import Explainer
 from tfrs_npa.serving import module
 from tfrs_npa.serving.checksums import check_sums
 from tfrs_npa.serving.refresh import export_again, refresh_export
+from tfrs_npa.serving.score_log import score_log
 
 CAMPAIGN = settings.get_profile("campaign")
 NPA = "assets.extra/npa"
@@ -107,10 +108,9 @@ def explain(folder):
 
 
 def score(folder):
-    scoring = pytest.importorskip("tfrs_npa.serving.score_log")
     log = folder.parent / "behaviors.tsv"
     log.write_text("1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0\n")
-    scoring.score_log(folder, log, folder.parent / "prediction.txt")
+    score_log(folder, log, folder.parent / "prediction.txt")
     assert (folder.parent / "prediction.txt").is_file()
 
 

@@ -8,6 +8,7 @@ import gc
 import pathlib
 import resource
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -213,3 +214,27 @@ def test_catalogue_extended_meanwhile(make_model, make_news, queries, monkeypatc
     assert same(asked(index, queries), before)
     index.refresh(make_news(1, 9, "A"), withdraw=["N1"])
     assert index.num_articles == 48 and model.catalog.ids[42:46] == ["B0", "B1", "A0", "A1"]
+
+
+def test_the_first_answer_is_of_one_thread_alone(make_model, queries, monkeypatch):
+    """Ops of TensorFlow are not safe for threads before they have seen the types of arguments."""
+    index = tfrs_npa.PersonalizedTopK(make_model(), k=2).index()
+    start, together, inside, most = threading.Barrier(4), threading.Barrier(4), [], []
+
+    def first_answer(*_):
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.2)  # so that the others have come
+        inside.pop()
+
+    def ask(_):
+        start.wait(10)
+        index(queries)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        monkeypatch.setattr(index, "_answer", first_answer)
+        list(pool.map(ask, range(4)))
+        assert most == [1, 1, 1, 1]
+        # From now on they need not wait for each other.
+        monkeypatch.setattr(index, "_answer", lambda *_: together.wait(10))
+        list(pool.map(ask, range(4)))
