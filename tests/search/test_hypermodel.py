@@ -7,6 +7,7 @@ import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 import tfrs_npa
 from tfrs_npa.runs.callbacks import SameDraws
@@ -309,3 +310,19 @@ def test_a_training_that_diverges_fails(make, weight, loss):
         keras_tuner.errors.FailedTrialError, match=f"loss of epoch 1 is {loss}, where equal"
     ):
         hypermodel.fit(hp, model, verbose=0)
+
+
+def test_a_loss_that_a_larger_model_adds_may_be_of_any_size(make):
+    class Larger(tfrs.Model):
+        def __init__(self, npa):
+            super().__init__()
+            self.npa = npa
+
+        def compute_loss(self, features, training=False):
+            return self.npa.compute_loss(features, training) + 1e6
+
+    hypermodel = make(tfrs_npa.NPAHyperModel)
+    hp = keras_tuner.HyperParameters()
+    model = Larger(hypermodel.build(hp))
+    model.compile(optimizer="sgd", run_eagerly=True)
+    assert hypermodel.fit(hp, model, verbose=0).history["loss"][0] > 1e6
