@@ -63,7 +63,7 @@ READERS = {
     "checkpoints/last.weights.h5": lambda run: run.load_checkpoint(make_model(), "last"),
 }
 # They change after the run is created, so they have no checksum: what can be read is read.
-CHANGING = ("training.yaml", "history.csv", "metrics.json", "forgotten.json", "checksums.json")
+CHANGING = ("history.csv", "metrics.json", "forgotten.json", "checksums.json")
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +117,10 @@ def test_a_damaged_file(whole, tmp_path, name):
         except (ValueError, OSError) as error:
             message = error_message(error)
             named = path if name in ("training.yaml", "config.yaml") else file
-            assert str(named) in message or "catalog" in message, (what, message)
+            assert str(named) in message, (what, message)
             assert len(message) <= 500 + len(str(path)) and "\n" not in message, (what, message)
         else:
-            assert damage is None or name in CHANGING, what
+            assert name in CHANGING, what
         if file.is_dir():
             file.rmdir()
         file.write_bytes(content)
@@ -131,7 +131,7 @@ def test_a_folder_of_a_later_version(whole, tmp_path):
     path = shutil.copytree(whole, tmp_path / "run")
     file = path / "checksums.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 3}))
-    with pytest.raises(ValueError, match="format is 3, of a later version.*reads formats up to 2"):
+    with pytest.raises(ValueError, match="of format 3, of a later version.*reads formats up to 2"):
         _ = Run(path).config
 
 

@@ -316,7 +316,7 @@ def test_untrained_weights_are_called_so(folder, tmp_path, monkeypatch, caplog):
         patch.setattr(NPA, "fit", kill)
         train(path, settings, CONFIG)
     load_run(path)
-    assert "run has not completed an epoch: these are the weights before" in caplog.text
+    assert "run has not completed an epoch: these are the weights after 0 steps" in caplog.text
     caplog.clear()
     resume(path)
     load_run(path)

@@ -117,3 +117,44 @@ def test_damaged_files(settings, whole, tmp_path, caplog):
     resume(path)
     assert "last.weights.h5" in caplog.text and "The checkpoint before it is taken" in caplog.text
     assert_equal_runs(Run(path), whole)
+
+
+def test_a_whole_checkpoint_outlives_a_damaged_one(settings, tmp_path):
+    path = tmp_path / "run"
+    with killed_after(7):
+        train(path, settings, CONFIG, checkpoint_every=0)
+    run = Run(path)
+    last = path / "checkpoints" / "last.weights.h5"
+    last.write_bytes(last.read_bytes()[:-1000])
+    model, before = run.load_model("best"), run.checkpoint_state("previous")
+    run.load_last(model)
+    for epoch in (1, 2):
+        run.save_checkpoint(model, "last", {"epoch": epoch})
+        assert run.checkpoint_state("last") == {"epoch": epoch}
+        assert run.checkpoint_state("previous") == (before if epoch == 1 else {"epoch": 1})
+
+
+def test_two_damaged_checkpoints(settings, tmp_path, caplog):
+    path = tmp_path / "run"
+    with killed_after(7):
+        train(path, settings, CONFIG, checkpoint_every=0)
+    for name in ("last", "previous"):
+        file = path / "checkpoints" / f"{name}.weights.h5"
+        file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="last.weights.h5"):
+        resume(path)
+    assert "previous.weights.h5" in caplog.text
+
+
+def test_killed_after_the_last_step_of_an_epoch(settings, whole, tmp_path):
+    """While it is validated: there is no checkpoint with nothing left to train."""
+    path = tmp_path / "run"
+    model = whole.load_model("last", with_optimizer=True)
+    steps = int(model.optimizer.iterations) // settings.epochs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "ROWS_OF_DRAWS", CONFIG.batch_size)
+        with killed_after(steps):
+            train(path, settings, CONFIG, checkpoint_every=0)
+        assert Run(path).checkpoint_state("last")["step"] == steps - 1
+        resume(path)
+    assert Run(path).history[-1]["epoch"] == settings.epochs

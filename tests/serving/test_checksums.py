@@ -8,6 +8,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from tfrs_npa.serving.checkpoint import KEPT_DATA
 from tfrs_npa.serving.checksums import (
     CHECKSUMS,
     DamagedExportError,
@@ -93,8 +94,16 @@ def test_what_is_known_stays(version):
 def test_a_later_format(version):
     saved = json.loads((version / CHECKSUMS).read_text())
     (version / CHECKSUMS).write_text(json.dumps(saved | {"format": 2}))
-    with pytest.raises(DamagedExportError, match="checksums.json .* format is 2, of a later ver"):
+    with pytest.raises(ValueError, match="is of format 2, of a later version") as caught:
         check_sums(version)
+    assert "damaged" not in str(caught.value)
+
+
+def test_earlier_versions_share_what_a_refresh_keeps(version):
+    """Removing this version would not help."""
+    for file, helps in ((KEPT_DATA, False), (CHECKSUMS, True)):
+        error = DamagedExportError.of(version / file, "its content is not what was written there")
+        assert ("remove this version" in str(error)) is helps
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 import tfrs_npa
 import tfrs_npa.serving.checkpoint
+from tfrs_npa._files import is_temporary
+from tfrs_npa._lock import locked
 from tfrs_npa.serving import module
 from tfrs_npa.serving.refresh import export_again
 
@@ -312,7 +314,27 @@ def test_killed(folder):
         path: path.stat().st_ino for path in (folder / "1").rglob("*")
     }.items() <= before.items()
     assert np.isfinite(score(folder / "1")).all()
+    (left,) = [path for path in folder.iterdir() if is_temporary(path)]
+    os.utime(left, (0, 0))  # long ago
     assert tfrs_npa.refresh_export(folder, make_news(["A1"])).name == "2"
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: tfrs_npa.export(make_model(), folder),
+        lambda folder: tfrs_npa.refresh_export(folder, withdraw=["N7"]),
+        lambda folder: export_again(make_model(), folder),
+    ],
+    ids=["export", "refresh", "again"],
+)
+def test_one_writes_at_a_time(write, folder):
+    """What another process reads, writes and removes meanwhile could bring back what is gone."""
+    before = sorted(folder.iterdir())
+    with locked(folder, "export"), pytest.raises(ValueError, match="is in use by process"):
+        write(folder)
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("has_checksums", [True, False])

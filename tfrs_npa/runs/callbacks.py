@@ -62,7 +62,7 @@ def constant_loss(config: NPAConfig) -> float:
 
 
 def has_diverged(loss: float, config: NPAConfig) -> bool:
-    """Whether a loss is no number, or far above that of equal scores."""
+    """Whether a loss is not a number, or far above that of equal scores."""
     return not loss <= _FAR * constant_loss(config)
 
 
@@ -101,10 +101,13 @@ def callbacks(
         SameDraws(run.config, state["step"]),
         _Seconds(),
         TensorBoard(run.tensorboard, count),
-        *([] if rows is None else [_Divergence(run, rows, state["step"])]),
-        WithinEpoch(run, state, checkpoint_every),
         _Records(run),
     ]
+    if rows is not None:
+        chosen[-1:-1] = [
+            _Divergence(run, rows, state["step"]),
+            WithinEpoch(run, state, rows.steps, checkpoint_every),
+        ]
     if shown is not None:
         # First: its seconds count too.
         chosen.insert(0, Attention(run.tensorboard, shown))
@@ -162,7 +165,7 @@ class SameDraws(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Seeds TensorFlow again after many steps."""
-        # The same seed: another one would not reach what is traced, which begins again.
+        # The same seed starts the draws of traced functions again. Another would not reach them.
         if (self._first_step + batch + 1) % self._every == 0:
             tf.random.set_seed(self._seed)
 
@@ -181,13 +184,14 @@ class WithinEpoch(tf.keras.callbacks.Callback):
         run: The run, with its history so far.
         state: The state of the checkpoint from which the first epoch continues: `step` and, if
             that is not 0, `metrics`.
+        steps: How many an epoch has. After the last one there is nothing to continue.
         minutes: How often.
     """
 
-    def __init__(self, run: Run, state: Mapping[str, Any], minutes: float):
+    def __init__(self, run: Run, state: Mapping[str, Any], steps: int, minutes: float):
         super().__init__()
         self._supports_tf_logs = True
-        self._run, self._minutes = run, minutes
+        self._run, self._steps, self._minutes = run, steps, minutes
         self._every = steps_of_draws(run.config.batch_size)
         self._first_step, self._metrics = state["step"], state.get("metrics", [])
         self._epoch, self._saved = 0, time.monotonic()
@@ -206,9 +210,11 @@ class WithinEpoch(tf.keras.callbacks.Callback):
         steps = self._first_step + batch + 1
         is_late = time.monotonic() - self._saved >= 60 * self._minutes
         strategy = self.model.distribute_strategy
-        if steps % self._every or not is_late or has_parameter_servers(strategy):
+        if steps % self._every or steps == self._steps or not is_late:
             return
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if has_parameter_servers(strategy) or isinstance(
+            strategy, tf.distribute.MultiWorkerMirroredStrategy
+        ):
             return
         state = {
             "epoch": self._epoch,
@@ -229,7 +235,7 @@ class WithinEpoch(tf.keras.callbacks.Callback):
 
 
 class _Divergence(tf.keras.callbacks.Callback):
-    """Stops a training whose loss is no number, or far above that of a constant score."""
+    """Stops a training whose loss is not a number, or far above that of a constant score."""
 
     def __init__(self, run, rows, first_step):
         super().__init__()
@@ -244,7 +250,7 @@ class _Divergence(tf.keras.callbacks.Callback):
         if has_parameter_servers(self.model.distribute_strategy):
             return  # workers are ahead: the loss is not that of this step
         loss = float(logs["loss"])
-        # The mean of the epoch so far: no number remains none.
+        # The mean of the epoch so far: NaN stays NaN.
         if has_diverged(loss, self._run.config):
             self._stop(loss, self._first_step + batch)
 
@@ -256,12 +262,15 @@ class _Divergence(tf.keras.callbacks.Callback):
         (batch,) = row_batches(self._rows, self._epoch, step).take(1)
         ids = batch["impression_id"].numpy().tolist()
         shown = ", ".join(map(str, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+        best = ""
+        if self._run.has_checkpoint("best"):
+            epoch = best_epoch(self._run.history)
+            best = f"; the best model so far is kept, that of epoch {epoch}"
         raise ValueError(
             f"the training has diverged in step {step + 1:,} of epoch {self._epoch + 1}: the mean "
             f"loss so far is {loss:.4g}, where equal scores have {constant_loss(config):.4g}. "
             f"Impressions of that batch: {shown}. Start another run with a learning_rate lower "
-            f"than {config.learning_rate:g}; the best model so far is kept, that of epoch "
-            f"{best_epoch(self._run.history)}"
+            f"than {config.learning_rate:g}{best}"
         )
 
 

@@ -42,8 +42,8 @@ def save_checkpoint(
         previous: Where to keep the file that is replaced; None: nowhere.
 
     Raises:
-        OSError: if it cannot be written, for example because there is no space left; before
-            HDF5 tries, which can end the process then.
+        OSError: if it cannot be written, for example because there is no space left. That is found
+            before HDF5 writes anything: on a full disk it can crash the process.
     """
     with atomic_file(path) as temporary:
         _require_space(temporary, model)

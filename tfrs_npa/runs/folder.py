@@ -101,6 +101,21 @@ class ResultFolder:
         except (*UNREADABLE, FileNotFoundError, IsADirectoryError) as error:
             raise damaged(file, error) from error
 
+    def has(self, name: str) -> bool:
+        """Whether a file is there that some folders do not have.
+
+        Args:
+            name: The name of the file in the folder.
+
+        Raises:
+            ValueError: if it was written, and is missing.
+        """
+        file = self.path / name
+        is_there = file.exists()
+        if not is_there and name in self._checksums:
+            raise damaged(file, FileNotFoundError())
+        return is_there
+
     @property
     def _checksums(self) -> dict[str, str]:
         file = self.path / _CHECKSUMS_FILE
@@ -108,14 +123,15 @@ class ResultFolder:
             return {}
         try:
             saved = json.loads(file.read_text(encoding="utf-8"))
-            if saved["format"] > _FORMAT:
-                raise ValueError(
-                    f"its format is {saved['format']}, of a later version of tfrs-npa; this one "
-                    f"reads formats up to {_FORMAT}"
-                )
-            return {**saved["files"]}
+            is_later, files = saved["format"] > _FORMAT, {**saved["files"]}
         except UNREADABLE as error:
             raise damaged(file, error) from error
+        if is_later:
+            raise ValueError(
+                f"{self.path} is of format {saved['format']}, of a later version of tfrs-npa; this "
+                f"one reads formats up to {_FORMAT}"
+            )
+        return files
 
     @classmethod
     def check_free(cls, path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -150,12 +166,12 @@ class ResultFolder:
     @property
     def data_fingerprint(self) -> dict[str, Any] | None:
         """The fingerprint of the data (`Splits.fingerprint`); None in folders of older versions."""
-        if not (self.path / _DATA_FILE).exists():
+        if not self.has(_DATA_FILE):
             return None
         with self.reading(_DATA_FILE) as file:
             saved = json.loads(file.read_text(encoding="utf-8"))
             if not all(isinstance(part, dict) for part in [saved, *saved.values()]):
-                raise ValueError("it is no fingerprint")
+                raise ValueError("it is not a fingerprint")
             return saved
 
     def save_data_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:

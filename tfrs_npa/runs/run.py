@@ -32,6 +32,7 @@ _LAST, _PREVIOUS, _BEST = "last", "previous", "best"
 # Files that do not change once they are written, whose checksums are kept.
 _CONSTANT = (
     "config.yaml",
+    "training.yaml",
     "data.json",
     "catalog/*",
     "users.*",
@@ -99,6 +100,8 @@ class Run(ResultFolder):
         "plots/reliability.png",
         "checkpoints/.*.weights.h5",  # temporary files of older versions
     )
+    # Whether the checkpoint before the last stays when one is saved: the last one is damaged.
+    _keeps_previous = False
 
     @classmethod
     def create(
@@ -168,9 +171,10 @@ class Run(ResultFolder):
         """
         from tfrs_npa.data.catalog import NewsCatalog
 
-        for file in sorted((self.path / "catalog").glob("*")):
-            with self.reading(f"catalog/{file.name}"):
-                pass  # its errors name the file
+        for name in sorted(self._checksums):
+            if name.startswith("catalog/"):
+                with self.reading(name):
+                    pass  # its errors name the file
         with self.reading("catalog") as folder:
             return NewsCatalog.load(folder)
 
@@ -183,7 +187,7 @@ class Run(ResultFolder):
         """
         from tfrs_npa.data.users import HashedUserIndex, UserIndex
 
-        is_hashed = (self.path / HashedUserIndex.file_name).exists()
+        is_hashed = self.has(HashedUserIndex.file_name)
         index = HashedUserIndex if is_hashed else UserIndex
         with self.reading(index.file_name) as file:
             return UserIndex.load(file)
@@ -205,7 +209,7 @@ class Run(ResultFolder):
                 row["news_id"]: (int(row["clicked"]), int(row["shown"]))
                 for row in csv.DictReader(file)
             }
-        if not (self.path / "word_vectors.npy").exists():
+        if not self.has("word_vectors.npy"):
             return Baselines(popularity)
         with self.reading("word_vectors.npy") as file:
             return Baselines(popularity, np.load(file, allow_pickle=False))
@@ -248,7 +252,7 @@ class Run(ResultFolder):
         from tfrs_npa.runs.last_seen import LastSeen
 
         indices = (model.catalog.require_vocabulary(), model.catalog, model.users)
-        if not (self.path / "last_seen.npz").exists():
+        if not self.has("last_seen.npz"):
             return LastSeen(*(np.ones(len(index), np.int32) for index in indices))
         with self.reading("last_seen.npz") as file:
             return LastSeen.load(file)
@@ -267,7 +271,7 @@ class Run(ResultFolder):
                 for row in csv.DictReader(opened)
             ]
             if not all(math.isfinite(row["epoch"]) for row in rows):
-                raise ValueError("an epoch is no number")
+                raise ValueError("an epoch is not a number")
         if rows and rows[0]["epoch"] == 0 and "loss" in rows[0]:
             # An earlier version's: it counted trained epochs from 0.
             rows = [row | {"epoch": row["epoch"] + 1} for row in rows]
@@ -322,8 +326,11 @@ class Run(ResultFolder):
         Raises:
             OSError: if it cannot be written. What was there stays.
         """
-        previous = self._checkpoint(_PREVIOUS) if name == _LAST else None
+        previous = None
+        if name == _LAST and not self._keeps_previous:
+            previous = self._checkpoint(_PREVIOUS)
         save_checkpoint(self._checkpoint(name), model, dict(state), previous)
+        self._keeps_previous = self._keeps_previous and name != _LAST
 
     def load_checkpoint(self, model: NPA, name: str) -> dict[str, Any] | None:
         """Loads a checkpoint; the optimizer's variables too if it is built.
@@ -347,6 +354,8 @@ class Run(ResultFolder):
     def load_last(self, model: NPA) -> dict[str, Any] | None:
         """Loads the last checkpoint, or the one before it if that is missing or damaged.
 
+        That one is kept when the next one is saved, which replaces what is damaged.
+
         Args, Returns, Raises: as `load_checkpoint`.
         """
         try:
@@ -354,8 +363,13 @@ class Run(ResultFolder):
         except ValueError as error:
             if not self.has_checkpoint(_PREVIOUS):
                 raise
-            state = self.load_checkpoint(model, _PREVIOUS)
+            try:
+                state = self.load_checkpoint(model, _PREVIOUS)
+            except ValueError as other:
+                logger.warning("%s", other)
+                raise error from other
             logger.warning("%s. The checkpoint before it is taken", error)
+            self._keeps_previous = True
             return state
 
     def checkpoint_state(self, name: str) -> dict[str, Any] | None:
@@ -387,9 +401,11 @@ class Run(ResultFolder):
         if checkpoint is None:
             checkpoint = _BEST if self.has_checkpoint(_BEST) else _LAST
             if self.metrics is None and not any(row["epoch"] for row in self.history):
+                state = self.checkpoint_state(checkpoint) or {"step": 0}
                 logger.warning(
-                    "%s has not completed an epoch: these are the weights before its first step",
+                    "%s has not completed an epoch: these are the weights after %s steps",
                     self.path,
+                    f"{state['step']:,}",
                 )
         if not with_optimizer:
             self.load_checkpoint(model, checkpoint)
@@ -406,7 +422,7 @@ class Run(ResultFolder):
             name: The file.
             numbers: Names that have to be there, with whole numbers.
         """
-        if not (self.path / name).exists():
+        if not self.has(name):
             return None
         with self.reading(name) as file:
             saved = json.loads(file.read_text(encoding="utf-8"))

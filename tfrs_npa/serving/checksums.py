@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_npa._files import atomic_file
 from tfrs_npa._quoting import quoted, shortened
 from tfrs_npa.runs.folder import UNREADABLE, checksum
+from tfrs_npa.serving.checkpoint import KEPT_DATA
 
 CHECKSUMS = pathlib.Path("assets.extra", "npa", "checksums.json")
 _FORMAT = 1
@@ -32,10 +33,10 @@ class DamagedExportError(ValueError):
     def of(cls, path: pathlib.Path, reason: object) -> DamagedExportError:
         """Returns the error of a file or folder."""
         text = shortened(" ".join(str(reason).split()), _REASON)
-        return cls(
-            f"{path} is damaged: {text}; restore it, remove this version if there is an earlier "
-            "one, or export again from the run"
-        )
+        remedies = "restore it, remove this version if there is an earlier one, or export again"
+        if path.name == KEPT_DATA.name:  # an earlier version has the same file: a refresh links it
+            remedies = "restore it, or export again"
+        return cls(f"{path} is damaged: {text}; {remedies} from the run")
 
 
 def write_sums(version: pathlib.Path, known: Mapping[str, Any]) -> None:
@@ -59,27 +60,29 @@ def write_sums(version: pathlib.Path, known: Mapping[str, Any]) -> None:
 
 
 def sums_of(version: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Returns `bytes` and `sha256` of each file, by its name; nothing in versions of before.
+    """Returns `bytes` and `sha256` of each file, by its name; nothing in earlier versions.
 
     Raises:
         DamagedExportError: if the file of checksums cannot be read.
+        ValueError: if a later version of this package wrote it.
     """
     file = version / CHECKSUMS
     if not os.path.lexists(file):
         return {}
     try:
         if not file.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         saved = json.loads(file.read_text(encoding="utf-8"))
-        if saved["format"] > _FORMAT:
-            raise ValueError(
-                f"its format is {quoted(saved['format'])}, of a later version of tfrs-npa; this "
-                f"one reads formats up to {_FORMAT}"
-            )
-        files: dict[str, dict[str, Any]] = saved["files"]
-        return {name: {"bytes": of["bytes"], "sha256": of["sha256"]} for name, of in files.items()}
+        is_later, files = saved["format"] > _FORMAT, saved["files"]
+        sums = {name: {"bytes": of["bytes"], "sha256": of["sha256"]} for name, of in files.items()}
     except UNREADABLE as error:
         raise DamagedExportError.of(file, error) from error
+    if is_later:
+        raise ValueError(
+            f"{version} is of format {quoted(saved['format'])}, of a later version of tfrs-npa; "
+            f"this one reads formats up to {_FORMAT}"
+        )
+    return sums
 
 
 def check_sums(version: pathlib.Path, unread: Collection[pathlib.Path] = ()) -> None:
@@ -95,7 +98,7 @@ def check_sums(version: pathlib.Path, unread: Collection[pathlib.Path] = ()) -> 
     for name, expected in sums_of(version).items():
         file = version / name
         if not file.is_file():
-            raise DamagedExportError.of(file, "it is missing, or no file")
+            raise DamagedExportError.of(file, "it is missing, or not a file")
         size = file.stat().st_size
         if size != expected["bytes"]:
             reason = f"it has {size:,} bytes instead of {quoted(expected['bytes'])}"

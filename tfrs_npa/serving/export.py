@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa._files import atomic_folder
+from tfrs_npa._files import atomic_folder, sweep
 from tfrs_npa._lock import locked
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.models.distributed_model import check_is_npa
@@ -69,6 +69,19 @@ def export(
     """
     check_is_npa(model, "export")
     folder = pathlib.Path(folder)
+    with locked(folder, "export"):
+        sweep(folder)
+        return write_version(model, folder, version, dtype, recommendable)
+
+
+def write_version(
+    model: NPA,
+    folder: pathlib.Path,
+    version: int | None = None,
+    dtype: str = "float32",
+    recommendable: Iterable[str] | None = None,
+) -> pathlib.Path:
+    """Does what `export` does, for a caller that has locked the folder."""
     if version is None:
         version = next_version(folder)
     if version < 1:
@@ -84,7 +97,7 @@ def export(
     if not len(indices):
         raise ValueError("recommendable holds no articles: there would be none to recommend")
     module = ServingModule(model, dtype)
-    with locked(folder, "export"), atomic_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         tf.saved_model.save(module, temporary, module.signatures())
         module.articles.start(catalog, indices)
         put_articles(temporary, module.articles)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfrs_npa._files import atomic_folder, is_temporary, remove_folder
+from tfrs_npa._files import atomic_folder, is_temporary, remove_folder, sweep
 from tfrs_npa._lock import locked
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.article_vectors import ArticleVectors
@@ -38,7 +38,7 @@ from tfrs_npa.serving.checksums import (
 )
 from tfrs_npa.serving.description import check_variables, read_description
 from tfrs_npa.serving.earlier import exported_model
-from tfrs_npa.serving.export import export, known_articles
+from tfrs_npa.serving.export import known_articles, write_version
 from tfrs_npa.serving.served_articles import ServedArticles
 from tfrs_npa.serving.versions import (
     FORMAT,
@@ -99,11 +99,11 @@ def refresh_export(
     folder = pathlib.Path(folder)
     if keep < 1:
         raise ValueError(f"keep is {keep}; it has to be at least 1")
-    _, description = _last_version(folder)
-    if description["format"] != FORMAT:
-        return _exported_again(folder, news, withdraw, keep, article_vectors)
     with locked(folder, "export"):
+        sweep(folder)
         old, description = _last_version(folder)
+        if description["format"] != FORMAT:
+            return _exported_again(old, description, news, withdraw, keep, article_vectors)
         articles, catalog = _read(old, description)
         known = len(catalog)
         recommendable = _changed(
@@ -124,17 +124,16 @@ def refresh_export(
         return target
 
 
-def _exported_again(folder, news, withdraw, keep, article_vectors):
+def _exported_again(old, description, news, withdraw, keep, article_vectors):
     """Does what `refresh_export` does, for a version of an earlier format."""
-    old, description = _last_version(folder)
     model, recommendable = _read_model(old, description)
     catalog, known = model.catalog, len(model.catalog)
     recommendable = _changed(
         old, catalog, recommendable, model.add_articles, news, withdraw, article_vectors
     )
     ids = [catalog.ids[index] for index in recommendable]
-    target = export(model, folder, dtype=description["dtype"], recommendable=ids)
-    remove_old_versions(folder, keep)
+    target = write_version(model, old.parent, dtype=description["dtype"], recommendable=ids)
+    remove_old_versions(target.parent, keep)
     _report(catalog, known, recommendable)
     return target
 
@@ -194,7 +193,14 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
         ValueError: if there is no version, it is damaged or of another format, or the configuration
             differs. Nothing is written then.
     """
-    old, description = _last_version(pathlib.Path(folder))
+    folder = pathlib.Path(folder)
+    with locked(folder, "export"):
+        return _replaced(model, folder)
+
+
+def _replaced(model, folder):
+    """Does what `export_again` does, once the folder is locked."""
+    old, description = _last_version(folder)
     if description["format"] == FORMAT:
         articles, catalog = _read(old, description)
         recommendable = articles.recommendable
@@ -211,9 +217,9 @@ def export_again(model: NPA, folder: str | os.PathLike[str]) -> pathlib.Path:
         {"news_id": catalog.ids[FIRST_ARTICLE:], "title": catalog.titles[FIRST_ARTICLE:]}
     )
     ids = [catalog.ids[index] for index in recommendable]
-    target = export(model, folder, dtype=description["dtype"], recommendable=ids)
-    versions = [path for path in versions_of(target.parent) if path != target]
-    for path in (*versions, *filter(is_temporary, target.parent.iterdir())):
+    target = write_version(model, folder, dtype=description["dtype"], recommendable=ids)
+    versions = [path for path in versions_of(folder) if path != target]
+    for path in (*versions, *filter(is_temporary, folder.iterdir())):
         remove_folder(path)
     return target
 

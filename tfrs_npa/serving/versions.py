@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
-import time
 
-from tfrs_npa._files import is_temporary, remove_folder
+from tfrs_npa._files import remove_folder
 
 # What a refresh reads apart from the SavedModel, where TensorFlow Serving looks for nothing: the
 # words of titles, and all else.
@@ -16,8 +14,6 @@ DESCRIPTION = pathlib.Path("assets.extra", "npa", "export.json")
 FORMAT = 2
 # Those before it from which a model can be had.
 EARLIER_FORMATS = (1,)
-# Seconds after which nobody can still be writing a temporary folder.
-_STALE = 86_400
 
 
 def versions_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -32,13 +28,7 @@ def next_version(folder: pathlib.Path) -> int:
 
 
 def remove_old_versions(folder: pathlib.Path, keep: int) -> None:
-    """Removes all versions that `export` wrote but the last `keep`, at least 1.
-
-    What interrupted commands left behind goes too, once it is a day old.
-    """
+    """Removes all versions that `export` wrote but the last `keep`, at least 1."""
     ours = [path for path in versions_of(folder) if (path / DESCRIPTION).is_file()]
     for path in ours[:-keep]:
         remove_folder(path)
-    for path in filter(is_temporary, folder.iterdir()):
-        if time.time() - path.stat().st_mtime > _STALE:
-            shutil.rmtree(path, ignore_errors=True)
