@@ -197,6 +197,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch, eagerly):
     (code,) = python_of("docs/training.md")
     monkeypatch.chdir(tmp_path)
@@ -206,6 +207,7 @@ def test_the_snippet_of_training(mind_folder, tmp_path, monkeypatch, eagerly):
     assert names["model"].config == tfrs_npa.NPAConfig.preset("small")
 
 
+@pytest.mark.slow
 def test_getting_started(monkeypatch, tmp_path, eagerly):
     """Its Python, then its commands, on a site that trains in seconds."""
     world = functools.partial(SyntheticWorld, users=60, articles=150, impressions=(150, 40, 40))

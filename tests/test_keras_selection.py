@@ -98,6 +98,7 @@ def assert_runs(code: str, **environment: str) -> subprocess.CompletedProcess:
     return result
 
 
+@pytest.mark.slow
 def test_import_of_the_package_is_enough_and_keras_tuner_then_completes_a_trial():
     result = assert_runs(
         "import tfrs_npa, os, sys\n"
@@ -114,6 +115,7 @@ def test_import_of_the_package_is_enough_and_keras_tuner_then_completes_a_trial(
     assert "tfrs_npa" not in result.stderr  # No warning comes from, or is blamed on, our lines.
 
 
+@pytest.mark.slow
 def test_names_and_the_data_set_come_when_they_are_needed(tmp_path):
     """The data set is registered by whoever imports TensorFlow Datasets, before or after."""
     code = f"""
@@ -147,6 +149,7 @@ else:
     assert_runs(code.format("import tensorflow_datasets", "", last))
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_after_a_mere_import(tmp_path):
     path = str(tmp_path / "npa.keras")
     assert_runs(
@@ -168,6 +171,7 @@ def test_a_saved_model_loads_after_a_mere_import(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
@@ -182,6 +186,7 @@ def test_classes_are_known_by_their_names(first):
     assert_runs(f"import tfrs_npa\n{first}\n{CLASSES_KNOWN}")
 
 
+@pytest.mark.slow
 def test_tensorflow_first_and_keras_3_in_use_for_itself():
     assert_runs(
         "import keras, numpy, tensorflow\n"
@@ -215,6 +220,7 @@ def test_tensorflow_first_with_the_variable_and_without_keras_tuner():
     )
 
 
+@pytest.mark.slow
 def test_keras_3_in_use_through_tensorflow_is_refused():
     uses = ("tf.keras.Model", "from tensorflow.keras import layers", "tf.metrics.Mean()")
     refused = (

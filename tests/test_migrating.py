@@ -135,6 +135,7 @@ def test_it_trains_on(names):
     assert history["val_loss"][1] < history["val_loss"][0] < names["before"]["loss"]
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on_from_the_run(names, monkeypatch, capsys):
     monkeypatch.chdir(names["path"])
     assert main(["evaluate", "--run", "runs/theirs", "--no-cache"]) == 0

@@ -61,6 +61,7 @@ def test_the_citation_is_of_this_version():
     assert citation["version"] == tfrs_npa.__version__
 
 
+@pytest.mark.slow
 def test_it_works_where_no_checkout_is_on_the_path(wheel, tmp_path):
     """Its dependencies come from this environment; it comes before the checkout installed there."""
     site = tmp_path / "site"

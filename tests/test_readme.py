@@ -37,6 +37,7 @@ def small_world(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "load", functools.partial(tfds.load, data_dir=tmp_path))
 
 
+@pytest.mark.slow
 def test_snippets(small_world, monkeypatch, tmp_path):
     def short_search(*args, **kwargs):
         return hyperband(*args, **kwargs | {"max_epochs": 2})

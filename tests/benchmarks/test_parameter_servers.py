@@ -12,6 +12,7 @@ def parameter_servers(benchmark):
     return benchmark("parameter_servers")
 
 
+@pytest.mark.slow
 def test_no_table_is_sent(parameter_servers, run_here, tmp_path):
     file = tmp_path / "servers.json"
     options = ("--servers", 2, "--rows", ROWS, "--dim", DIM, "--steps", 2)

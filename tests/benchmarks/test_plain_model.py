@@ -139,6 +139,7 @@ def test_dropout_of_histories(make_models):
     assert np.ptp(plain(batch, training=True)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_optimizer",
     [

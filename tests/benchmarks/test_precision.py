@@ -9,6 +9,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 
 
+@pytest.mark.slow
 def test_two_seeds(benchmark, run_here, mind_folder, tiny_preset, eager_functions, tmp_path):
     precision, file = benchmark("precision"), tmp_path / "precision.json"
     options = ["--data", mind_folder, "--seeds", 1, 2, "--json", file]

@@ -8,6 +8,7 @@ from tfrs_npa.config import PRESETS
 from tfrs_npa.datasets.mind import read_behaviors, read_news
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*not in the catalogue")
 def test_json(benchmark, run_here, tmp_path, monkeypatch):
     reading, made_up_data = benchmark("reading"), benchmark("made_up_data")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_preset")
 def test_json(benchmark, run_here, tmp_path):
     file = tmp_path / "recommend.json"

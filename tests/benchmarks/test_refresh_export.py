@@ -7,6 +7,7 @@ import pytest
 from tfrs_npa.serving import module
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_preset")
 def test_json(benchmark, run_here, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_SIGNATURES", {"score": module._SIGNATURES["score"]})

@@ -12,6 +12,7 @@ def scaling(benchmark):
     return benchmark("scaling")
 
 
+@pytest.mark.slow
 def test_json(scaling, run_here, tmp_path, monkeypatch, tiny_preset, eager_functions):
     monkeypatch.setattr(scaling, "ARTICLES", 100)
     monkeypatch.setattr(scaling, "KNOWN_USERS", 50)

@@ -17,6 +17,7 @@ def strategies(benchmark):
     return benchmark("strategies")
 
 
+@pytest.mark.slow
 def test_differences(strategies, run_here, tmp_path, monkeypatch, tiny_preset, eager_functions):
     def train(name, options):
         # What another seed gives is far from the same.

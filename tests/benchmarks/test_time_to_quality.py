@@ -90,6 +90,7 @@ def loaded(module, tmp_path_factory):
     return path, catalog, splits
 
 
+@pytest.mark.slow
 def test_results(module, fake_worker, run_here, eager_functions, monkeypatch, tmp_path):
     environment = module.recommenders_environment
     monkeypatch.setattr(environment, "prepare", lambda directory, python: pathlib.Path("python"))
@@ -122,6 +123,7 @@ def test_results(module, fake_worker, run_here, eager_functions, monkeypatch, tm
     assert difference["value"] == pytest.approx(float(bests[1][6]) - float(bests[0][6]), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_a_training_in_pieces_is_the_same(module, loaded):
     """As `tfrs-npa train` trains without a pause."""
     from tfrs_npa.runs.evaluation import model_logits

@@ -10,6 +10,7 @@ def top_k(benchmark):
     return benchmark("top_k")
 
 
+@pytest.mark.slow
 def test_json(top_k, run_here, tmp_path, eager_functions):
     file = tmp_path / "top_k.json"
     few = ("--calls", 3, "--batch-calls", 2, "--plain-calls", 1, "--batch-size", 4)

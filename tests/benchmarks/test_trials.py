@@ -18,6 +18,7 @@ def test_json(benchmark, run_here, tmp_path, monkeypatch):
     assert [(found["value"], found["at_most"]) for found in measurements] == [(1.0, 0.5)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_preset")
 def test_seconds(benchmark):
     trials = benchmark("trials")

@@ -24,6 +24,7 @@ def run(run_here, benchmark, tiny_preset, eager_functions, tmp_path_factory):
     return folder, functools.partial(run_here, benchmark("untuned_worlds"), *options, *SIZES)
 
 
+@pytest.mark.slow
 def test_results(run):
     folder, compare = run
     shown, messages = compare()

@@ -234,11 +234,13 @@ def test_these_are_all_files(whole):
     assert {*json.loads((whole / "2" / CHECKSUMS).read_text())["files"]} == {*FILES, DESCRIPTION}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READERS)
 def test_what_is_whole(read, folder, attempt):
     assert attempt(lambda: read(folder), folder) is None
 
 
+@pytest.mark.slow
 def test_links_to_the_same_content(folder, tmp_path, attempt):
     for name in [*FILES, DESCRIPTION, CHECKSUMS]:
         target = tmp_path / name.replace("/", "-")
@@ -340,6 +342,7 @@ def without_checksums(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_without_checksums(read, name, whole, tmp_path, attempt):
@@ -355,6 +358,7 @@ def test_damaged_files_without_checksums(read, name, whole, tmp_path, attempt):
             assert state(folder) == before
 
 
+@pytest.mark.slow
 def test_absurd_descriptions(whole, tmp_path, attempt):
     """Of an export without checksums: nothing is made of a size before it is compared."""
     saved = json.loads((whole / "2" / DESCRIPTION).read_text())

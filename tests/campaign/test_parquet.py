@@ -80,6 +80,7 @@ def test_a_pipe(which, files, attempt):
     assert attempt(lambda: list(articles_in(files[which])), files[which])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "values"),
     [

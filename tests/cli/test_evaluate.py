@@ -125,6 +125,7 @@ def auc_row(lines, title):
     return row.removeprefix(title).split()
 
 
+@pytest.mark.slow
 def test_a_run_against_another(run, other_run, tmp_path, process):
     """As a process: metrics of both on the same impressions, in pairs."""
     file = tmp_path / "metrics.json"

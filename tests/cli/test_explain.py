@@ -48,6 +48,7 @@ def test_readers_that_are_named(explain, model):
         assert reader["best"][0]["article"]["category"]
 
 
+@pytest.mark.slow
 def test_readers_if_none_are_named(explain, model):
     path, output = explain("--k", 2)
     text = path.read_text()
@@ -56,6 +57,7 @@ def test_readers_if_none_are_named(explain, model):
     assert len(readers) == 2 and all(model.users.index(readers) > 0)
 
 
+@pytest.mark.slow
 def test_histories_that_are_given(explain, model):
     articles = model.catalog.ids[2:8]
     options = ["--history", ",".join(articles[:3]), "--news", *articles[2:5], "--k", 1]
@@ -73,6 +75,7 @@ def test_a_picture(explain, model):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_export(run, model, in_process, tmp_path, capfd, explain):
     exports, to = tmp_path / "exports", tmp_path / "of_export.json"
     assert in_process("export", "--run", run, "--to", exports) == 0

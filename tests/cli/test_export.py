@@ -39,6 +39,7 @@ def export(in_process):
     return lambda *arguments: in_process("export", *arguments)
 
 
+@pytest.mark.slow
 def test_export_and_ask(run, tmp_path, export, capsys):
     """Runs what it prints."""
     folder = tmp_path / "served models" / "npa"
@@ -146,6 +147,7 @@ def test_articles_of_a_log_in_parquet(run, tmp_path, export, capsys, monkeypatch
     assert "--news needs --data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tsv", "parquet"])
 def test_refresh(kind, run, tmp_path, export, capsys):
     folder, today = tmp_path / "npa", tmp_path / f"today.{kind}"

@@ -30,6 +30,7 @@ def test_forget(forget, tmp_path, capsys):
     assert len(shown) == 5 and all(line.startswith("- ") for line in shown[1:])
 
 
+@pytest.mark.slow
 def test_an_export(run, tmp_path, in_process, capsys):
     """No file of it has the id any more, and what it answers to others is the same."""
     shutil.copytree(run, tmp_path / "run")

@@ -170,6 +170,7 @@ def test_an_unknown_option_needs_no_tensorflow(answer, line):
     assert REFUSED[line] in messages.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_tensorflows_log_is_there_for_those_who_ask_for_it(tmp_path, process):
     (tmp_path / "empty").mkdir()  # what is in it is read by what needs TensorFlow
     options = ["train", "--data", tmp_path / "empty", "--run", tmp_path / "run"]

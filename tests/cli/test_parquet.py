@@ -27,6 +27,7 @@ def test_what_was_held_out_is_said(trained, parquet_log):
     assert run.metrics["parts"]["stopping"] == "last day of train"
 
 
+@pytest.mark.slow
 def test_other_commands_find_the_log(trained, in_process, eager_functions, capsys, tmp_path):
     run = trained.folder
     assert in_process("evaluate", "--run", run) == 0

@@ -131,6 +131,7 @@ def test_evaluate_gives_what_train_reported(trained, tmp_path, in_process, capfd
     assert evaluation["metrics"]["npa"]["auc"] is not None
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(
     trained, training, tmp_path, end_in_epoch, process
 ):
@@ -150,6 +151,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert results(run) == results(trained.folder)
 
 
+@pytest.mark.slow
 def test_unchanged_data_is_resumed_without_its_fingerprint(run, tmp_path, in_process, untraced):
     """As in the folder of an older version."""
     old = shutil.copytree(run, tmp_path / "run")
@@ -204,6 +206,7 @@ def test_a_run_is_kept_unless_told_otherwise(trained, training, in_process, snap
     assert snapshot(run) == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_finished_run(trained, training, tmp_path, in_process, untraced):
     run = shutil.copytree(trained.folder, tmp_path / "run")
     (run / "checkpoints" / ".0123456789ab.tmp.last.weights.h5").touch()  # of an interrupted write
@@ -263,6 +266,7 @@ def test_bad_file(data_copy, tmp_path, in_process, capsys, what):
     assert f"tfrs-npa: error: {file}: " in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_odd_ids_are_counted_warnings(data_copy, tiny, tmp_path, in_process, untraced, capsys):
     for split in SPLIT_FOLDERS:
         news = data_copy / split / "news.tsv"
@@ -282,6 +286,7 @@ def test_odd_ids_are_counted_warnings(data_copy, tiny, tmp_path, in_process, unt
     assert not any(".py:" in line for line in warned)
 
 
+@pytest.mark.slow
 def test_zips_without_network(mind_folder, tmp_path, in_process, untraced, capsys):
     manual = tmp_path / "manual"
     manual.mkdir()
@@ -363,6 +368,7 @@ def test_an_interrupted_training_says_how_to_resume(
     assert capsys.readouterr().err.splitlines()[-1] == hint
 
 
+@pytest.mark.slow
 def test_a_terminated_training_says_how_to_resume(mind_folder, tiny, tmp_path, end_in_epoch):
     """Schedulers send SIGTERM."""
     run = tmp_path / "run"
@@ -373,6 +379,7 @@ def test_a_terminated_training_says_how_to_resume(mind_folder, tiny, tmp_path, e
     assert not [path for path in run.rglob(".*")] and (run / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_article_vectors(mind_folder, tiny, tmp_path, in_process, untraced, capsys):
     """They are in the run, which can be resumed and evaluated without their files."""
     ids = [row["news_id"] for row in read_news(mind_folder / "train" / "news.tsv")][:50]

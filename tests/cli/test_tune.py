@@ -168,6 +168,7 @@ def test_train_takes_the_configuration(searched, mind_folder, tmp_path, in_proce
     assert Run(tmp_path / "run").config == tfrs_npa.NPAConfig.from_yaml(config)
 
 
+@pytest.mark.slow
 def test_interrupted_killed_and_resumed_equals_uninterrupted(
     searched, options, tmp_path, end_in_epoch, in_process, untraced
 ):
@@ -200,6 +201,7 @@ def test_interrupted_killed_and_resumed_equals_uninterrupted(
     SearchFolder.check_free(run, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_process_prints_no_log_of_tensorflow(options, searched, tmp_path, process):
     """Nor that each trial traces a model, of which TensorFlow warns at the fifth."""
     run = tmp_path / "search"

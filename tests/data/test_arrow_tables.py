@@ -126,6 +126,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 4))
 def test_the_same_as_a_dataset(rows, chunk):

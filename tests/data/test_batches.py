@@ -277,6 +277,7 @@ def packed(batch):
     return list(zip(clicks, *(columns[name] for name in sorted(columns)), strict=True))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     pipelines=st.integers(1, 3),

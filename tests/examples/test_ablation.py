@@ -82,6 +82,7 @@ def test_one_seed(script, mind_folder, first):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_second_run_trains_nothing_again(script, first, tmp_path):
     """Of seed 2, the results of another number of epochs come first, and are skipped."""
     rows = script.read(first[0])

@@ -7,7 +7,10 @@ import csv
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
 
 DAYS = 5
 SIZES = ["--users", 300, "--articles", 1500, "--impressions", 300, "--window", 2]

@@ -39,6 +39,7 @@ def npa():
     return tfrs_npa.NPA(CONFIG, CATALOG, USERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two_tasks", "ranking_head", "in_batch_negatives"])
 def test_keras_2_is_chosen(make_script, name):
     """In a process of its own, where TensorFlow Recommenders is imported, too."""
@@ -46,6 +47,7 @@ def test_keras_2_is_chosen(make_script, name):
     assert shown.startswith(f"usage: {name}.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metrics"),
     [
@@ -60,6 +62,7 @@ def test_example_runs(run_here, example, mind_folder, name, metrics, eager_funct
         assert 0 <= float(re.search(rf"{metric} ([\d.]+)", shown)[1]) <= 1
 
 
+@pytest.mark.slow
 def test_in_batch_negatives_run(run_here, example, mind_folder, eager_functions):
     options = ["--data", mind_folder, "--epochs", 3, "--batch-size", 32]
     shown, _ = run_here(example("in_batch_negatives"), *options)
@@ -169,6 +172,7 @@ def test_histories_are_the_earlier_clicks_of_a_log(example):
     assert rows[0]["candidates"]["clicked"].tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_the_npa_inside_serves_after_joint_training(example, npa, tmp_path):
     """Its scores are those of the model around it, which itself has nothing to export."""
     model = example("two_tasks").ClicksAndCategories(npa, np.array([-1, -1, 0, 1, 0]), 0.5)

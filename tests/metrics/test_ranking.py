@@ -80,6 +80,7 @@ def batches(draw):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(batches())
 def test_agrees_with_official_definitions(batch):

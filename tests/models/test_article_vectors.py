@@ -57,6 +57,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", FORMS.values(), ids=FORMS)
 def test_every_way_to_a_score(changes):
     """The call, the towers, an evaluation, the explanation and the index."""
@@ -84,6 +85,7 @@ def test_every_way_to_a_score(changes):
     assert np.abs(model(batch) - expected).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_an_export_scores_with_them(tmp_path):
     model = make(user_interest="mean")
     served = tf.saved_model.load(str(tfrs_npa.export(model, tmp_path))).signatures

@@ -144,6 +144,7 @@ def test_presets_train(preset, changes, make_world):
 # Seeds, and two models in one process
 
 
+@pytest.mark.slow
 def test_same_seed_same_training(make_world):
     first, second = make_world(graph=True), make_world(graph=True)
     assert_equal_weights(first.model, second.model)
@@ -156,6 +157,7 @@ def test_same_seed_same_training(make_world):
     )
 
 
+@pytest.mark.slow
 def test_two_models_do_not_disturb_each_other(make_world):
     alone = make_world(graph=True)
     alone.fit(2)
@@ -200,6 +202,7 @@ def test_early_stopping_and_best_checkpoint(tmp_path, make_world):
     assert world.evaluate()["auc"] == pytest.approx(max(logs["val_auc"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [0, 4])
 def test_backup_and_restore(tmp_path, make_world, trained):
     """The same call after an interruption in its second epoch ends as if there had been none."""

@@ -85,6 +85,7 @@ def model_of(make_world):
 
 
 # `NPAConfig()` differs from preset "small" in what `SMALL` sets alone.
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["small", "recommenders", "paper"])
 def test_a_gpu_can_run_every_operation_of_a_step_and_none_is_a_loop(preset, model_of, monkeypatch):
     monkeypatch.setattr(sparse_products, "_on_gpu", lambda: True)

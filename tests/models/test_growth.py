@@ -110,6 +110,7 @@ def test_users_by_which_the_index_was_extended():
     assert model.user_embedding.table is table
 
 
+@pytest.mark.slow
 def test_graphs_of_keras_follow():
     model = make_model()
     model.compile(tfrs_npa.LazyAdam(1e-2))
@@ -142,6 +143,7 @@ def test_new_users_in_buckets_start_as_the_unknown_user():
         model.add_users()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make_index", "buckets"),
     [

@@ -183,6 +183,7 @@ def test_equal_titles_have_equal_scores(make_world, behaviors_of):
         assert len(np.unique(row)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"word_attention": "mean"}, DENSITY])
 def test_memory(changes, make_world, monkeypatch, caplog, small_parts):
     """Words that do not fit are encoded again, with the same result."""
@@ -273,6 +274,7 @@ def test_weights_of_the_moment_count(make_world):
     assert_same(world.evaluate(), plain_metrics(world))
 
 
+@pytest.mark.slow
 def test_validation_of_fit(make_world, monkeypatch):
     """Titles are encoded once for each validation."""
     world = make_world()

@@ -207,6 +207,7 @@ def test_mixed_bfloat16(attention, kind, make_world):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [{}, {"published": True}, {"published": True, "attention": "paper"}],

@@ -130,6 +130,7 @@ def test_score_is_made_of_the_products_of_the_towers(random_model, fields, batch
     assert_close(products, model(batch))
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches())
 def test_the_graph_computes_what_eager_mode_does(random_model, fields, batch):

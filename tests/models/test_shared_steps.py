@@ -76,6 +76,7 @@ def without_counters(graph):
     return re.sub(r'[-_/]\d+|"\d+"', "", str(graph))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recipe", "recommenders", "paper"])
 def test_graphs_depend_on_no_free_field(make_world, traced, form):
     assert OTHERS.keys() == set(FREE_FIELDS)
@@ -94,6 +95,7 @@ def test_graphs_depend_on_no_free_field(make_world, traced, form):
             assert len(set(map(without_counters, graph))) == 1, graph
 
 
+@pytest.mark.slow
 def test_shared_steps_are_the_steps_of_each_model(make_world, traced):
     steps = SharedSteps()
     tf.keras.utils.set_random_seed(7)  # a graph has the seed of its trace
@@ -112,6 +114,7 @@ def test_shared_steps_are_the_steps_of_each_model(make_world, traced):
     assert [name for name, _ in traced] == ["train_step", "test_step"]
 
 
+@pytest.mark.slow
 def test_two_models_take_turns(make_world, traced):
     """Each step reads and writes the variables of its own model."""
     steps = SharedSteps()
@@ -137,6 +140,7 @@ def freeze(world):
     world.model.compile(optimizer=tfrs_npa.default_optimizer(world.config))  # Keras asks for it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [clip, freeze])
 def test_other_shapes_have_other_graphs(make_world, traced, change):
     steps = SharedSteps()
@@ -148,6 +152,7 @@ def test_other_shapes_have_other_graphs(make_world, traced, change):
     assert [name for name, _ in traced].count("train_step") == 2
 
 
+@pytest.mark.slow
 def test_the_graphs_of_few_shapes_are_kept(make_world, traced, monkeypatch):
     monkeypatch.setattr(shared_steps, "_MOST", 2)
     steps = SharedSteps()
@@ -163,6 +168,7 @@ class Doubled(tfrs_npa.NPA):
         return 2 * super().compute_loss(features, training)
 
 
+@pytest.mark.slow
 def test_models_of_ones_own_keep_their_steps(make_world, traced):
     steps, worlds = SharedSteps(), [make_world(**BASE) for _ in range(4)]
     not_added, eager, replaced, subclass = worlds
@@ -178,6 +184,7 @@ def test_models_of_ones_own_keep_their_steps(make_world, traced):
     assert not traced
 
 
+@pytest.mark.slow
 def test_afterwards_a_model_is_as_before(make_world, traced):
     steps, world = SharedSteps(), make_world(**BASE)
     steps.add(world.model)
@@ -196,6 +203,7 @@ def test_afterwards_a_model_is_as_before(make_world, traced):
     assert len(traced) == 2
 
 
+@pytest.mark.slow
 def test_graphs_keep_no_model(make_world):
     steps, world = SharedSteps(), make_world(**BASE)
     steps.add(world.model)

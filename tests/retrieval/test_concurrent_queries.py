@@ -77,6 +77,7 @@ def counted(answers, states):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_refresh(dtype, make_model, make_news, queries):
     model = make_model()
@@ -100,6 +101,7 @@ def test_refresh(dtype, make_model, make_news, queries):
     assert min(counted(answers, states)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
 def test_index(layer, make_model, make_news, queries):
     """Also of another layer of the same model, which has the same articles."""
@@ -119,6 +121,7 @@ def test_index(layer, make_model, make_news, queries):
         assert len(index._untracked.retrieval.variables) == 2
 
 
+@pytest.mark.slow
 def test_catalogue_that_grows(make_model, make_news):
     """Clicks with a title count the same before and after their article comes."""
     model = make_model()
@@ -142,6 +145,7 @@ def test_catalogue_that_grows(make_model, make_news):
     assert answers and all(same(answer, expected) for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mmr", "calibrated"])
 def test_reranked(method, make_model, make_news, queries):
     """The pool is as large as the index that is asked."""

@@ -229,6 +229,7 @@ def _site_of(form, seed, spread, model_of):
     return model
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(list(FORMS)),

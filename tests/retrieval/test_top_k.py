@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfrs_npa
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer, calls",
     [

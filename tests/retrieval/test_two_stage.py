@@ -50,6 +50,7 @@ def shortlists(model, queries, exact, length):
     return [[model.catalog.ids[2 + place] for place in row] for row in order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recommenders", "vanilla"])
 def test_a_shortlist_of_everything_is_exact(form, model_of, queries):
     model = model_of(**FORMS[form])
@@ -72,6 +73,7 @@ def test_a_shortlist_of_everything_is_exact(form, model_of, queries):
     assert index.recall(queries, 10) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recommenders", "paper"])
 def test_what_the_first_stage_finds_is_ranked(form, model_of, queries, monkeypatch):
     monkeypatch.setattr(tfrs_npa.retrieval.two_stage, "_CHUNK", 9)
@@ -128,6 +130,7 @@ def test_exclusions_do_not_shorten_the_shortlist(model_of, queries):
     assert_equal(index(queries, exclude_history=True), exact(queries, 8, left))
 
 
+@pytest.mark.slow
 def test_in_a_graph(model_of, queries):
     model = model_of()
     index = tfrs_npa.TwoStageTopK(model, k=5, shortlist=8).index()

@@ -101,6 +101,7 @@ def damages(name, content):
     yield "a folder", ...
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file(whole, tmp_path, name):
     path = shutil.copytree(whole, tmp_path / "run")

@@ -28,6 +28,7 @@ def data(mind_folder):
     return load_splits(DataSettings(str(mind_folder), holdout="none"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Even though the .tf.config")
 def test_a_training_is_that_of_fit(data, capsys, eager_functions):
     """In the same way as a user trains, evaluates and counts."""

@@ -24,6 +24,8 @@ from tfrs_npa.runs.strategies import TaskGone
 from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 # Far more than anything takes: nothing fails because the machine is busy.
 TIMEOUT = 900

@@ -129,6 +129,7 @@ def test_attention_of_the_same_impressions_in_each_epoch(model, impressions, tmp
     assert images[0].shape == images[2].shape and not np.array_equal(images[0], images[2])
 
 
+@pytest.mark.slow
 def test_training_is_the_same_without_images(model, impressions, tmp_path):
     start = model.get_weights()
     tf.random.set_seed(1)

@@ -40,6 +40,7 @@ def change_settings(run, **changes):
     (run.path / "training.yaml").write_text(yaml.safe_dump(values))
 
 
+@pytest.mark.slow
 def test_early_stopping_remembers_what_was_before(folder, tmp_path):
     settings = TrainingSettings(str(folder), epochs=1, patience=2)
     train(tmp_path / "run", settings, CONFIG)
@@ -74,6 +75,7 @@ def same_weights(one, other):
     return all(map(np.array_equal, *variables))
 
 
+@pytest.mark.slow
 def test_the_untrained_model_is_epoch_0(folder, tmp_path, monkeypatch):
     """It stays the best, if no epoch is better, and early stopping counts from it."""
     evaluations = iter([0.9, 0.5, 0.6])
@@ -118,6 +120,7 @@ def uninterrupted(folder, tmp_path_factory):
     return Run(path), settings, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["evaluated", "recorded", "training", "between"])
 def test_killed_at_epoch_0_and_resumed_equals_uninterrupted(
     uninterrupted, tmp_path, when, monkeypatch
@@ -187,6 +190,7 @@ def make_old(run, new_fields):
         writer.writerows(row | {"epoch": int(row["epoch"]) - 1} for row in rows)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version(folder, tmp_path, new_fields):
     """It loads, evaluates and resumes as it did."""
     fields = CONFIG.replace(schedule="constant").to_dict()
@@ -223,6 +227,7 @@ def test_a_run_of_an_earlier_version(folder, tmp_path, new_fields):
     assert same_weights(load_run(whole.path), whole.load_model("best"))
 
 
+@pytest.mark.slow
 def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
     vectors = tmp_path / "vectors.txt"
     titles = [
@@ -261,6 +266,7 @@ def test_without_stopping_the_last_model_counts(folder, tmp_path, caplog):
         file.write_text(before)
 
 
+@pytest.mark.slow
 def test_bfloat16(folder, tmp_path):
     settings = TrainingSettings(str(folder), epochs=2, patience=2, precision="bfloat16")
     metrics = train(tmp_path / "run", settings, CONFIG)
@@ -288,6 +294,7 @@ def test_bfloat16(folder, tmp_path):
     assert load_run(tmp_path / "next").query_tower.compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_divergence_is_noticed(folder, tmp_path):
     path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=2)
     with pytest.raises(ValueError, match="diverged") as caught:
@@ -323,6 +330,7 @@ def test_untrained_weights_are_called_so(folder, tmp_path, monkeypatch, caplog):
     assert "has not completed" not in caplog.text
 
 
+@pytest.mark.slow
 def test_one_training_at_a_time(folder, tmp_path, monkeypatch):
     """Of two on one new folder, the second is refused before it reads anything."""
     path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
@@ -349,6 +357,7 @@ def test_one_training_at_a_time(folder, tmp_path, monkeypatch):
     resume(path)
 
 
+@pytest.mark.slow
 def test_what_dead_processes_left_is_swept(folder, tmp_path):
     path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
     train(path, settings, CONFIG)
@@ -366,6 +375,7 @@ def test_what_dead_processes_left_is_swept(folder, tmp_path):
     assert not any(file.exists() for file in left) and all(file.exists() for file in kept)
 
 
+@pytest.mark.slow
 def test_the_history_of_version_0_1_has_to_fit_its_checkpoint(folder, tmp_path):
     """Else a worse epoch could become the best one."""
     path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=2, patience=2)

@@ -12,6 +12,7 @@ from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("eager_functions", "same_picture"),
     pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
 ]

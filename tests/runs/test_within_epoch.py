@@ -15,6 +15,7 @@ from tfrs_npa.runs.train import resume, train
 from tfrs_npa.settings import TrainingSettings
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("same_picture"),
     pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
 ]

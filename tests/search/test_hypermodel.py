@@ -170,6 +170,7 @@ def test_word_vectors_are_made_once_for_each_dimension(make, monkeypatch):
 # A training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -197,6 +198,7 @@ def test_what_changes_the_data_really_changes_it(make, loaded, fields):
     assert model.candidate_tower.tokens.numpy().shape[1] == fields["title_length"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_a_trial_is_a_plain_training(make, loaded, base, schedule):
     config = base.replace(schedule=schedule)
@@ -229,6 +231,7 @@ def test_a_trial_is_a_plain_training(make, loaded, base, schedule):
     assert trial.run_eagerly
 
 
+@pytest.mark.slow
 def test_the_rate_ends_at_zero_with_the_trial(make, base):
     hypermodel = make(Seen, schedule="linear", warmup_steps=0)
     hp = keras_tuner.HyperParameters()
@@ -246,6 +249,7 @@ def test_the_rate_ends_at_zero_with_the_trial(make, base):
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_initial_epoch_is_the_epoch_of_the_sampler(make):
     seen = []
     for epochs in ((0, 2), (1, 2)):
@@ -261,6 +265,7 @@ def test_initial_epoch_is_the_epoch_of_the_sampler(make):
     assert not np.array_equal(all_[0]["candidates"], rest[0]["candidates"])
 
 
+@pytest.mark.slow
 def test_continuing_from_an_earlier_best_epoch_leaves_no_epoch_out(make):
     hypermodel = make(Seen, schedule="constant")
     hp = keras_tuner.HyperParameters()

@@ -80,6 +80,7 @@ def check_results(tuner, capsys):
     assert f"Score: {best.score}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -101,6 +102,7 @@ def test_stock_tuners(make, tmp_path, capsys, kind, options):
     check_results(tuner, capsys)
 
 
+@pytest.mark.slow
 def test_hyperband_continues_a_trial(make, loaded, tmp_path, capsys, caplog):
     hypermodel = make(Recorded, {"num_filters": [3, 4]}, schedule="linear")
     tuner = keras_tuner.Hyperband(
@@ -149,6 +151,7 @@ class Interrupted(Recorded):
         return super().fit(hp, model, *args, **kwargs)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_is_resumed(make, tmp_path):
     def search(kind, max_trials):
         hypermodel = make(kind, {"num_filters": [2, 3, 4, 5]})
@@ -221,6 +224,7 @@ class Wrapped(keras_tuner.HyperModel):
         return self.hypermodel.fit(hp, model, *args, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_hypermodel_that_wraps_it(make, tmp_path):
     inner = make(Recorded, {"num_filters": [2, 3]}, schedule="linear")
     tuner = keras_tuner.GridSearch(Wrapped(inner), OBJECTIVE, max_trials=3, directory=tmp_path)

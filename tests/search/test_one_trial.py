@@ -8,12 +8,14 @@ import subprocess
 import sys
 
 import keras_tuner
+import pytest
 
 from tfrs_npa.models import shared_steps
 
 SCRIPT = pathlib.Path(__file__).with_name("one_trial.py")
 
 
+@pytest.mark.slow
 def test_the_third_trial_of_a_search_is_that_of_a_process_of_its_own(tmp_path, monkeypatch):
     one_trial = runpy.run_path(str(SCRIPT))
     traced, digests = [], []

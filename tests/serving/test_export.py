@@ -52,6 +52,7 @@ def test_what_a_version_holds(exported):
     assert {*names_in(exported)} >= {"assets.extra", "saved_model.pb", "variables"}
 
 
+@pytest.mark.slow
 def test_warm_up(exported):
     """What a server finds in the file has a good answer, one of each signature."""
     signatures = tf.saved_model.load(str(exported)).signatures

@@ -15,6 +15,8 @@ import tfrs_npa
 from tfrs_npa.models.explanation import explain
 from tfrs_npa.serving.module import ServingModule
 
+pytestmark = pytest.mark.slow
+
 TITLES = {
     "N1": "rain in the north",
     "N2": "team wins, team celebrates!",

@@ -151,6 +151,7 @@ def test_users_in_buckets(tmp_path, monkeypatch):
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, dtype",
     [
@@ -184,6 +185,7 @@ def test_as_an_export_from_scratch(changes, dtype, tmp_path):
     assert_same(answers(version, len(there)), answers(expected, len(there)))
 
 
+@pytest.mark.slow
 def test_words_in_the_type_of_an_earlier_version(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_SIGNATURES", {"score": module._SIGNATURES["score"]})
     model, earlier = make_model(), tmp_path / "earlier"
@@ -294,6 +296,7 @@ def test_failure_at_any_step(step, folder, monkeypatch):
     assert {path: path.stat().st_ino for path in folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_killed(folder):
     """A process that is killed while it writes leaves the old version, and can be run again."""
     before = {path: path.stat().st_ino for path in folder.rglob("*")}
@@ -359,6 +362,7 @@ def test_vectors_of_a_model_that_has_none(folder):
     assert [path.name for path in folder.iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"vectors": True, "users": 50}], ids=["", "vectors"])
 def test_an_export_of_an_earlier_format(changes, tmp_path):
     """It is exported again, with the model that it holds."""
@@ -388,6 +392,7 @@ def test_an_export_of_an_earlier_format(changes, tmp_path):
         tfrs_npa.refresh_export(folder)
 
 
+@pytest.mark.slow
 def test_an_export_of_another_model(folder):
     """As after a user has been forgotten: the same articles, other weights, and nothing earlier."""
     tfrs_npa.refresh_export(folder, make_news(["A1"]), withdraw=["N7"])

@@ -130,6 +130,7 @@ def test_lines_are_those_of_predict(log, request, export, predictions, tmp_path)
     assert names_in(tmp_path) == ["prediction.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_small_parts")
 def test_several_processes(export, tsv, predictions, tmp_path):
     score_log(export, tsv, tmp_path / "prediction.txt", [*DIRECT, *PROCESSES])

@@ -19,6 +19,8 @@ import yaml
 import tfrs_npa
 from tfrs_npa.search.folder import SearchFolder
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(tfrs_npa.__file__).parents[1]
 TRIALS = 2
 SPACE = {

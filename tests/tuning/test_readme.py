@@ -45,6 +45,7 @@ def run_eagerly():
 
 
 # What is run op by op does not include data sets.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")
 def test_snippets(short, run_eagerly):
     names = {}

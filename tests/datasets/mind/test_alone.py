@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tfrs_npa.datasets.mind.alone import alone, really_random
 
 BUILD = """
@@ -22,6 +24,7 @@ print("prepared", sum(1 for _ in builder.as_dataset(split="train")))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_seed_prepare_a_data_set_at_once(tmp_path, fork):
     """TFDS draws the name of its temporary folder from a generator that both have seeded."""
     script, logs = tmp_path / "build.py", [tmp_path / f"log-{name}" for name in "ab"]

@@ -123,12 +123,14 @@ def require_same(data, size):
     assert number == (expected if isinstance(expected, str) else [None] * len(expected))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(files(), st.sampled_from((1, 60, 1 << 20)))
 def test_blocks_give_what_the_file_gives(data, size):
     require_same(data, size)
 
 
+@pytest.mark.slow
 def test_odd_lines_are_read_as_by_lines():
     for odd in with_one_odd_thing():
         good = line() if "-" in odd.rpartition("\t")[2] else line(candidates="N3 N4")

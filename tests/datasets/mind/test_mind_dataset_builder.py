@@ -191,6 +191,7 @@ def test_synthetic_world_and_its_references_are_kept(data_dir, tmp_path, monkeyp
         assert examples(builder, split) == examples(read_only, split) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--beam_pipeline_options=runner=FnApiRunner",)])
 def test_tfds_build_on_the_folder(options, data_dir):
     # What `tfds build` runs. The `tfds` command itself would import Apache Beam and mlcroissant for

@@ -75,6 +75,7 @@ def test_the_same_records_in_the_same_order(config, build, monkeypatch):
         assert (found.num_examples, found.num_bytes) == (info.num_examples, info.num_bytes)
 
 
+@pytest.mark.slow
 def test_the_command_of_tfds_with_several_processes(zips, build, monkeypatch, tmp_path):
     """`tfds build`, but for its `main`, which needs mlcroissant for another command."""
     monkeypatch.setattr(published, "_BLOCK_BYTES", 5_000)

@@ -178,6 +178,7 @@ def test_optima(world):
 # The family.
 
 
+@pytest.mark.slow
 def test_readers_click_words_that_they_prefer(world):
     topics = world.topic_words()
     titles = {row["news_id"]: row["title"].lower().split() for row in world.news("train")}

@@ -74,6 +74,7 @@ def test_words_of_a_subject_are_alike():
     assert same > 0.12 and abs(other) < 0.1
 
 
+@pytest.mark.slow
 def test_topics_explain_only_a_share():
     likeness = [
         topic_likeness(SyntheticWorld(WorldKnobs(vector_own=share), **SIZES))[0]
