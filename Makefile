@@ -61,7 +61,7 @@ audit: $(INSTALLED) ## look up known vulnerabilities of what is installed in .ve
 	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r build/installed.txt
 
 campaign: $(INSTALLED) ## feed damaged and hostile files by the thousand; report in build/campaign.md
-	TFRS_NPA_CAMPAIGN=build/campaign.md TFRS_NPA_CAMPAIGN_EXAMPLES=5000 \
+	TFRS_NPA_CAMPAIGN=build/campaign.md TFRS_NPA_CAMPAIGN_EXAMPLES=3000 \
 	  $(BIN)/python -m pytest tests/campaign
 
 # Its wheels are for Linux, and Python 3.11 to 3.13.

@@ -155,7 +155,8 @@ def test_killed_and_resumed_equals_uninterrupted(
 def test_unchanged_data_is_resumed_without_its_fingerprint(run, tmp_path, in_process, untraced):
     """As in the folder of an older version."""
     old = shutil.copytree(run, tmp_path / "run")
-    (old / "data.json").unlink()
+    for name in ("data.json", "checksums.json"):
+        (old / name).unlink()
     assert in_process("train", "--run", old, "--resume") == 0
     assert [row["epoch"] for row in Run(old).history] == [0, 1]
 
@@ -187,7 +188,8 @@ def test_changed_data_is_not_resumed_without_its_fingerprint(
 ):
     """The folder of an older version holds articles, users, and clicks of the training articles."""
     copy = resume_with(changed_data[0], run, tmp_path)
-    (copy / "data.json").unlink()
+    for name in ("data.json", "checksums.json"):
+        (copy / name).unlink()
     before = snapshot(copy)
     assert in_process("train", "--run", copy, "--resume") == 2
     assert re.search("other (train impressions|articles or titles)", capsys.readouterr().err)

@@ -63,7 +63,7 @@ READERS = {
     "checkpoints/last.weights.h5": lambda run: run.load_checkpoint(make_model(), "last"),
 }
 # They change after the run is created, so they have no checksum: what can be read is read.
-CHANGING = ("history.csv", "metrics.json", "forgotten.json", "checksums.json")
+CHANGING = ("training.yaml", "history.csv", "metrics.json", "forgotten.json", "checksums.json")
 
 
 @pytest.fixture(scope="module")

@@ -135,14 +135,18 @@ def test_an_interrupted_training_resumes(days, chain, tmp_path, monkeypatch):
 def test_a_run_of_an_earlier_version(chain):
     run = chain[1]
     model, path = run.load_model(), run.path / "last_seen.npz"
-    content = path.read_bytes()
+    content, checksums = path.read_bytes(), run.path / "checksums.json"
     path.unlink()
+    with pytest.raises(ValueError, match="last_seen.npz is missing"):
+        run.last_seen(model)
+    checksums.rename(run.path / "none.json")
     seen = run.last_seen(model)
     assert seen.training == 1 and all(map(np.all, seen.recent(1).values()))
     path.write_bytes(content[:50])
     with pytest.raises(ValueError, match="last_seen.npz is damaged"):
         run.last_seen(model)
     path.write_bytes(content)
+    (run.path / "none.json").rename(checksums)
 
 
 def test_other_shapes(days, chain, tmp_path):

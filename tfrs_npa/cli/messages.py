@@ -115,7 +115,7 @@ def _quiet_import() -> Iterator[None]:
     # Some lines are written before TensorFlow has read the variable, and not through Python.
     try:
         temporary = tempfile.TemporaryFile()
-    except OSError:  # there is no folder for it: rather some lines too many than no command
+    except OSError:  # without a temporary folder, TensorFlow's lines are shown
         yield
         return
     stderr = os.dup(2)

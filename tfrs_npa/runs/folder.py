@@ -129,7 +129,7 @@ class ResultFolder:
         if is_later:
             raise ValueError(
                 f"{self.path} is of format {saved['format']}, of a later version of tfrs-npa; this "
-                f"one reads formats up to {_FORMAT}"
+                f"one reads formats up to {_FORMAT}: update it"
             )
         return files
 

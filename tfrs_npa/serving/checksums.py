@@ -80,7 +80,7 @@ def sums_of(version: pathlib.Path) -> dict[str, dict[str, Any]]:
     if is_later:
         raise ValueError(
             f"{version} is of format {quoted(saved['format'])}, of a later version of tfrs-npa; "
-            f"this one reads formats up to {_FORMAT}"
+            f"this one reads formats up to {_FORMAT}: update it, or export again"
         )
     return sums
 
