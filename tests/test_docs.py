@@ -236,6 +236,7 @@ def test_every_public_name_is_in_the_reference():
     assert public <= shown
 
 
+@pytest.mark.slow
 def test_the_snippets_of_distributed(eagerly):
     training, own_loop = python_of("docs/distributed.md")
     names = {"tf": tf, "tfrs_npa": tfrs_npa, "config": tfrs_npa.NPAConfig.preset("small")}

@@ -203,6 +203,7 @@ def test_tensorflow_first_and_keras_3_in_use_for_itself():
     )
 
 
+@pytest.mark.slow
 def test_tensorflow_first_with_the_variable_and_without_keras_tuner():
     assert_runs(
         "import sys, tensorflow as tf\n"
@@ -237,6 +238,7 @@ def test_keras_3_in_use_through_tensorflow_is_refused():
     assert_runs("import sys, tensorflow as tf\n" + forks(refused, uses))
 
 
+@pytest.mark.slow
 def test_keras_tuner_with_keras_3_is_refused():
     result = run("import keras_tuner, tfrs_npa")
     assert result.returncode == 1

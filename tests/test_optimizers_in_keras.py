@@ -102,6 +102,7 @@ def test_mixed_bfloat16():
     assert (table.numpy()[np.unique(X)] != before[np.unique(X)]).all()
 
 
+@pytest.mark.slow
 def test_jit_compiled_model_and_mirrored_strategy_train_alike():
     plain = model_of(LazyAdam(0.01, table_learning_rate=0.1, clipnorm=1.0))
     compiled = model_of(LazyAdam(0.01, table_learning_rate=0.1, clipnorm=1.0), jit_compile=True)

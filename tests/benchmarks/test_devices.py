@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 
+
+@pytest.mark.slow
 def test_json(benchmark, run_here, tiny_preset, tmp_path, monkeypatch):
     script = benchmark("devices")
     monkeypatch.setattr(script.made_up_data, "ARTICLES", 500)

@@ -62,6 +62,7 @@ def test_results(run):
     assert found[0]["auc"] != found[1]["auc"]
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_twice(run, monkeypatch, benchmark):
     folder, compare = run
     compare()

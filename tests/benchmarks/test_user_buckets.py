@@ -12,6 +12,7 @@ def user_buckets(benchmark):
     return benchmark("user_buckets")
 
 
+@pytest.mark.slow
 def test_json(user_buckets, run_here, tmp_path, monkeypatch, tiny_preset, eager_functions):
     monkeypatch.setattr(user_buckets.scaling, "ARTICLES", 100)
     file = tmp_path / "buckets.json"
@@ -30,6 +31,7 @@ def test_json(user_buckets, run_here, tmp_path, monkeypatch, tiny_preset, eager_
     assert "5,000" in output
 
 
+@pytest.mark.slow
 def test_quality(user_buckets, mind_folder, tiny_preset, eager_functions):
     aucs, cost = user_buckets.quality(str(mind_folder), 1, [1])
     none, as_many = aucs["rows"]

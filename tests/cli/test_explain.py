@@ -33,6 +33,7 @@ def model(run):
     return load_run(run)
 
 
+@pytest.mark.slow
 def test_readers_that_are_named(explain, model):
     first, second = model.users.ids[1:3]
     options = ["--user", first, "--user", second, "--k", 3]

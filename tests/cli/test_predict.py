@@ -114,6 +114,7 @@ def exports(mind_folder, run, finish, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_export_predicts_the_same(mind_folder, exports, predicted, tmp_path, in_process, capfd):
     log, file = mind_folder / "test" / "behaviors.tsv", tmp_path / "prediction.txt"
     options = ["predict", "--export", exports, "--log", log, "--to", file]

@@ -414,6 +414,7 @@ def test_article_vectors_of_other_articles(mind_folder, tiny, tmp_path, in_proce
     assert "ids.txt holds no id of an article of" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_from_another_run(run, mind_folder, in_process, eager_functions, tmp_path, capsys):
     options = ["--data", mind_folder, "--holdout", "none", "--epochs", 1, "--run", tmp_path / "run"]
     assert in_process("train", "--from", run, "--set", "dropout=0.4", "--no-cache", *options) == 0

@@ -161,6 +161,7 @@ def test_tensorboard_shows_the_hyperparameters(searched):
         assert found[row["trial"]]["ends"] == 1
 
 
+@pytest.mark.slow
 def test_train_takes_the_configuration(searched, mind_folder, tmp_path, in_process, untraced):
     config = searched.folder / "config.yaml"
     options = ["--data", mind_folder, "--epochs", 1, "--config", config, "--run", tmp_path / "run"]
@@ -212,6 +213,7 @@ def test_a_process_prints_no_log_of_tensorflow(options, searched, tmp_path, proc
     assert output.splitlines()[0] == searched.output.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_failed_trials_are_counted_and_shown(mind_folder, tmp_path, in_process, untraced, capsys):
     fields = FIXED | {"num_filters": 4, "user_initializer": ["uniform", "nothing_known"]}
     space = write_space(tmp_path / "space.yaml", fields)
@@ -310,6 +312,7 @@ def test_resuming_a_finished_search_evaluates_its_winner_again(
     assert (copy / "data.json").read_bytes() == (searched.folder / "data.json").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", [tuner for tuner in TUNERS if tuner != "hyperband"])
 def test_all_files_of_a_tuner_are_known(options, tuner, tmp_path, in_process, untraced):
     run = tmp_path / "search"

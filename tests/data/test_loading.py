@@ -193,6 +193,7 @@ def test_a_bad_line_is_not_forgiven_by_a_cache(folder, tmp_path_factory):
             load_mind(folder, cache=cache)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*not in the catalogue")
 def test_prepared_data_is_read_once(tmp_path, monkeypatch):
     def prepare(impressions):

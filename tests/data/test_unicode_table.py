@@ -1,6 +1,7 @@
 import unicodedata
 
 import numpy as np
+import pytest
 
 from tfrs_npa.data.unicode_table import PAGE, VERSION, make_table, unicode_table
 
@@ -18,6 +19,7 @@ def rows(table):
     return np.column_stack([*(column[records] for column in columns), sequences])
 
 
+@pytest.mark.slow
 def test_the_file_is_what_the_script_makes():
     """But for what one of the two versions of Unicode lacks: what it has, it never changes."""
     file, made = unicode_table(), make_table()

@@ -41,6 +41,7 @@ def one_shot(clicked, scores, mask, known_user) -> dict[str, float]:
     return {**means, "impressions": len(scored), "skipped_impressions": (~scored).sum()}
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 9), min_size=1, max_size=6))
 def test_streaming_equals_one_shot(seed, batch_sizes):

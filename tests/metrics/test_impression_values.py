@@ -28,6 +28,7 @@ def small_blocks():
         yield
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(IMPRESSIONS, st.data())
 def test_means_are_those_of_the_model(impressions, data):

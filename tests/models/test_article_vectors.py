@@ -95,6 +95,7 @@ def test_an_export_scores_with_them(tmp_path):
         np.testing.assert_allclose(scores, model(batch_of(model)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_starts_as_if_there_were_none():
     """And articles without a vector stay as they are, whatever is learned."""
     model, plain = make(weights=False), make(vectors=False, weights=False)
@@ -113,6 +114,7 @@ def test_a_model_starts_as_if_there_were_none():
     assert np.abs(found - expected).max() > 0
 
 
+@pytest.mark.slow
 def test_new_articles_bring_theirs():
     model = make()
     with pytest.raises(ValueError, match="the vectors have 3 numbers, the new ones 2"):

@@ -111,6 +111,7 @@ def path_integral(weights, ratios, prior):
     return gradients * (ratios - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean_weight", [0.0, 1.0], ids=["density", "tilted density"])
 def test_contributions_to_a_density_are_integrated_gradients(mean_weight, random_model, odd_batch):
     model = random_model(mean_weight=mean_weight)

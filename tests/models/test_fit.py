@@ -26,6 +26,7 @@ def test_loss_of_an_epoch_is_the_mean_over_rows(make_world):
     assert logged == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fit_learns(make_world):
     losses = make_world(graph=True, learning_rate=0.03, without_dropout=True).fit(20)["loss"]
     assert losses[-1] < 0.7 * losses[0]
@@ -42,6 +43,7 @@ def test_missing_negatives_are_left_out_of_the_softmax(make_world, behaviors_of)
     np.testing.assert_allclose(padded, plain, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", tf.keras.optimizers.Adam(0.01)])
 def test_any_optimizer(optimizer, make_world):
     world = make_world()
@@ -172,6 +174,7 @@ def test_two_models_do_not_disturb_each_other(make_world):
 # Callbacks
 
 
+@pytest.mark.slow
 def test_learning_rate_callbacks(make_world):
     world = make_world()
     rates = []
@@ -187,6 +190,7 @@ def test_learning_rate_callbacks(make_world):
     assert len(logs["lr"]) == 3
 
 
+@pytest.mark.slow
 def test_early_stopping_and_best_checkpoint(tmp_path, make_world):
     world = make_world()
     best = str(tmp_path / "best.weights.h5")
@@ -228,6 +232,7 @@ def test_backup_and_restore(tmp_path, make_world, trained):
     assert_equal_weights(restored, whole)
 
 
+@pytest.mark.slow
 def test_fit_again_after_backup_and_restore(tmp_path, make_world):
     """Keras 2 raises an AttributeError in the second fit of other models."""
     world = make_world()

@@ -89,6 +89,7 @@ def assert_same(ours, theirs):
         np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask_padding", [True, False], ids=["masked", "unmasked"])
 @pytest.mark.parametrize("attention", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,6 +145,7 @@ def test_in_one_part(make_world):
     assert_close(world.predict().flat_values, plain_scores(world))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_impressions(data, trained):
@@ -263,6 +265,7 @@ def noted(function, calls):
     return call
 
 
+@pytest.mark.slow
 def test_weights_of_the_moment_count(make_world):
     """What training changes between two evaluations shows in the second."""
     world = make_world()
@@ -298,6 +301,7 @@ def test_steps(trained):
     assert metrics["impressions"] == 12
 
 
+@pytest.mark.slow
 def test_steps_of_batches_alone(trained):
     """What `test_on_batch` is given is no part of an evaluation."""
     batch = next(iter(trained.impression_batches()))

@@ -85,6 +85,7 @@ def test_integers_of_any_width(random_model, odd_batch, widths, mask_padding):
     assert np.isfinite(model.compute_loss(batch))
 
 
+@pytest.mark.slow
 def test_integers_of_mixed_width_in_every_step(make_world):
     world = make_world()
 
@@ -183,6 +184,7 @@ def test_set_catalog_with_another_vocabulary(trained):
     assert trained.model.catalog is trained.catalog
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attention, kind",
     [("recommenders", "personalized"), ("paper", "personalized"), ("paper", "mean")],

@@ -43,6 +43,7 @@ def batches(draw):
 properties = settings(max_examples=12, deadline=None)
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches(), SEEDS)
 def test_permuted_candidates_permute_the_scores(random_model, fields, batch, seed):
@@ -52,6 +53,7 @@ def test_permuted_candidates_permute_the_scores(random_model, fields, batch, see
     assert_close(model(permuted), model(batch).numpy()[:, columns])
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches())
 def test_a_score_does_not_depend_on_the_other_candidates(random_model, fields, batch):
@@ -62,6 +64,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(random_model, fields, b
         assert_close(model(alone), together[:, [column]])
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches())
 def test_a_score_does_not_depend_on_the_other_impressions(random_model, fields, batch):
@@ -96,6 +99,7 @@ def test_masked_padding_of_histories_changes_nothing(random_model, fields, batch
     assert_close(model(batch | {"history": moved}), model(batch))
 
 
+@pytest.mark.slow
 @properties
 @given(MASKED, batches())
 def test_masked_padding_of_titles_changes_nothing(random_model, fields, batch):
@@ -112,6 +116,7 @@ def test_unmasked_padding_takes_part(attention, random_model, odd_batch):
     assert np.abs(model(wider).numpy() - model(odd_batch).numpy())[0, 0] > 1e-4
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches())
 def test_score_is_made_of_the_products_of_the_towers(random_model, fields, batch):
@@ -161,6 +166,7 @@ def as_if_not_there(model, batch):
     return scores
 
 
+@pytest.mark.slow
 @properties
 @given(FIELDS, batches())
 def test_unknown_articles_are_left_out(random_model, fields, batch):

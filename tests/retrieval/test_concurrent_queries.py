@@ -169,6 +169,7 @@ class Stopped(Exception):
     """What a test raises while titles are encoded."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
 def test_nobody_waits_while_titles_are_encoded_and_nothing_changes_if_that_fails(
     layer, make_model, make_news, queries, monkeypatch
@@ -201,6 +202,7 @@ def test_nobody_waits_while_titles_are_encoded_and_nothing_changes_if_that_fails
     assert index.num_articles == (49 if layer is tfrs_npa.PersonalizedTopK else 9)
 
 
+@pytest.mark.slow
 def test_catalogue_extended_meanwhile(make_model, make_news, queries, monkeypatch):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model).index()

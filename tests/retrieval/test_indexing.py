@@ -22,6 +22,7 @@ def as_dataset(news):
     return tf.data.Dataset.from_tensor_slices(news | {"category": ["news"] * len(news["title"])})
 
 
+@pytest.mark.slow
 def test_index_from_dataset(make_model, make_news, queries, plain_scores, assert_best):
     """Known articles and new ones, in the order of the catalogue; the others do not come back."""
     model = make_model()
@@ -52,6 +53,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form, dtype",
     [
@@ -99,6 +101,7 @@ def test_refresh_is_a_rebuild(
         encoded.clear()
 
 
+@pytest.mark.slow
 def test_refresh_adds_or_withdraws(make_model, queries, strings):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model, k=1).index()
@@ -120,6 +123,7 @@ def test_refresh_adds_or_withdraws(make_model, queries, strings):
         index(queries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
 def test_another_catalogue(layer, make_model, queries, plain_scores, assert_best):
     """The same ids in another order, some of them gone, some new."""
@@ -146,6 +150,7 @@ def test_another_catalogue(layer, make_model, queries, plain_scores, assert_best
         assert_best(index(queries), plain, 10, ids=ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
 def test_catalogue_that_was_extended(
     layer, make_model, make_news, queries, plain_scores, assert_best
@@ -181,6 +186,7 @@ def test_clicks_that_are_not_known_are_not_counted(make_model, strings):
     np.testing.assert_allclose(unknown, nothing, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [tfrs_npa.PersonalizedTopK, tfrs_npa.TwoStageTopK])
 def test_clicks_that_have_a_title(layer, make_model, strings):
     """They count as if the catalogue had them; an article that it has keeps its own title."""
@@ -203,6 +209,7 @@ def test_clicks_that_have_a_title(layer, make_model, strings):
         index({**queries, "history_titles": [["rain"]]})
 
 
+@pytest.mark.slow
 def test_a_user_who_came_later(make_model):
     model = make_model()
     index = tfrs_npa.PersonalizedTopK(model, k=5).index()

@@ -60,6 +60,7 @@ def index(model_of):
     return _index_of(model_of())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_all_articles(dtype, form, model_of, queries, plain_scores, assert_best):
@@ -378,6 +379,7 @@ def test_inside_a_model(model_of):
     assert not [w for w in outer.weights if w.shape.rank > 1]
 
 
+@pytest.mark.slow
 def test_in_a_graph_and_saved(model_of, queries, tmp_path, strings):
     index = _index_of(model_of())
     module = tf.Module()

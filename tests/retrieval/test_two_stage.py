@@ -100,6 +100,7 @@ def assert_equal(found, expected):
     assert strings(found[1]) == strings(expected[1])
 
 
+@pytest.mark.slow
 def test_candidates_are_ranked_wherever_they_are(model_of, queries):
     model = model_of()
     exact, off = _exact(model), off_the_shortlist(model, queries)

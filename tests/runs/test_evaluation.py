@@ -227,6 +227,7 @@ def test_baselines_alone(model, impressions, baselines):
     assert nothing["best"] is None and nothing["metrics"]["random"]["auc"] is None
 
 
+@pytest.mark.slow
 def test_random_scores_are_about_one_half_and_the_same_again(model):
     rows = 3_000
     impressions = pack([[2, 3, 4, 5]] * rows, [[0, 1, 0, 0]] * rows, [1] * rows)

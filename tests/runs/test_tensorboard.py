@@ -120,6 +120,7 @@ def test_throughput_is_of_the_training_alone(model, tmp_path, monkeypatch):
     assert events(tmp_path / "train")["epoch_rows_per_second"] == {1: 20}
 
 
+@pytest.mark.slow
 def test_attention_of_the_same_impressions_in_each_epoch(model, impressions, tmp_path):
     """Of the first of each known user who clicked three articles before: one."""
     fit(model, impressions, [Attention(tmp_path, impressions)])

@@ -313,6 +313,7 @@ def test_divergence_is_noticed(folder, tmp_path):
     load_run(path)
 
 
+@pytest.mark.slow
 def test_untrained_weights_are_called_so(folder, tmp_path, monkeypatch, caplog):
     path, settings = tmp_path / "run", TrainingSettings(str(folder), epochs=1)
 

@@ -150,6 +150,7 @@ def test_a_model_depends_on_its_hyperparameters_alone(make):
     assert_same_weights(*models)
 
 
+@pytest.mark.slow
 def test_word_vectors_are_made_once_for_each_dimension(make, monkeypatch):
     calls = []
     original = tfrs_npa.data.catalog.title_word_vectors
@@ -277,6 +278,7 @@ def test_continuing_from_an_earlier_best_epoch_leaves_no_epoch_out(make):
     assert_same_weights(*models)
 
 
+@pytest.mark.slow
 def test_a_model_with_another_optimizer_keeps_it(make):
     hypermodel = make(Seen, schedule="linear")
     hp = keras_tuner.HyperParameters()

@@ -179,6 +179,7 @@ def test_an_interrupted_search_is_resumed(make, tmp_path):
     assert len(completed(tuner)) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_says_why_and_the_others_run(make, tmp_path):
     class Failing(Recorded):
         def build(self, hp):

@@ -76,6 +76,7 @@ def outcome(oracle):
 
 
 # KerasTuner warns of it if a trial starts over with metrics, and ignores its new ones.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:The use case of calling")
 @pytest.mark.parametrize("tuner", SETTINGS)
 def test_a_search_that_is_killed_at_any_write_ends_as_if_it_were_not(tuner, tmp_path, monkeypatch):

@@ -139,6 +139,7 @@ def test_the_model_may_change_afterwards(model, exported):
         model.set_weights(weights)
 
 
+@pytest.mark.slow
 def test_versions(model, tmp_path, quick):
     folder = tmp_path / "npa"
     for name in ("notes", ".7.1.tmp", "v9"):

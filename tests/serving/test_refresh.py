@@ -128,6 +128,7 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_users_in_buckets(tmp_path, monkeypatch):
     """The export finds the row of a user, and whether there is one, as the model does."""
     monkeypatch.setattr(module, "_SIGNATURES", {"score": module._SIGNATURES["score"]})

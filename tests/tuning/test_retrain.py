@@ -47,6 +47,7 @@ def retrain(script, ended, quick, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_both_are_trained_with_each_seed(script, retrain, ended, capsys):
     retrain("--seeds", "5")
     shown, _ = capsys.readouterr()

@@ -207,6 +207,7 @@ def articles_of(data, size, tmp_path):
     return [row for columns in found for row in zip(*columns)]
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     max_examples=300,

@@ -168,6 +168,7 @@ def test_articles_are_those_of_the_impressions(split):
     assert all(article["title"][0].isupper() for article in split.news.values())
 
 
+@pytest.mark.slow
 def test_optima(world):
     for split in ("validation", "test"):
         auc = world.reference_auc()[split]
