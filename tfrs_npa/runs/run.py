@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tfrs_npa.runs.last_seen import LastSeen
 
 _LAST, _PREVIOUS, _BEST = "last", "previous", "best"
-# Files that do not change once they are written, whose checksums are kept. Not training.yaml: whoever
+# Files that do not change once they are written, whose checksums are kept. Not training.yaml: who
 # moves the data changes its path there.
 _CONSTANT = (
     "config.yaml",
