@@ -169,6 +169,19 @@ def test_train_takes_the_configuration(searched, mind_folder, tmp_path, in_proce
     assert Run(tmp_path / "run").config == tfrs_npa.NPAConfig.from_yaml(config)
 
 
+def test_a_terminated_search_says_how_to_resume(options, tmp_path, in_process, monkeypatch, capsys):
+    """Schedulers send SIGTERM."""
+
+    def search(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("tfrs_npa.search.search.search", search)
+    run = tmp_path / "search"
+    assert in_process(*options, "--run", run) == 143
+    hint = f"tfrs-npa: terminated; `tfrs-npa tune --run {run} --resume` resumes the search"
+    assert capsys.readouterr().err.splitlines()[-1] == hint
+
+
 @pytest.mark.slow
 def test_interrupted_killed_and_resumed_equals_uninterrupted(
     searched, options, tmp_path, end_in_epoch, in_process, untraced

@@ -71,7 +71,7 @@ examples:
   tfrs-npa train --strategy parameter-server --data my-data --run runs/large
 
 exit codes:
-  0 success, 2 bad input, 130 interrupted
+  0 success, 2 bad input, 130 interrupted, 143 terminated
   of a process of a cluster also 69: another that it needs did not start, or is gone
 """
 

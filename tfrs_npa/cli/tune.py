@@ -59,7 +59,7 @@ examples:
   tfrs-npa train --data mind/small --config runs/b/config.yaml --run runs/best
 
 exit codes:
-  0 success, 1 no trial was completed, 2 bad input, 130 interrupted
+  0 success, 1 no trial was completed, 2 bad input, 130 interrupted, 143 terminated
   of a worker also 69: there is no chief; and the code it died with, if it died repeatedly
 """
 
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
         results = search(options.run, cache_of(options), options.wait_for_chief)
     except KeyboardInterrupt as interrupt:
         hint = f"`tfrs-npa tune --run {options.run} --resume` resumes the search"
-        raise KeyboardInterrupt(hint) from interrupt
+        raise type(interrupt)(hint) from interrupt
     except SearchFailed as failure:
         print(f"tfrs-npa: error: {failure}", file=sys.stderr)
         return 1
