@@ -109,6 +109,22 @@ def test_no_memory_is_a_line(kind, monkeypatch, capsys):
     assert capsys.readouterr().err == f"tfrs-npa: error: {OUT_OF_MEMORY}\n"
 
 
+@pytest.mark.parametrize("writes", ["an op", "Python"])
+def test_a_full_disk_is_no_lack_of_memory(writes, monkeypatch, capsys):
+    """TensorFlow has the same error for both."""
+    import tensorflow as tf
+
+    def run(options):
+        if writes == "an op":
+            tf.io.write_file("/dev/full", "x")
+        else:
+            tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6)
+
+    monkeypatch.setattr(COMMANDS["forget"], "run", run)
+    assert main(["forget", "--run", "r", "--user", "U1"]) == 2
+    assert capsys.readouterr().err == "tfrs-npa: error: /dev/full: No space left on device\n"
+
+
 def test_other_errors_keep_their_trace(monkeypatch):
     def run(options):
         raise KeyError("a bug")

@@ -16,12 +16,7 @@ from types import FrameType
 
 from tfrs_npa import __version__
 from tfrs_npa.cli import evaluate, explain, export, forget, predict, recommend, train, tune
-from tfrs_npa.cli.messages import (
-    OUT_OF_MEMORY,
-    error_message,
-    is_out_of_memory,
-    plain_messages,
-)
+from tfrs_npa.cli.messages import error_message, exhausted_message, plain_messages
 
 COMMANDS = {
     "train": train,
@@ -83,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"tfrs-npa: error: {error_message(error)}", file=sys.stderr)
             return 2
         except Exception as error:
-            if not is_out_of_memory(error):
+            message = exhausted_message(error)
+            if message is None:
                 raise
-            print(f"tfrs-npa: error: {OUT_OF_MEMORY}", file=sys.stderr)
+            print(f"tfrs-npa: error: {message}", file=sys.stderr)
             return 2
 
 

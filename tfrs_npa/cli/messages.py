@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ OUT_OF_MEMORY = (
     "there is not enough memory; give a smaller batch_size, title_length, history_length or "
     "dimensions (--set), fewer --user-buckets, or less --encoding-memory"
 )
+_OF_FILES = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _ERRORS_ONLY = "3"
 
@@ -132,9 +134,18 @@ def _quiet_import() -> Iterator[None]:
             os.close(stderr)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python or TensorFlow, which need not be imported, found no memory for something."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+def exhausted_message(error: Exception) -> str | None:
+    """Returns a line on memory or disk that an error says is used up; None for other errors.
+
+    TensorFlow, which need not be imported, has one error for both.
+    """
+    is_tensorflows = type(error).__name__ == "ResourceExhaustedError"
+    if is_tensorflows:
+        for reason in map(os.strerror, _OF_FILES):
+            file, found, _ = str(error).partition(f"; {reason}")
+            if found:  # before the name of the file, TensorFlow may have that of an op, in braces
+                return shortened(f"{file.rpartition('}} ')[2]}: {reason}")
+    return OUT_OF_MEMORY if is_tensorflows or isinstance(error, MemoryError) else None
 
 
 def error_message(error: Exception) -> str:
