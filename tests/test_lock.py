@@ -93,3 +93,20 @@ def test_without_locks_of_the_file_system(tmp_path, monkeypatch):
     with locked(tmp_path / "run", "run"), locked(tmp_path / "run", "run"):
         pass
     assert not list((tmp_path / "run").iterdir())
+
+
+HELP = """
+    import sys
+    sys.modules["fcntl"] = None  # which raises an ImportError
+    from tfrs_npa._lock import locked
+    from tfrs_npa.cli import main
+    with locked(sys.argv[1], "run"), locked(sys.argv[1], "run"):
+        main(["--help"])
+"""
+
+
+def test_without_locks_of_the_system(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(HELP), str(tmp_path / "run")]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.stdout.startswith("usage: tfrs-npa"), process.stderr
+    assert not list(tmp_path.iterdir())

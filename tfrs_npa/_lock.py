@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import fcntl
 import json
 import os
 import pathlib
 import platform
 from collections.abc import Iterator
 from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
 
@@ -23,7 +27,7 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     The lock is the system's, on the file `.lock` in the folder: it ends with this process, however
     that ends. The folder is created if it is missing, and removed if nothing was written into it.
     It may be replaced meanwhile by another one, see `hand_over`. Nothing is locked where the file
-    system has no locks.
+    system has no locks, and nothing is done where the operating system has none.
 
     >>> with locked("runs/mine", "run"):
     ...     ...
@@ -35,6 +39,9 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     Raises:
         ValueError: if another process, or another thread, holds the lock; says which.
     """
+    if fcntl is None:
+        yield
+        return
     folder = pathlib.Path(os.path.realpath(folder))
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)

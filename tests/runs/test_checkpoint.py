@@ -101,6 +101,12 @@ def test_no_space_is_found_out_before_hdf5_writes(path, model):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_without_a_way_to_reserve_space(path, model, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    save_checkpoint(path, model, STATE | {"epoch": 3})
+    assert load_checkpoint(path, make_model())["epoch"] == 3
+
+
 def test_the_one_before_is_kept(path, model, monkeypatch):
     """By a link, or where there are none, by a copy."""
     previous = path.with_name("previous.weights.h5")

@@ -139,6 +139,8 @@ def _digest(file, end: int):
 
 def _require_space(path: pathlib.Path, model: NPA) -> None:
     """Raises an OSError if there is no space for a file of the size of a checkpoint."""
+    if not hasattr(os, "posix_fallocate"):  # on macOS
+        return
     optimizer = model.optimizer  # None: the model is not compiled
     variables = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
     size = sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
