@@ -1,5 +1,6 @@
 import errno
 import os
+import pathlib
 
 import pytest
 
@@ -155,3 +156,18 @@ def test_what_the_dead_left_is_swept(tmp_path):
     sweep(folder)
     assert not any(file.exists() for file in old) and all(file.exists() for file in kept)
     sweep(tmp_path / "missing")
+
+
+def test_a_folder_is_swept_if_the_one_above_cannot_be_listed(tmp_path, monkeypatch):
+    """As with mode 711, which says nothing to root."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    left = tmp_path / "run" / ".0123456789ab.tmp.a"
+    left.parent.mkdir()
+    left.touch()
+    os.utime(left, (0, 0))
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+    sweep(tmp_path / "run")
+    assert not left.exists()

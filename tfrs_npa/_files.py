@@ -131,7 +131,10 @@ def sweep(folder: str | os.PathLike[str]) -> None:
     folder = pathlib.Path(os.path.realpath(folder))
     if not folder.exists():
         return
-    found = [path for path in folder.parent.iterdir() if path.name.endswith(f".tmp.{folder.name}")]
+    found = []
+    with contextlib.suppress(PermissionError):  # the folder above may belong to somebody else
+        beside = folder.parent.iterdir()
+        found += [path for path in beside if path.name.endswith(f".tmp.{folder.name}")]
     for inside, folders, files in os.walk(folder):
         found += [pathlib.Path(inside, name) for name in [*folders, *files]]
     for path in filter(is_temporary, found):
