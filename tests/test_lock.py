@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,19 @@ def test_without_locks_of_the_file_system(tmp_path, monkeypatch):
     with locked(tmp_path / "run", "run"), locked(tmp_path / "run", "run"):
         pass
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught, locked(tmp_path / "run", "run"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = caught.value
+    assert (error.errno, error.filename) == (errno.EFBIG, str(tmp_path / "run" / LOCK_FILE))
+    assert not list(tmp_path.iterdir())
 
 
 HELP = """

@@ -38,6 +38,7 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
 
     Raises:
         ValueError: if another process, or another thread, holds the lock; says which.
+        OSError: if the lock cannot be written, for example because there is no space left.
     """
     if fcntl is None:
         yield
@@ -72,11 +73,12 @@ def hand_over(folder: str | os.PathLike[str], successor: str | os.PathLike[str])
         os.link(lock, pathlib.Path(successor, LOCK_FILE))
 
 
-def _acquired(folder: pathlib.Path, what: str) -> IO[str]:
+def _acquired(folder: pathlib.Path, what: str) -> IO[bytes]:
     path = folder / LOCK_FILE
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        # Without a buffer, which would be written again, and fail again, when it is closed.
+        file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -96,18 +98,21 @@ def _acquired(folder: pathlib.Path, what: str) -> IO[str]:
         file.close()
 
 
-def _is_at(file: IO[str], path: pathlib.Path) -> bool:
+def _is_at(file: IO[bytes], path: pathlib.Path) -> bool:
     return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
 
 
-def _write_holder(file: IO[str]) -> None:
+def _write_holder(file: IO[bytes]) -> None:
     started = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    holder = {"process": os.getpid(), "host": platform.node(), "started": started}
     file.truncate(0)
-    json.dump({"process": os.getpid(), "host": platform.node(), "started": started}, file)
-    file.flush()
+    try:
+        file.write(json.dumps(holder).encode())
+    except OSError as error:  # which does not name the file
+        raise OSError(error.errno, error.strerror, file.name) from error
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(file: IO[bytes]) -> str:
     """Says who holds a lock, if that can be read."""
     file.seek(0)
     try:
