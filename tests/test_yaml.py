@@ -51,3 +51,11 @@ def test_a_file_is_of_a_size_that_is_read(tmp_path):
         read_yaml(path)
     with pytest.raises(FileNotFoundError, match="none"):
         read_yaml(tmp_path / "none")
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_first_byte_that_is_not_utf_8_is_named(tmp_path, mark):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(mark + b"a: \xff")
+    with pytest.raises(ValueError, match=f"x.yaml is not YAML: not UTF-8 at byte {len(mark) + 3}"):
+        read_yaml(path)

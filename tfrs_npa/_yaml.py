@@ -36,7 +36,8 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
             f"{path} has more than {LONGEST_FILE:,} bytes, which no file of values has"
         )
     try:
-        text = content.decode("utf-8-sig")
+        # Errors of utf-8-sig do not count the bytes of the mark that it removes.
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not YAML: not UTF-8 at byte {error.start}") from error
     return parse_yaml(text, path)

@@ -77,6 +77,7 @@ def test_ids_of_articles_in_a_file(tmp_path):
         (b"N1\n\nN2\n", ":2: expected the id of an article, found ''"),
         (b"N1\n" + b"x y" * 10**6, ":2: expected the id of an article, found 'x yx y"),
         (b"N1\nN\xff2\n", ":2: not UTF-8"),
+        (b"\xef\xbb\xbfN1\n\xff\n", ":2: not UTF-8"),
     ],
 )
 def test_a_file_without_ids_of_articles(tmp_path, content, message):

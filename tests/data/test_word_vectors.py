@@ -82,6 +82,9 @@ def test_npy_that_does_not_fit_its_words(tmp_path):
         WordVectors.from_npy(tmp_path / "v.npy", write(tmp_path / "words.txt", "a\nb\nc\n"))
     with pytest.raises(ValueError, match="words.txt:2: 'a' is on line 1 already"):
         WordVectors.from_npy(tmp_path / "v.npy", write(tmp_path / "words.txt", "a\na\n"))
+    (tmp_path / "words.txt").write_bytes(b"\xef\xbb\xbfa\n\xff\n")
+    with pytest.raises(ValueError, match="words.txt:2: not UTF-8"):
+        WordVectors.from_npy(tmp_path / "v.npy", tmp_path / "words.txt")
     np.save(tmp_path / "flat.npy", np.zeros(2))
     with pytest.raises(ValueError, match="2 words"):
         WordVectors.from_npy(tmp_path / "flat.npy", write(tmp_path / "words.txt", "a\nb\n"))

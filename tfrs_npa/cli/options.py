@@ -166,7 +166,8 @@ def ids_in(path: str) -> list[str]:
 
         return [article["news_id"] for article in articles_in(path)]
     try:
-        text = content.decode("utf-8-sig")
+        # Errors of utf-8-sig do not count the bytes of the mark that it removes.
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from error

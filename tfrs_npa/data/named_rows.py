@@ -73,7 +73,8 @@ def read_named_rows(
     with open(names_path, "rb") as file:
         content = file.read()
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+        # Errors of utf-8-sig do not count the bytes of the mark that it removes.
+        text = content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{names_path}:{number}: not UTF-8; convert the file to UTF-8") from error
