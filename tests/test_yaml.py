@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from tfrs_npa._yaml import LONGEST_FILE, parse_yaml, read_yaml
 
+# PyYAML writes U+0085 as it is, which is a line break in YAML 1.1.
+TEXT = st.text(st.characters(exclude_characters="\x85", exclude_categories=["Cs"]), max_size=5)
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner),
     max_leaves=8,
 )
 
