@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_npa._quoting import listed, quoted, shortened
+from tfrs_npa._quoting import did_you_mean, listed, quoted, shortened
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,9 @@ def test_listed():
     assert listed(["a", "b"]) == "a, b"
     assert listed(map(str, range(9))) == "0, 1, 2, 3, 4, 5 and 3 more"
     assert len(listed(["x" * 10**6] * 10**4)) < 500
+
+
+def test_the_closest_name():
+    assert did_you_mean("mx", ["min", "max"]) == "; did you mean 'max'?"
+    others = ["", "other", "mx" * 10**6, 10**5000, None, b"max"]
+    assert not any(did_you_mean(other, ["min", "max"]) for other in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import reprlib
 from collections.abc import Iterable
 
@@ -50,3 +51,15 @@ def listed(names: Iterable[object], longest: int = 6) -> str:
     texts = list(map(str, names))
     shown = ", ".join(shortened(text, _LONGEST // 2) for text in texts[:longest])
     return f"{shown} and {len(texts) - longest:,} more" if len(texts) > longest else shown
+
+
+def did_you_mean(found: object, names: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown name: the closest known one, if one is close.
+
+    >>> did_you_mean("mn", ["min", "max"])
+    "; did you mean 'min'?"
+    """
+    if not isinstance(found, str):
+        return ""
+    close = difflib.get_close_matches(found[:_LONGEST], names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

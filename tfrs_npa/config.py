@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from tfrs_npa._quoting import quoted
+from tfrs_npa._quoting import did_you_mean, quoted
 from tfrs_npa._yaml import read_yaml
 from tfrs_npa.recommenders import fields_of_npa_yaml, is_npa_yaml
 
@@ -187,12 +186,7 @@ class NPAConfig:
         names = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in names:
-                close = difflib.get_close_matches(quoted(key)[:40], names, n=1)
-                hint = (
-                    f"; did you mean {close[0]!r}?"
-                    if close
-                    else "; docs/hyper_parameters.md lists them."
-                )
+                hint = did_you_mean(key, names) or "; docs/hyper_parameters.md lists them."
                 raise ValueError(f"{quoted(key)} is not a hyper-parameter{hint}")
         return dataclasses.replace(base or cls(), **values)
 

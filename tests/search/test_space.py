@@ -172,6 +172,8 @@ def test_values_are_plain_numbers():
         ({"table_learning_rate": [None, 0.1]}, "cannot choose between null and numbers"),
         ({"table_learning_rate": {"min": None, "max": 0.1}}, "min is None and max is 0.1"),
         ({"dropout": {"min": 0, "max": 0.5, "stepp": 1}}, "not 'stepp'; did you mean 'step'"),
+        ({"dropout": {"mn": 0, "max": 0.5}}, "not 'mn'; did you mean 'min'"),
+        ({"dropout": {"min": 0, "mx": 0.5}}, "not 'mx'; did you mean 'max'"),
         ({"num_filters": {"min": 1, "max": 9, "step": 0}}, "step is 0; .* above 0 and at most 8"),
         ({"num_filters": {"min": 1, "max": 9, "step": 1.5}}, "step is 1.5; .* of type int"),
         ({"num_filters": {"min": 1, "max": 9, "step": 10}}, "step is 10; .* at most 8"),

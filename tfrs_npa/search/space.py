@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tfrs_npa._quoting import quoted
+from tfrs_npa._quoting import did_you_mean, quoted
 from tfrs_npa._yaml import read_yaml
 from tfrs_npa.config import ATTENTION_FORMS, FIELD_TYPES, PRESETS, SCHEDULES, NPAConfig
 
@@ -156,8 +155,7 @@ class SearchSpace:
             if name in FIELD_TYPES:
                 raise ValueError(f"{name} belongs below `space:`, indented")
             if name not in _SECTIONS:
-                close = difflib.get_close_matches(quoted(name)[:40], _SECTIONS, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = did_you_mean(name, _SECTIONS)
                 raise ValueError(f"{quoted(name)} is not known: {expected}{hint}")
         fields = sections.get("space")
         if not isinstance(fields, Mapping | None):
@@ -238,8 +236,7 @@ class SearchSpace:
     def _range(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         for key in spec:
             if key not in _RANGE:
-                close = difflib.get_close_matches(quoted(key)[:40], _RANGE, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = did_you_mean(key, _RANGE)
                 raise ValueError(
                     f"{name}: a range has {', '.join(_RANGE)}, not {quoted(key)}{hint}"
                 )
