@@ -34,7 +34,8 @@ def test_what_is_written_without_aliases_is_read(values):
         ("a: *x", "x.yaml is not YAML: line 1 has an alias; write the value out"),
         ("a: !!str 1", "x.yaml is not YAML: line 1 has a tag, "),
         ("[" * 17 + "]" * 17, "x.yaml is not YAML: line 1 is nested 17 levels deep"),
-        ("a: b: c", "x.yaml is not YAML: mapping values are not allowed here"),
+        ("a: b: c", "x.yaml is not YAML: mapping values are not allowed here in line 1"),
+        ("a: [1\nb: 2", "x.yaml is not YAML: expected ',' or ']', but got ':' in line 2"),
         ("a: 2000-13-01", "x.yaml is not YAML: month must be in 1..12"),
     ],
 )

@@ -58,7 +58,7 @@ def parse_yaml(text: str, name: str) -> Any:
         _require_plain(text)
         return yaml.safe_load(text)
     except _ERRORS as error:
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
+        reason = shortened(" ".join(_reason(error).split()) or type(error).__name__, 200)
         raise ValueError(f"{name} is not YAML: {reason}") from error
 
 
@@ -75,6 +75,13 @@ def _require_plain(text: str) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise ValueError(f"line {event.start_mark.line + 1} is nested {depth} levels deep")
+
+
+def _reason(error: Exception) -> str:
+    """Returns what is wrong and the line of it, without where PyYAML had started to look."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -341,7 +341,10 @@ def test_zips_without_network(mind_folder, tmp_path, in_process, untraced, capsy
         (["--data", "FOLDER", "--set", "num_filter=3"], "did you mean 'num_filters'"),
         (["--data", "FOLDER", "--set", "dropout"], "expected NAME=VALUE"),
         (["--data", "FOLDER", "--set", "dropout=2"], "dropout is 2"),
-        (["--data", "FOLDER", "--set", "dropout=[1"], "not YAML"),
+        (
+            ["--data", "FOLDER", "--set", "dropout=[1"],
+            "--set dropout=[1 is not YAML: expected ',' or ']', but got '<stream end>' in line 1",
+        ),
         (["--data", "FOLDER", "--seed", "-1"], "seed is -1"),
         (["--data", "FOLDER", "--epochs", "0"], "epochs is 0"),
         (["--data", "FOLDER", "--word-vectors", "no-such.txt"], "no-such.txt: No such file"),

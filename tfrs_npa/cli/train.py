@@ -316,7 +316,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set {shortened(text, 60)}: expected NAME=VALUE")
-        changes[name.strip()] = parse_yaml(value, f"--set {shortened(text, 60)}:")
+        changes[name.strip()] = parse_yaml(value, f"--set {shortened(text, 60)}")
     return changes
 
 
