@@ -23,7 +23,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 WORK = ROOT / "build" / "mutation"
-COPY, SESSION, CONFIG = WORK / "copy", WORK / "session.sqlite", WORK / "config.toml"
+# The copy that is changed, and one that is not.
+COPY, PRISTINE = WORK / "copy", WORK / "pristine"
+SESSION, CONFIG = WORK / "session.sqlite", WORK / "config.toml"
 MUTATED = ("layers", "metrics", "models", "data", "retrieval")
 # Tests of many processes, whose minutes tell nothing of a module that others do not.
 SLOW = ("test_strategies.py", "test_two_builds.py")
@@ -43,19 +45,21 @@ def main() -> None:
     if options.test:
         sys.exit(tested())
     if not SESSION.exists():
-        prepare(options.timeout)
-        sample(options.sample)
+        prepare(options.timeout, options.sample)
+    # An interrupted run leaves a mutant there.
+    shutil.rmtree(COPY, ignore_errors=True)
+    shutil.copytree(PRISTINE, COPY)
     subprocess.run(["cosmic-ray", "exec", str(CONFIG), str(SESSION)], cwd=COPY, check=True)
     sys.exit(report())
 
 
-def prepare(timeout: int) -> None:
-    """Copies what git knows, and finds all mutants."""
+def prepare(timeout: int, number: int) -> None:
+    """Copies what git knows, and makes a session of some of the mutants."""
     shutil.rmtree(WORK, ignore_errors=True)
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
     for name in filter(None, names.stdout.decode().split("\0")):
-        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, COPY / name)
+        (PRISTINE / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, PRISTINE / name)
     modules = ", ".join(f'"tfrs_npa/{name}"' for name in MUTATED)
     CONFIG.write_text(
         "[cosmic-ray]\n"
@@ -66,14 +70,17 @@ def prepare(timeout: int) -> None:
         "[cosmic-ray.distributor]\n"
         'name = "local"\n'
     )
-    subprocess.run(["cosmic-ray", "init", str(CONFIG), str(SESSION)], cwd=COPY, check=True)
+    session = SESSION.with_suffix(".all")
+    subprocess.run(["cosmic-ray", "init", str(CONFIG), str(session)], cwd=PRISTINE, check=True)
+    sample(session, number)
+    session.replace(SESSION)  # now it is complete
 
 
-def sample(number: int) -> None:
-    """Keeps some of the mutants."""
+def sample(path: pathlib.Path, number: int) -> None:
+    """Keeps some of the mutants of a session."""
     from cosmic_ray.work_db import WorkDB, use_db
 
-    with use_db(SESSION, WorkDB.Mode.open) as session:
+    with use_db(path, WorkDB.Mode.open) as session:
         items = [item for item in session.work_items if not is_annotation(item.mutations[0])]
         items.sort(key=lambda item: str(item.mutations[0]))
         chosen = random.Random(SEED).sample(items, min(number, len(items)))
@@ -84,7 +91,7 @@ def sample(number: int) -> None:
 
 def is_annotation(mutation) -> bool:
     """Whether a mutant changes an annotation, or a decorator, as those of AutoGraph."""
-    spans = annotations(COPY / mutation.module_path)
+    spans = annotations(PRISTINE / mutation.module_path)
     return any(first <= mutation.start_pos and mutation.end_pos <= last for first, last in spans)
 
 
@@ -105,7 +112,7 @@ def tested() -> int:
     """Runs the tests of the module that differs from the original; returns the exit code."""
     for name in MUTATED:
         for path in sorted(pathlib.Path("tfrs_npa", name).glob("*.py")):
-            if path.read_bytes() != (ROOT / path).read_bytes():
+            if path.read_bytes() != (PRISTINE / path).read_bytes():
                 return subprocess.run(
                     [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
                     + list(tests_of(path)),

@@ -1,0 +1,87 @@
+"""How `make mutation` continues after an interruption; without Cosmic Ray, which it installs."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import shutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[1] / ".ci" / "mutation.py"
+MODULE = pathlib.Path("tfrs_npa", "layers", "module.py")
+
+
+class Interrupted(Exception):
+    """Raised where Ctrl-C could have come."""
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The steps that were called, each with the module as it was; `exec` leaves a mutant."""
+    called = []
+
+    def run(command, cwd=".", **options):
+        if command[0] == "git":
+            return types.SimpleNamespace(stdout=str(MODULE).encode())
+        if command[0] != "cosmic-ray":
+            return types.SimpleNamespace(returncode=1)  # of the tests
+        module = pathlib.Path(cwd, MODULE)
+        called.append((command[1], module.read_text()))
+        if command[1] == "init":
+            pathlib.Path(command[3]).touch()
+        else:
+            module.write_text("a mutant")
+        return None
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return called
+
+
+@pytest.fixture
+def mutation(tmp_path, monkeypatch, called):
+    """The script, in a project of one module."""
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / MODULE).parent.mkdir(parents=True)
+    (tmp_path / MODULE).write_text("original")
+    spec = importlib.util.spec_from_file_location("mutation", shutil.copy(SCRIPT, tmp_path / ".ci"))
+    mutation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutation)
+    monkeypatch.setattr(mutation, "sample", lambda *_: None)
+    monkeypatch.setattr(mutation, "report", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["mutation.py"])
+    return mutation
+
+
+def run(mutation):
+    with pytest.raises(SystemExit):
+        mutation.main()
+
+
+def test_mutants_that_were_not_drawn_are_not_run(mutation, called, monkeypatch):
+    def interrupt(*_):
+        raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(mutation, "sample", interrupt)
+        mutation.main()
+    run(mutation)
+    assert [step for step, _ in called] == ["init", "init", "exec"]
+
+
+def test_there_is_one_mutant_at_a_time(mutation, called):
+    run(mutation)
+    run(mutation)
+    assert called == [("init", "original"), ("exec", "original"), ("exec", "original")]
+
+
+def test_a_change_of_the_project_is_no_mutant(mutation, monkeypatch):
+    run(mutation)
+    (mutation.ROOT / MODULE).write_text("changed since")
+    monkeypatch.chdir(mutation.COPY)
+    assert mutation.tested() == 1
+    MODULE.write_text("original")
+    assert mutation.tested() == 0
