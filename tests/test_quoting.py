@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_npa._quoting import did_you_mean, listed, quoted, shortened
+from tfrs_npa._quoting import did_you_mean, listed, quoted, reason_of, shortened
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,12 @@ def test_short_values_are_as_in_python(value):
 def test_shortened(text, longest):
     found = shortened(text, longest)
     assert found == text if len(text) <= longest else len(found) == longest
+
+
+def test_the_reason_of_an_error():
+    assert reason_of(ValueError("line 3:\n  no")) == reason_of("line 3: no ") == "line 3: no"
+    assert reason_of(EOFError()) == reason_of(EOFError(" \n")) == "EOFError"
+    assert len(reason_of(ValueError("x " * 10**6))) == 200
 
 
 def test_listed():

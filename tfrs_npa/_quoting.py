@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 LONGEST_MESSAGE = 500
 """Characters of an error message on the command line."""
-_LONGEST = 60
+_LONGEST, _LONGEST_REASON = 60, 200
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _LONGEST
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 8
@@ -44,6 +44,17 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
         return text
     end = (longest - 3) // 2
     return f"{text[: longest - 3 - end]}...{text[-end:]}"
+
+
+def reason_of(error: object) -> str:
+    """Returns what an error, or a text, says, on one line and in at most 200 characters.
+
+    An error that says nothing is named by its type.
+
+    >>> reason_of(ValueError())
+    'ValueError'
+    """
+    return shortened(" ".join(str(error).split()) or type(error).__name__, _LONGEST_REASON)
 
 
 def listed(names: Iterable[object], longest: int = 6) -> str:

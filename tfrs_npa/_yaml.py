@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tfrs_npa._quoting import shortened
+from tfrs_npa._quoting import reason_of
 
 LONGEST_FILE = 1 << 18
 """Most bytes of a file."""
@@ -58,8 +58,7 @@ def parse_yaml(text: str, name: str) -> Any:
         _require_plain(text)
         return yaml.safe_load(text)
     except _ERRORS as error:
-        reason = shortened(" ".join(_reason(error).split()) or type(error).__name__, 200)
-        raise ValueError(f"{name} is not YAML: {reason}") from error
+        raise ValueError(f"{name} is not YAML: {_reason(error)}") from error
 
 
 def _require_plain(text: str) -> None:
@@ -80,8 +79,8 @@ def _require_plain(text: str) -> None:
 def _reason(error: Exception) -> str:
     """Returns what is wrong and the line of it, without where PyYAML had started to look."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error)
+        return reason_of(f"{error.problem} in line {error.problem_mark.line + 1}")
+    return reason_of(error)
 
 
 def _without_waiting(path: str, flags: int) -> int:

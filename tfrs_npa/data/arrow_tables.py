@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tfrs_npa._quoting import listed, shortened
+from tfrs_npa._quoting import listed, reason_of, shortened
 from tfrs_npa.data.chunk import Chunk
 from tfrs_npa.data.named_rows import require_regular_file
 
@@ -50,9 +50,8 @@ def open_parquet(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, UnicodeError, OSError, MemoryError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{os.fspath(path)} is not a Parquet file, or damaged: {shortened(reason, 200)}"
+            f"{os.fspath(path)} is not a Parquet file, or damaged: {reason_of(error)}"
         ) from error
 
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from tfrs_npa._quoting import quoted, shortened
+from tfrs_npa._quoting import quoted, reason_of
 
 _MAGIC = b"\x93NUMPY"
 
@@ -42,8 +42,9 @@ def load_array(path: str | os.PathLike[str]) -> np.ndarray:
         with np.errstate(over="ignore"):
             mapped = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # of the header, which NumPy reads by Python's own tokenizer
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 150)
-        raise ValueError(f"{path} is damaged, or no array of numbers: {reason}") from error
+        raise ValueError(
+            f"{path} is damaged, or no array of numbers: {reason_of(error)}"
+        ) from error
     if mapped.dtype.kind not in "biuf":
         raise ValueError(f"{path} has to hold numbers; it holds {quoted(mapped.dtype)}")
     return np.array(mapped)

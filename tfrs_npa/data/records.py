@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
-from tfrs_npa._quoting import shortened
+from tfrs_npa._quoting import reason_of
 from tfrs_npa.data.chunk import Chunk, texts_of
 from tfrs_npa.data.pipelines import without_autotuning
 
@@ -101,9 +101,8 @@ def naming_damage(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of many kinds, none of which says where
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{os.fspath(folder)}: the prepared data cannot be read ({shortened(reason, 200)}); if "
+            f"{os.fspath(folder)}: the prepared data cannot be read ({reason_of(error)}); if "
             "it is damaged, remove the folder, and it is prepared again"
         ) from error
 

@@ -14,7 +14,7 @@ import h5py
 
 from tfrs_npa._files import atomic_file
 from tfrs_npa._hdf5 import require_own_data
-from tfrs_npa._quoting import shortened
+from tfrs_npa._quoting import reason_of
 
 if TYPE_CHECKING:
     from tfrs_npa.models.npa import NPA
@@ -84,10 +84,9 @@ def load_checkpoint(path: pathlib.Path, model: NPA) -> dict[str, Any] | None:
             _require_no_footer(path)
         model.load_weights(path)
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        reason = shortened(" ".join(str(error).split()), 200)
         raise ValueError(
             f"{path} does not fit the config.yaml, catalog/ and users of its run, or is damaged: "
-            f"{reason}"
+            f"{reason_of(error)}"
         ) from error
     return state
 

@@ -19,7 +19,7 @@ import yaml
 
 from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
 from tfrs_npa._lock import LOCK_FILE, hand_over
-from tfrs_npa._quoting import shortened
+from tfrs_npa._quoting import reason_of
 from tfrs_npa._yaml import read_yaml
 from tfrs_npa.settings import DataSettings
 
@@ -27,8 +27,6 @@ _DATA_FILE = "data.json"
 _CHECKSUMS_FILE = "checksums.json"
 # Of the layout of a folder. Those of version 0.1 say nothing.
 _FORMAT = 2
-# How much of an error a message quotes.
-_REASON = 200
 # What readers raise when a file does not hold what they expect.
 UNREADABLE = (
     ValueError,
@@ -245,9 +243,8 @@ def damaged(file: pathlib.Path, error: Exception) -> ValueError:
     """Returns the error of a file in a folder that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return ValueError(f"{file} is missing; restore it, or start over with --overwrite")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    reason = reason.removeprefix(f"{file}:").removeprefix(f"{file} ").strip()
-    reason = shortened(reason, _REASON)
+    text = str(error).removeprefix(f"{file}:").removeprefix(f"{file} ").strip()
+    reason = reason_of(text or error)
     return ValueError(f"{file} is damaged: {reason}; restore it, or start over with --overwrite")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_npa._files import atomic_file
-from tfrs_npa._quoting import quoted, shortened
+from tfrs_npa._quoting import quoted, reason_of
 from tfrs_npa.runs.folder import UNREADABLE, checksum
 from tfrs_npa.serving.checkpoint import KEPT_DATA
 
@@ -20,8 +20,6 @@ CHECKSUMS = pathlib.Path("assets.extra", "npa", "checksums.json")
 _FORMAT = 1
 # All that TensorFlow and a refresh read. Warm-up requests are not among it: they may be replaced.
 _FILES = ("saved_model.*", "fingerprint.pb", "assets/**/*", "variables/*", "assets.extra/npa/**/*")
-# How much of an error a message quotes.
-_REASON = 200
 # TensorFlow raises what it finds first.
 _UNREADABLE = (*UNREADABLE, OSError, RuntimeError, AssertionError, tf.errors.OpError)
 
@@ -32,11 +30,10 @@ class DamagedExportError(ValueError):
     @classmethod
     def of(cls, path: pathlib.Path, reason: object) -> DamagedExportError:
         """Returns the error of a file or folder."""
-        text = shortened(" ".join(str(reason).split()), _REASON)
         remedies = "restore it, remove this version if there is an earlier one, or export again"
         if path.name == KEPT_DATA.name:  # an earlier version has the same file: a refresh links it
             remedies = "restore it, or export again"
-        return cls(f"{path} is damaged: {text}; {remedies} from the run")
+        return cls(f"{path} is damaged: {reason_of(reason)}; {remedies} from the run")
 
 
 def write_sums(version: pathlib.Path, known: Mapping[str, Any]) -> None:
@@ -121,8 +118,7 @@ def naming_damage(version: str | os.PathLike[str]) -> Iterator[None]:
     except (DamagedExportError, PermissionError, tf.errors.ResourceExhaustedError):
         raise
     except _UNREADABLE as error:
-        reason = str(error) or type(error).__name__
-        raise DamagedExportError.of(pathlib.Path(version), reason) from error
+        raise DamagedExportError.of(pathlib.Path(version), error) from error
 
 
 def _sum(file):
