@@ -31,6 +31,8 @@ MUTATED = ("layers", "metrics", "models", "data", "retrieval")
 SLOW = ("test_strategies.py", "test_two_builds.py")
 # Folders whose tests are those of another one, too.
 USERS = {"layers": "models", "models": "retrieval"}
+# Most mutants are noticed by quick tests.
+MARKS, NO_TESTS = ("not slow", "slow"), 5
 SEED, LEAST = 1, 0.9
 
 
@@ -113,12 +115,18 @@ def tested() -> int:
     for name in MUTATED:
         for path in sorted(pathlib.Path("tfrs_npa", name).glob("*.py")):
             if path.read_bytes() != (PRISTINE / path).read_bytes():
-                return subprocess.run(
-                    [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-                    + list(tests_of(path)),
-                    env=os.environ | {"PYTHONPATH": os.getcwd()},
-                ).returncode
+                return next(filter(None, map(functools.partial(run_tests, path), MARKS)), 0)
     return 0
+
+
+def run_tests(path: pathlib.Path, marks: str) -> int:
+    """Runs the tests of a module that have some marks; returns the exit code, 0 without any."""
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks]
+        + tests_of(path),
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    ).returncode
+    return 0 if code == NO_TESTS else code
 
 
 def tests_of(path: pathlib.Path) -> list[str]:
