@@ -13,17 +13,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
 RESULTS := benchmarks/results
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+  $(if $(SLOW),,-m 'not slow') \
+  $(if $(COVERAGE),--cov --cov-append --cov-fail-under=0 --cov-report=)
 # Apart from the others: what TensorFlow has traced stays in memory, and all of it takes 20 GB.
 MODEL_TESTS := tests/models tests/retrieval tests/serving
-MEASURE := $(if $(COVERAGE),--cov --cov-append --cov-fail-under=0 --cov-report=)
-define run-tests
-	$(PYTEST) -m "$(1)" $(MEASURE) $(MODEL_TESTS)
-	$(PYTEST) -m "$(1)" $(MEASURE) tests $(MODEL_TESTS:%=--ignore=%)
-endef
 
 .DEFAULT_GOAL := help
-.PHONY: demo tune-demo test test-slow coverage campaign fuzz mutation test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
+.PHONY: demo tune-demo test campaign fuzz mutation test-matrix audit test-browser notebook lint format docs dist bench ablation recipes worlds month clean help
 
 demo: $(INSTALLED) ## train, evaluate and explain on mind/synthetic, into runs/demo
 	$(BIN)/tfrs-npa train --data mind/synthetic --preset small --epochs 1 --run runs/demo --overwrite
@@ -35,16 +32,12 @@ tune-demo: $(INSTALLED) ## search hyper-parameters on mind/synthetic, into runs/
 	  --max-trials 7 --run runs/tune-demo --overwrite
 	$(BIN)/python tuning/retrain.py --run runs/tune-demo --epochs 1
 
-test: $(INSTALLED) ## run the tests but the slow ones: less than ten minutes
-	$(call run-tests,not slow)
-
-test-slow: $(INSTALLED) ## run the slow tests: trainings of several processes, killed and resumed ones
-	$(call run-tests,slow)
-
-coverage: $(INSTALLED) ## run all tests, and measure which lines and branches they reach: at least 95 %
-	$(BIN)/python -m coverage erase
-	$(MAKE) test test-slow COVERAGE=1
-	$(BIN)/python -m coverage report
+# With COVERAGE=1, it ends with an error if fewer than 95 % of lines and branches are reached.
+test: $(INSTALLED) ## run the tests; with SLOW=1 the slow ones too; with COVERAGE=1 measure which lines they reach
+	$(if $(COVERAGE),$(BIN)/python -m coverage erase)
+	$(PYTEST) $(MODEL_TESTS)
+	$(PYTEST) tests $(MODEL_TESTS:%=--ignore=%)
+	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 mutation: $(INSTALLED) ## whether the tests notice 300 small changes of the code: hours; resumes
 	$(BIN)/python -m pip install -qq --disable-pip-version-check cosmic-ray
