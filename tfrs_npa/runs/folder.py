@@ -19,7 +19,7 @@ import yaml
 
 from tfrs_npa._files import atomic_file, atomic_folder, is_temporary
 from tfrs_npa._lock import LOCK_FILE, hand_over
-from tfrs_npa._quoting import reason_of
+from tfrs_npa._quoting import quoted, reason_of
 from tfrs_npa._yaml import read_yaml
 from tfrs_npa.settings import DataSettings
 
@@ -126,8 +126,8 @@ class ResultFolder:
             raise damaged(file, error) from error
         if is_later:
             raise ValueError(
-                f"{self.path} is of format {saved['format']}, of a later version of tfrs-npa; this "
-                f"one reads formats up to {_FORMAT}: update it"
+                f"{self.path} is of format {quoted(saved['format'])}, of a later version of "
+                f"tfrs-npa; this one reads formats up to {_FORMAT}: update it"
             )
         return files
 

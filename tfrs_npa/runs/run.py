@@ -398,21 +398,21 @@ class Run(ResultFolder):
         catalog = self.catalog
         with computing_in(self.settings.precision):
             model = NPA(config, catalog, self.users)
-        if checkpoint is None:
-            checkpoint = _BEST if self.has_checkpoint(_BEST) else _LAST
-            if self.metrics is None and not any(row["epoch"] for row in self.history):
-                state = self.checkpoint_state(checkpoint) or {"step": 0}
-                logger.warning(
-                    "%s has not completed an epoch: these are the weights after %s steps",
-                    self.path,
-                    f"{state['step']:,}",
-                )
+        is_chosen = checkpoint is not None
+        checkpoint = checkpoint or (_BEST if self.has_checkpoint(_BEST) else _LAST)
         if not with_optimizer:
-            self.load_checkpoint(model, checkpoint)
+            state = self.load_checkpoint(model, checkpoint)
         model.compile(optimizer=default_optimizer(config.replace(schedule="constant")))
         if with_optimizer:
             model.optimizer.build(model.trainable_variables)
-            self.load_checkpoint(model, checkpoint)
+            state = self.load_checkpoint(model, checkpoint)
+        if not is_chosen and self.metrics is None:
+            if not any(row["epoch"] for row in self.history):
+                logger.warning(
+                    "%s has not completed an epoch: these are the weights after %s steps",
+                    self.path,
+                    f"{state['step'] if state else 0:,}",
+                )
         return model
 
     def _json(self, name: str, *numbers: str) -> dict[str, Any] | None:
