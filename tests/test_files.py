@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from tfrs_npa._files import atomic_file, atomic_folder, require_replaceable, sweep
+from tfrs_npa._lock import LOCK_FILE, locked
 
 
 def test_moves_a_complete_file_into_place(tmp_path):
@@ -118,6 +119,36 @@ def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, m
         (t / "new.txt").touch()
     assert [file.name for file in path.iterdir()] == ["old.txt"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_put_back_after_a_kill_between_the_two_moves(tmp_path, monkeypatch):
+    """Nobody took care of it then: the next one to lock the folder does."""
+    path, replace = tmp_path / "folder", os.replace
+    path.mkdir()
+    (path / "old.txt").touch()
+
+    class Killed(BaseException):
+        """Nothing in the program catches it."""
+
+    def killed(source, target):
+        if os.path.exists(os.path.join(source, "new.txt")) or target == path:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "replace", killed)
+        with atomic_folder(path, replace=True) as temporary:
+            (temporary / "new.txt").touch()
+    assert not path.exists()
+    (aside,) = tmp_path.iterdir()
+    os.utime(aside, (0, 0))
+    with locked(path, "run"):
+        sweep(path)
+        assert {file.name for file in path.iterdir()} == {"old.txt", LOCK_FILE}
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic_folder(path, replace=True) as temporary:
+        (temporary / "new.txt").touch()
+    assert list(tmp_path.rglob("*")) == [path, path / "new.txt"]
 
 
 def test_a_folder_that_came_into_being_meanwhile_is_not_replaced(tmp_path):

@@ -58,5 +58,7 @@ def test_no_other_file_is_read(path, add):
         tfrs_npa.load_recommenders_weights(model, path)
     with pytest.raises(ValueError, match="which is refused"):
         load_checkpoint(path, model)
-    with pytest.raises(ValueError, match="which is refused"):
-        model.load_weights(path)
+    for name in (path, path.with_suffix(".hdf5")):
+        path = path.rename(name)
+        with pytest.raises(ValueError, match="which is refused"):
+            model.load_weights(path)

@@ -16,6 +16,9 @@ import uuid
 from collections.abc import Iterator
 
 _YOUNG = 60  # seconds
+# In the temporary name of a folder that is being replaced: until another one is there, it is all
+# that there is.
+_ASIDE = ".aside.tmp."
 
 
 @contextlib.contextmanager
@@ -70,7 +73,8 @@ def atomic_folder(
         OSError: if something other than an empty folder exists there and `replace` is false.
     """
     path = pathlib.Path(os.path.realpath(path))
-    temporary, replaced = _temporary(path), _temporary(path)
+    temporary = _temporary(path)
+    replaced = temporary.with_name(temporary.name.replace(".tmp.", _ASIDE, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir(mode)
     try:
@@ -93,6 +97,21 @@ def atomic_folder(
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore(path: pathlib.Path) -> None:
+    """Puts a folder back if the process that replaced it died between the two moves.
+
+    Args:
+        path: The folder; nothing happens if something exists there.
+    """
+    if os.path.lexists(path):
+        return
+    with contextlib.suppress(OSError):  # there is none, or it is not ours
+        beside = path.parent.iterdir()
+        aside = [other for other in beside if other.name.endswith(f"{_ASIDE}{path.name}")]
+        if aside:
+            os.rename(max(aside, key=lambda other: other.stat().st_ctime), path)
 
 
 def remove_folder(path: pathlib.Path) -> None:

@@ -17,6 +17,8 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+from tfrs_npa._files import restore
+
 LOCK_FILE = ".lock"
 
 
@@ -44,6 +46,7 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         yield
         return
     folder = pathlib.Path(os.path.realpath(folder))
+    restore(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     file = _acquired(folder, what)
@@ -78,7 +81,10 @@ def _acquired(folder: pathlib.Path, what: str) -> IO[bytes]:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a buffer, which would be written again, and fail again, when it is closed.
-        file = path.open("a+b", buffering=0)
+        try:
+            file = path.open("a+b", buffering=0)
+        except FileNotFoundError:  # somebody else has removed the empty folder
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -158,3 +158,18 @@ def test_a_keras_file_holds_them_and_weights_do_not(tmp_path):
     plain.save(tmp_path / "plain.keras")
     loaded = tf.keras.models.load_model(tmp_path / "plain.keras")
     np.testing.assert_array_equal(loaded(batch_of(plain)), plain(batch_of(plain)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_index_and_its_model_have_the_same_vectors(dtype):
+    """Also if the catalogue got others, for the articles that were there."""
+    model = make()
+    index = tfrs_npa.PersonalizedTopK(model, k=6, dtype=dtype).index()
+    generator = np.random.default_rng(5)
+    others = tfrs_npa.ArticleVectors(IDS, generator.normal(size=(6, 3)).astype(np.float32))
+    model.catalog.set_article_vectors(others)
+    index.index()
+    scores, ids = index(REQUEST)
+    expected = dict(zip(model.catalog.ids[2:], model(batch_of(model)).numpy()[0], strict=True))
+    for score, news_id in zip(scores.numpy()[0], ids.numpy()[0], strict=True):
+        np.testing.assert_allclose(score, expected[news_id.decode()], rtol=1e-4, atol=1e-5)

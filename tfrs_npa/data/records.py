@@ -100,6 +100,8 @@ def naming_damage(folder: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
+    except (MemoryError, PermissionError, tf.errors.PermissionDeniedError):
+        raise  # the data may be whole
     except Exception as error:  # of many kinds, none of which says where
         raise ValueError(
             f"{os.fspath(folder)}: the prepared data cannot be read ({reason_of(error)}); if "

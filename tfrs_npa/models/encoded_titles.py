@@ -349,7 +349,7 @@ class EncodedTitles:
 
 
 def _write(wholes, parts, rows, number):
-    """Writes rows of matrices of `number` rows; those that are not there yet begin with zeros."""
+    """Writes rows of matrices of `number` rows; of those not written yet, row 0 alone is zeros."""
     for name, part in parts.items():
         if name not in wholes:
             whole = tf.raw_ops.Empty(shape=[number, part.shape[1]], dtype=part.dtype)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+import h5py
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -398,8 +399,10 @@ class NPA(DistributedModel):
         Raises:
             ValueError: if it is an HDF5 file that has parts in other files, which could be any.
         """
-        if os.fspath(filepath).endswith(".h5"):
-            require_own_data(filepath)
+        path = os.fspath(filepath)
+        # Keras takes others for HDF5 files too, such as "*.hdf5".
+        if path.endswith(".h5") or h5py.is_hdf5(path):
+            require_own_data(path)
         return super().load_weights(filepath, *args, **kwargs)
 
     def train_on_batch(self, *args, class_weight=None, **kwargs):

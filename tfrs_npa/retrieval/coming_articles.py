@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_npa.data.catalog import FIRST_ARTICLE, NewsCatalog
 from tfrs_npa.data.columns import text_columns
@@ -72,9 +71,8 @@ class ComingArticles:
 
     def swap(self) -> None:
         """Lets the model score the articles."""
-        tower = self._model.candidate_tower
-        if tf.shape(tower.tokens)[0] != len(self.ids):
-            tower.assign_articles(self.tables)
+        # Also where there are as many as before: vectors of articles may be others.
+        self._model.candidate_tower.assign_articles(self.tables)
 
 
 def _joined(parts):

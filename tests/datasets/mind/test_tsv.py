@@ -6,6 +6,7 @@ import pickle
 import tracemalloc
 
 import pytest
+import tensorflow as tf
 from etils import epath
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from tfrs_npa.datasets.mind.errors import MindFileError
 from tfrs_npa.datasets.mind.tsv import (
     BEHAVIORS_COLUMNS,
     NEWS_COLUMNS,
+    buffered,
     read_behaviors,
     read_news,
     write_behaviors,
@@ -357,3 +359,16 @@ class TestWhatIsWritten:
             write_news(path, broken())
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_tensorflow(tmp_path):
+    """As `epath` opens buckets; their `readline` takes no length."""
+    path = tmp_path / "news.tsv"
+    path.write_text(NEWS, encoding="utf-8")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        assert list(read_news(file)) == list(read_news(path))
+    with tf.io.gfile.GFile(path, "rb") as file:
+        whole = path.read_bytes()
+        assert buffered(file).read(7) == whole[:7]
+        found = buffered(file)
+        assert found.seek(3) == 3 and found.readline(5) == whole[3:8]

@@ -16,7 +16,7 @@ from etils import epath
 from tfrs_npa._quoting import listed, shortened
 
 from .errors import MindFileError
-from .tsv import is_regular_file
+from .tsv import buffered, is_regular_file
 
 TABLES = ("behaviors", "news")
 # Text of MIND shrinks to a fourth; what unpacks to far more than it has in the zip was made to fill
@@ -89,7 +89,7 @@ class Archive:
         """
         if self._is_folder:
             with (self._path / self._members[table]).open("rb") as file:
-                yield file
+                yield buffered(file)
         else:
             with self._opened_zip() as archive, self._opened_member(archive, table) as member:
                 # The members of a zip look for line ends in Python, a buffer does so in C.

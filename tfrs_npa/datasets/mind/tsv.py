@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import io
 import logging
 import os
 import pathlib
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from etils import epath
 
@@ -213,7 +214,7 @@ def opened(source: Any, name: str) -> Iterator[Any]:
         MindFileError: There is no such file, or it is a folder, a pipe or a device.
     """
     if not isinstance(source, (str, os.PathLike)):
-        yield source
+        yield buffered(source) if hasattr(source, "readline") else source
         return
     path = epath.Path(source)
     if not is_regular_file(path):
@@ -221,7 +222,43 @@ def opened(source: Any, name: str) -> Iterator[Any]:
             raise MindFileError("not a regular file; give a file, not a folder or a pipe", name)
         raise MindFileError("no such file; a split is a folder with news.tsv, behaviors.tsv", name)
     with path.open("rb") as file:
-        yield file
+        yield buffered(file)
+
+
+def buffered(file: Any) -> BinaryIO:
+    """Returns a file whose lines can be read up to a length; those of TensorFlow's cannot.
+
+    `epath` opens `gs://` with TensorFlow.
+    """
+    if isinstance(file, io.IOBase):
+        return cast(BinaryIO, file)
+    return io.BufferedReader(_Bytes(file), buffer_size=1 << 20)
+
+
+class _Bytes(io.RawIOBase):
+    """A file that has `read`, `seek` and `tell`, as Python's buffers take it."""
+
+    def __init__(self, file: Any):
+        super().__init__()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        read: bytes = self._file.read(len(buffer))
+        buffer[: len(read)] = read
+        return len(read)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return int(self._file.tell())
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
