@@ -201,6 +201,10 @@ def test_a_folder_that_can_only_be_read(tmp_path, monkeypatch):
 def test_least_recently_used_goes_first(tmp_path):
     cache = Cache(tmp_path, max_bytes=2500)
     (tmp_path / "precious").write_bytes(bytes(10_000))
+    other = tmp_path / "about-tfrs-npa-runs"
+    other.mkdir()
+    (other / "notes").write_bytes(bytes(10_000))
+    os.utime(other, (0, 0))
 
     def get(key):
         make = Maker({"a": np.zeros(1000, np.uint8)})
@@ -214,7 +218,7 @@ def test_least_recently_used_goes_first(tmp_path):
     assert get("c") == 1  # more than fits: of the two others, b was not used since
     assert get("a") == 0 and get("c") == 0
     assert get("b") == 1
-    assert (tmp_path / "precious").exists()
+    assert (tmp_path / "precious").exists() and (other / "notes").exists()
 
 
 def test_what_a_killed_process_left_goes_too(tmp_path):

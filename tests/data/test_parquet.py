@@ -197,3 +197,10 @@ def test_news_goes_with_a_log(write, tmp_path):
     (tmp_path / "log.csv").write_text("user_id,history\n")
     with pytest.raises(ValueError, match="log.csv is not a Parquet file"):
         load_mind(tmp_path / "log.csv", news=news)
+
+
+def test_rows_without_a_time_are_on_no_day(write):
+    log, _ = write({"time": [1, 2, 3, None]})
+    for bounds, users in (({"since": 2}, ["U2", "U1"]), ({"before": 2}, ["U1"])):
+        chunks = parquet.ParquetLog(log, **bounds).chunks(())
+        assert [user for chunk in chunks for user in chunk.user_id.tolist()] == users
