@@ -42,11 +42,11 @@ def locked(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         ValueError: if another process, or another thread, holds the lock; says which.
         OSError: if the lock cannot be written, for example because there is no space left.
     """
+    folder = pathlib.Path(os.path.realpath(folder))
+    restore(folder)
     if fcntl is None:
         yield
         return
-    folder = pathlib.Path(os.path.realpath(folder))
-    restore(folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     file = _acquired(folder, what)

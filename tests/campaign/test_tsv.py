@@ -222,7 +222,10 @@ def test_near_behaviors(changes, size, tmp_path_factory, attempt):
 def test_near_predictions(changes, tmp_path_factory, attempt):
     path = tmp_path_factory.getbasetemp() / "prediction.txt"
     path.write_bytes(changed(PREDICTIONS, changes))
-    attempt(lambda: list(read_predictions(path)), path)
+    found = []
+    message = attempt(lambda: found.extend(read_predictions(path)), path)
+    assert message is None or changes
+    assert all(sorted(ranks) == list(range(1, len(ranks) + 1)) for _, ranks in found)
 
 
 @CAMPAIGN

@@ -140,7 +140,8 @@ def test_damaged_arrays(changes, length, reader, tmp_path_factory, attempt):
         place %= len(content)
         content[place : place + len(written)] = written
     path.write_bytes(content if length is None else content[: length % len(content)])
-    attempt(lambda: reader(path, names), path)
+    message = attempt(lambda: reader(path, names), path)
+    assert bool(message) == (length is not None) or changes
 
 
 FIELDS = st.sampled_from(
@@ -157,4 +158,6 @@ LINES = st.lists(FIELDS, max_size=4).map(" ".join)
 def test_texts_near_vectors(text, end, tmp_path_factory, attempt):
     path = tmp_path_factory.getbasetemp() / "v.txt"
     path.write_bytes(text.encode("utf-8", "surrogatepass") + end)
-    attempt(lambda: WordVectors.from_text(path), path)
+    found = []
+    message = attempt(lambda: found.append(WordVectors.from_text(path)), path)
+    assert message or np.isfinite(found[0].vectors).all()
