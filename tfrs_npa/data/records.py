@@ -100,7 +100,7 @@ def naming_damage(folder: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, PermissionError, tf.errors.PermissionDeniedError):
+    except (MemoryError, PermissionError):
         raise  # the data may be whole
     except Exception as error:  # of many kinds, none of which says where
         raise ValueError(
