@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(collections\.abc|os|pathlib|typing|datetime)\..*"),
     (r"py:.*", r"(tf|tensorflow|keras|tf_keras|tfrs|keras_tuner|np|numpy|pd|pa|pyarrow)\..*"),
     # Types in signatures that are no part of the public interface, and one exception.
-    (r"py:class", r"tfrs_npa((\.\w+){3,}|\._swap_lock\.SwapLock)|Baselines|LastSeen"),
+    (r"py:class", r"tfrs_npa(\.\w+){3,}|Baselines|LastSeen"),
     (r"py:exc", r"TaskGone"),
 ]
 

@@ -22,8 +22,7 @@ LAYERS = (
     "layers metrics",
     "optimizers",
     "config",
-    "recommenders settings _figures _files _hdf5 _keras _lock _numbers _quoting _shards _swap_lock "
-    "_yaml",
+    "recommenders settings _figures _files _hdf5 _keras _lock _numbers _quoting _shards _yaml",
 )
 FILES = sorted((ROOT / "tfrs_npa").rglob("*.py"))
 

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa._shards import WholeWeights, lookup
-from tfrs_npa._swap_lock import SwapLock
 from tfrs_npa.config import NPAConfig
 from tfrs_npa.data.catalog import PADDING
 from tfrs_npa.data.users import UNKNOWN_USER
@@ -27,6 +26,7 @@ from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.models.replicas import has_parameter_servers
+from tfrs_npa.models.swap_lock import SwapLock
 from tfrs_npa.models.title_layout import ROWS
 
 
@@ -95,7 +95,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
 
     Attributes:
         num_terms: Number of these terms; 0 in the published forms.
-        articles_lock: A `SwapLock` of `tfrs_npa._swap_lock`, under which the articles are replaced.
+        articles_lock: A `SwapLock` (`swap_lock.py`), under which the articles are replaced.
             Whoever reads them more than once and wants the same ones takes it for reading; the
             top-K layers of the model do.
     """

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tfrs_npa._swap_lock import SwapLock
+from tfrs_npa.models.swap_lock import SwapLock
 
 
 class Thread(threading.Thread):
