@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_npa.layers.packed_convolution import packed_convolution
+from tfrs_npa.layers.packed_convolution import packed_convolution, word_products
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 5])
@@ -23,5 +23,6 @@ def test_same_as_one_title_at_a_time(window):
         for title in titles
         if title
     ]
-    found = packed_convolution(tf.constant(x), tf.constant(words), lengths, kernel, bias)
+    products = word_products(tf.constant(x), kernel)
+    found = packed_convolution(products, tf.constant(words), lengths, window, bias)
     np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-5, atol=1e-5)

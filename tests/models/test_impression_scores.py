@@ -33,17 +33,23 @@ class Encodings:
         self._encode = model.candidate_tower.title_features
         monkeypatch.setattr(model.candidate_tower, "title_features", self._count)
 
-    def _count(self, news_id, *args):
+    def _count(self, news_id, *args, **keywords):
         with self._lock:
             self.titles += len(news_id)
-        return self._encode(news_id, *args)
+        return self._encode(news_id, *args, **keywords)
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
     """Everything that is done in parts is done in many."""
     for module, names in {
-        encoded_titles: {"_TITLES": 7, "_FEW": 2, "_PAIRS": 16, "_USERS": (2, 3)},
+        encoded_titles: {
+            "_TITLES": 7,
+            "_FEW": 2,
+            "_MULTIPLIED": 16,
+            "_PAIRS": 16,
+            "_USERS": (2, 3),
+        },
         impression_scores: {
             "_FIRST": 9,
             "_MOST": 15,
@@ -257,10 +263,54 @@ def test_growing_needs_no_trace(make_world, monkeypatch):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"word_attention": "mean"}, DENSITY | {"residual": True}, {"mask_padding": False}],
+    ids=["personalized", "mean", "density", "unmasked"],
+)
+def test_titles_encoded_in_a_graph(changes, make_world, monkeypatch, small_parts):
+    """As many are; the graph is traced once, and reads the weights and users of the moment."""
+    monkeypatch.setattr(encoded_titles, "_TRACED", 3)
+    world, traces = make_world(**changes), []
+    encode = world.model.candidate_tower.title_features
+    monkeypatch.setattr(world.model.candidate_tower, "title_features", noted(encode, traces))
+    for seed in (0, 1):
+        randomize(world.model, seed)
+        scores = world.predict().flat_values
+        number = len(traces)
+        assert_close(scores, plain_scores(world))
+        del traces[number:]
+        assert_same(world.evaluate(), plain_metrics(world))
+        del traces[number:]
+    # With users of their own and without, with words to hold and without.
+    assert 1 <= len(traces) <= 3
+    world.model.add_users({"user_id": ["U99"]})
+    assert_close(world.predict().flat_values, plain_scores(world))
+
+
+def test_towers_of_another_model(make_world, monkeypatch, small_parts):
+    """One is scored as the model is called; both have graphs of their own."""
+    monkeypatch.setattr(encoded_titles, "_TRACED", 3)
+    world, other = make_world(), make_world()
+    randomize(world.model)
+    randomize(other.model, 1)
+    before = world.predict().flat_values
+    encoding = world.model.title_encoding
+    world.model.candidate_tower = other.model.candidate_tower
+    found = world.predict().flat_values
+    assert np.abs(found - before).max() > 0.1
+    assert_close(found, plain_scores(world))
+    world.model.query_tower = other.model.query_tower
+    world.model.user_embedding = other.model.user_embedding
+    assert_close(world.predict().flat_values, other.predict().flat_values)
+    assert world.model.title_encoding is not encoding
+
+
 def noted(function, calls):
-    def call(*args):
+    def call(*args, **keywords):
         calls.append(args)
-        return function(*args)
+        return function(*args, **keywords)
 
     return call
 
@@ -330,8 +380,8 @@ def test_a_subclass_with_a_call_of_its_own(make_world):
 class Backwards(tfrs_npa.NewsEncoder):
     """Reads titles from right to left."""
 
-    def contextual_words(self, tokens, vectors=None, training=False):
-        return super().contextual_words(tf.reverse(tokens, [1]), vectors, training)
+    def contextual_words(self, tokens, vectors=None, training=False, words=None):
+        return super().contextual_words(tf.reverse(tokens, [1]), vectors, training, words)
 
 
 def test_a_tower_of_ones_own(make_world):

@@ -47,6 +47,29 @@ def test_what_is_kept_gives_the_same_vectors(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_graphs_encode_as_functions_do(form):
+    """For the unknown user, and of each word; with the words' products made before, and without."""
+    model, articles = make_model(**FORMS[form]), tf.range(7)
+    tower = model.candidate_tower
+    encoding = TitleEncoding(tower, news_attention=model.query_tower.attention)
+    vectors = tower.for_everyone(tower.title_features(articles))
+    words = encoding.of(tower.title_features(articles))
+    products = tower.word_products(tower.tokens.numpy())
+    results = [encoding.encoded(articles, None, True, True)]
+    results += [encoding.encoded(articles, products, True, True)]
+    results += [encoding.traced(True, True)(articles, products)]
+    for of_titles, of_words in results:
+        assert ("terms" in of_titles) == (tower.num_terms > 0)
+        np.testing.assert_allclose(of_titles["vectors"], vectors, rtol=1e-5, atol=1e-6)
+        assert of_words.keys() == words.keys()
+        for name, part in words.items():
+            np.testing.assert_allclose(of_words[name], part, rtol=1e-5, atol=1e-6)
+    assert encoding.traced(False, True)(articles, products)[0] == {}
+    assert encoding.traced(True, False)(articles, products)[1] == {}
+    assert encoding.traced(True, False) is encoding.traced(True, False)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_size_and_types_of_a_word(form):
     model = make_model(**FORMS[form])
     attention = model.query_tower.attention

@@ -10,20 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_npa.data.users import UNKNOWN_USER
-from tfrs_npa.layers.packed import packed_rows, packed_softmax, padded_rows
-from tfrs_npa.layers.personalized_attention import MASKED_LOGIT, PersonalizedAttention
-from tfrs_npa.layers.sparse_products import weighted_sums
+from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
 from tfrs_npa.models.ahead import mapped_ahead
-from tfrs_npa.models.news_encoder import NewsEncoder, unit
 from tfrs_npa.models.title_encoding import TitleEncoding
-from tfrs_npa.models.title_layout import ROWS
 
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
 # for a processor's cache, many enough that the number of operations does not matter.
-_TITLES, _PAIRS = 4096, 8192
+_TITLES, _PAIRS = 2048, 8192
 # Titles of the first part, which is encoded before threads begin.
 _FEW = 256
+# Titles whose words are multiplied by the kernel at a time: fewer share fewer words.
+_MULTIPLIED = 32_768
+# If there are more titles to encode at first, a graph gains more than tracing it takes.
+_TRACED = 8192
 # For how many users a title is pooled at a time.
 _USERS = (2, 4, 8, 16)
 # Titles of about equal length are pooled together: lengths are rounded up to a multiple of this.
@@ -74,8 +73,7 @@ class EncodedTitles:
     each title there is its vector for the unknown user, whom all users without an embedding share.
 
     Args:
-        encoder: The candidate tower.
-        news_attention: The attention of the query tower.
+        encoding: What is kept of words, with the attention of the query tower.
         memory: Bytes for words; 65,536 are held anyway. If it is too little for all that are
             needed, they are encoded again when they are needed again, and a warning says so unless
             it is 0.
@@ -85,9 +83,9 @@ class EncodedTitles:
         number: How many titles there are.
     """
 
-    def __init__(self, encoder: NewsEncoder, news_attention: PersonalizedAttention, memory: int):
-        self._encoder = encoder
-        self._encoding = TitleEncoding(encoder, news_attention=news_attention)
+    def __init__(self, encoding: TitleEncoding, memory: int):
+        encoder = encoding.encoder
+        self._encoding, self._encoder = encoding, encoder
         self._articles, self.titles = _distinct(encoder.article_tables)
         self.number = len(self._articles)
         self._lengths = encoder.title_lengths()[self._articles]
@@ -98,6 +96,7 @@ class EncodedTitles:
         self._words: dict[str, tf.Tensor] = {}
         self._starts = np.full(self.number, -1, np.int64)
         self._held, self._memory, self._warns = 0, memory, memory > 0
+        self._is_traced: bool | None = None
 
     def prepare(self, titles: np.ndarray, hold: bool) -> None:
         """Encodes titles that are going to be needed: all at once is faster than some by some.
@@ -306,23 +305,26 @@ class EncodedTitles:
 
     def _encode(self, titles, hold):
         """Encodes titles, and holds their words or not."""
+        if not len(titles):
+            return
         hold = hold and self._encoding.is_personalized
         if hold:
             lengths = self._lengths[titles].astype(np.int64)
             capacity = 1 + max(self._capacity, self._held + int(lengths.sum()))
+        if self._is_traced is None:
+            self._is_traced = len(titles) > _TRACED
 
-        def encoded(chunk):
-            features = self._encoder.title_features(tf.constant(self._articles[chunk]))
-            shared, words = {}, self._encoding.of(features) if hold else {}
-            if not self._has_shared[chunk].all():
-                shared["vectors"] = self._vectors_for_everyone(features)
-                if self._encoder.num_terms:
-                    shared["terms"] = self._encoder.terms_of(shared["vectors"])
-            return chunk, shared, words
+        def encoded(part):
+            chunk, words = part
+            articles = tf.constant(self._articles[chunk])
+            of_titles = not self._has_shared[chunk].all()
+            if self._is_traced:
+                return chunk, *self._encoding.traced(of_titles, hold)(articles, words)
+            return chunk, *self._encoding.encoded(articles, words, of_titles, hold)
 
-        chunks = _chunks(titles)
         # A single one is worth no thread.
-        for chunk, shared, words in (mapped_ahead if len(chunks) > 1 else map)(encoded, chunks):
+        mapped = mapped_ahead if len(titles) > _TITLES else map
+        for chunk, shared, words in mapped(encoded, self._parts(titles)):
             _write(self._shared, shared, tf.constant(chunk, tf.int32), self.number)
             self._has_shared[chunk] = True
             if hold:
@@ -332,20 +334,16 @@ class EncodedTitles:
                 _write(self._words, words, tf.range(first, 1 + self._held), capacity)
                 self._starts[chunk] = first + np.cumsum(lengths) - lengths
 
-    def _vectors_for_everyone(self, features):
-        """Returns what `NewsEncoder.for_everyone` does, by a product of all keys and the query."""
-        if features.keys is None:
-            return features.values
-        encoder, lengths = self._encoder, features.lengths
-        query = encoder.attention.query(encoder.user_embedding(tf.constant([UNKNOWN_USER])))
-        # Whole groups of rows, so that equal titles are equal to the last bit.
-        number, keys = tf.shape(features.keys)[0], padded_rows(features.keys, ROWS)
-        logits = tf.matmul(keys, query, transpose_b=True)[:number, 0]
-        weights, titles = packed_softmax(logits, lengths), packed_rows(lengths)
-        vectors = weighted_sums(
-            weights, features.values, titles, tf.range(number), tf.size(lengths)
-        )
-        return unit(vectors) if encoder.config.unit_vectors else vectors
+    def _parts(self, titles):
+        """Yields parts of titles that are encoded at a time, with `WordProducts` or None."""
+        for first in range(0, len(titles), _MULTIPLIED):
+            together, words = titles[first : first + _MULTIPLIED], None
+            if self._is_traced or len(titles) > _TITLES:
+                tokens = tf.gather(self._encoder.tokens, self._articles[together])
+                words = self._encoder.word_products(tokens.numpy())
+            few = _FEW if first == 0 and len(titles) > _TITLES else 0
+            for chunk in _chunks(together, few):
+                yield chunk, words
 
 
 def _write(wholes, parts, rows, number):
@@ -375,12 +373,12 @@ def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
     return np.flatnonzero(needed & ~there)
 
 
-def _chunks(titles: np.ndarray) -> list[np.ndarray]:
-    """Returns titles in parts: all, or a few, then parts of equal size, an even number of them.
+def _chunks(titles: np.ndarray, few: int) -> list[np.ndarray]:
+    """Returns titles in parts: perhaps a few, then parts of equal size, an even number of them.
 
     `mapped_ahead` has two threads, and makes the first item before they begin.
     """
-    if len(titles) <= _TITLES:
-        return [titles] if len(titles) else []
     number = -(-len(titles) // _TITLES)
-    return [titles[:_FEW], *np.array_split(titles[_FEW:], number + number % 2)]
+    if number > 1:
+        number += number % 2
+    return [titles[:few], *np.array_split(titles[few:], number)][few == 0 :]

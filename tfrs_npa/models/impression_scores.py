@@ -34,7 +34,7 @@ _CLICKS, _CANDIDATES = 16_384, 8192
 
 
 def impression_scores(model, memory: int) -> ImpressionScores | None:
-    """Returns the `ImpressionScores` of a model, or None if a part of it is of another class.
+    """Returns the `ImpressionScores` of a model, or None if it was made of other parts.
 
     Args:
         model: An `NPA`.
@@ -46,6 +46,8 @@ def impression_scores(model, memory: int) -> ImpressionScores | None:
     if tuple(map(type, towers)) != (NewsEncoder, UserEncoder):
         return None
     if any(type(tower.attention) is not PersonalizedAttention for tower in towers):
+        return None
+    if model.query_tower.news_encoder is not model.candidate_tower:
         return None
     return ImpressionScores(model, memory)
 
@@ -99,7 +101,7 @@ class ImpressionScores:
     def __init__(self, model, memory: int):
         self._user_embedding = model.user_embedding
         self._encoder, self._query_tower = model.candidate_tower, model.query_tower
-        self._titles = EncodedTitles(self._encoder, self._query_tower.attention, memory)
+        self._titles = EncodedTitles(model.title_encoding, memory)
 
     def of_batches(self, batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         """Yields batches, each with its scores, float32 `[batch, candidates]`, -1e9 at padding.

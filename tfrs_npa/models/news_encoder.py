@@ -20,7 +20,7 @@ from tfrs_npa.layers.packed import (
     padded_rows,
     selected,
 )
-from tfrs_npa.layers.packed_convolution import packed_convolution
+from tfrs_npa.layers.packed_convolution import packed_convolution, word_products
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
 from tfrs_npa.layers.sparse_products import inner_products, weighted_sums
 from tfrs_npa.layers.untracked import Untracked
@@ -48,6 +48,20 @@ class TitleFeatures(NamedTuple):
     starts: tf.Tensor
     lengths: tf.Tensor
     terms: tf.Tensor | None = None
+
+
+class WordProducts(NamedTuple):
+    """Words of many titles, multiplied once by the convolution's kernel.
+
+    Attributes:
+        rows: `[num_words]` int32, the place of each word of the vocabulary among the others.
+        x: `[distinct words, word_embedding_dim]`.
+        products: `[distinct words * window_size, num_filters]`, see `packed_convolution`.
+    """
+
+    rows: tf.Tensor
+    x: tf.Tensor
+    products: tf.Tensor
 
 
 class NewsEncoder(WholeWeights, tf.keras.Model):
@@ -286,7 +300,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
     # AutoGraph would look for loops and branches of Python's on tensors. There are none, and the
     # search took half of the time to the first step.
     @tf.autograph.experimental.do_not_convert
-    def title_features(self, news_id, training=False, further=None, tables=None):
+    def title_features(self, news_id, training=False, further=None, tables=None, words=None):
         """Encodes titles up to the point where a user is needed.
 
         Args:
@@ -294,12 +308,14 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
             training: Whether dropout is on.
             further: `[titles, title_length]` words of titles that are in no catalogue, or None.
             tables: As in `title_inputs`; only without `further`.
+            words: As in `contextual_words`; only without `further`.
 
         Returns:
             `TitleFeatures` of the articles.
         """
         if further is None:
-            return self.encode_titles(*self.title_inputs(news_id, tables), training=training)
+            inputs = self.title_inputs(news_id, tables)
+            return self.encode_titles(*inputs, training=training, words=words)
         known = tf.shape(self.tokens)[0]
         is_known = news_id < known
         # The vector of padding, if articles have vectors, is zero.
@@ -326,18 +342,19 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         return self.title_features(distinct, training, further), titles
 
     @tf.autograph.experimental.do_not_convert
-    def encode_titles(self, tokens, vectors=None, training=False):
+    def encode_titles(self, tokens, vectors=None, training=False, words=None):
         """Encodes arbitrary titles, as `title_features` does for articles.
 
         Args:
             tokens: As in `contextual_words`.
             vectors: As in `contextual_words`.
             training: Whether dropout is on.
+            words: As in `contextual_words`.
 
         Returns:
             `TitleFeatures` of the titles.
         """
-        values, lengths = self.contextual_words(tokens, vectors, training)
+        values, lengths = self.contextual_words(tokens, vectors, training, words)
         values = self.attention.dropped(values, training)
         keys = self.attention.keys(values)
         if self.attention.kind != "personalized":
@@ -345,13 +362,27 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
             values, keys, lengths = self._unit(pooled["output"]), None, tf.ones_like(lengths)
         return TitleFeatures(values, keys, packed_starts(lengths), lengths)
 
-    def contextual_words(self, tokens, vectors=None, training=False):
+    def word_products(self, words: np.ndarray) -> WordProducts:
+        """Multiplies words by the kernel, as `contextual_words` does, once for many titles.
+
+        Args:
+            words: Their indices, of any shape.
+        """
+        is_there = np.zeros(self.word_table.shape[0], bool)
+        is_there[words] = True
+        rows = np.cumsum(is_there, dtype=np.int32) - 1
+        x = tf.cast(lookup(self.word_table, np.flatnonzero(is_there)), self.compute_dtype)
+        return WordProducts(tf.constant(rows), x, word_products(x, self.convolution_kernel))
+
+    def contextual_words(self, tokens, vectors=None, training=False, words=None):
         """Encodes the words of titles (Wu et al., KDD 2019, equation 1).
 
         Args:
             tokens: `[titles, title_length]` word indices, 0 at padding, which is on the right.
             vectors: `[titles, dim]` vectors of the articles; None: there are none.
             training: Whether dropout is on.
+            words: `WordProducts` that have those of the titles; None: they are made here.
+                Only where dropout is off.
 
         Returns:
             The pair of `[words, num_filters]`, the contextual words c_i of one title after the
@@ -360,21 +391,25 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         if self.config.mask_padding:
             real = tokens != PADDING
             lengths = tf.math.count_nonzero(real, axis=1, dtype=tf.int32)
-            words = selected(tokens, real)
+            indices = selected(tokens, real)
         else:
             lengths = tf.fill(tf.shape(tokens)[:1], tf.shape(tokens)[1])
-            words = tf.reshape(tokens, [-1])
-        distinct, words = tf.unique(words)
-        x = tf.cast(lookup(self.word_table, distinct), self.compute_dtype)
-        x = self._word_dropout(x, training=training)
+            indices = tf.reshape(tokens, [-1])
+        if words is None:
+            distinct, rows = tf.unique(indices)
+            x = tf.cast(lookup(self.word_table, distinct), self.compute_dtype)
+            x = self._word_dropout(x, training=training)
+            products = word_products(x, self.convolution_kernel)
+        else:
+            rows, x, products = tf.gather(words.rows, indices), words.x, words.products
         values = packed_convolution(
-            x, words, lengths, self.convolution_kernel, self.convolution_bias
+            products, rows, lengths, self.config.window_size, self.convolution_bias
         )
         if self.config.residual:
             own = _fitted(x, self.config.num_filters)
-            number = tf.size(words)
+            number = tf.size(rows)
             values *= tf.cast(self.convolution_scale, x.dtype)
-            values += weighted_sums(None, own, tf.range(number), words, number)
+            values += weighted_sums(None, own, tf.range(number), rows, number)
         if vectors is not None:
             # Whole groups of rows, so that equal articles are equal to the last bit.
             vectors = tf.cast(padded_rows(vectors, ROWS), x.dtype)

@@ -18,6 +18,7 @@ from tfrs_npa.data.catalog import FIRST_ARTICLE, PADDING, UNKNOWN_ARTICLE, NewsC
 from tfrs_npa.data.users import UNKNOWN_USER, HashedUserIndex, UserIndex
 from tfrs_npa.data.vocabulary import Vocabulary
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
+from tfrs_npa.layers.untracked import Untracked
 from tfrs_npa.layers.user_embedding import UserEmbedding
 from tfrs_npa.metrics.impression_metrics import ImpressionMetrics
 from tfrs_npa.metrics.unsaved import WeightedMean
@@ -27,6 +28,7 @@ from tfrs_npa.models.impression_scores import ImpressionScores, impression_score
 from tfrs_npa.models.news_encoder import NewsEncoder
 from tfrs_npa.models.replicas import has_parameter_servers, is_mirrored, sum_over_replicas
 from tfrs_npa.models.scored_steps import LOGITS, ScoredSteps, with_logits
+from tfrs_npa.models.title_encoding import TitleEncoding
 from tfrs_npa.models.user_encoder import UserEncoder
 from tfrs_npa.optimizers import copy_variables
 from tfrs_npa.settings import EARLIER_TOKENIZER, ENCODING_MEMORY
@@ -127,6 +129,7 @@ class NPA(DistributedModel):
         )
         self.query_tower = UserEncoder(config, self.user_embedding, self.candidate_tower)
         self.encoding_memory = ENCODING_MEMORY
+        self._untracked = Untracked(encoding=None)
         self.task = tfrs.tasks.Ranking(
             loss=tf.keras.losses.CategoricalCrossentropy(
                 from_logits=True, reduction=tf.keras.losses.Reduction.NONE
@@ -493,6 +496,14 @@ class NPA(DistributedModel):
             yield from map(step, batches)
         else:
             yield from map(step, with_logits(scores, batches))
+
+    @property
+    def title_encoding(self) -> TitleEncoding:
+        """What evaluations keep of titles; the same one for all, so that graphs are traced once."""
+        towers, own = (self.candidate_tower, self.query_tower.attention), self._untracked
+        if own.encoding is None or (own.encoding.encoder, own.encoding.news_attention) != towers:
+            own.encoding = TitleEncoding(towers[0], news_attention=towers[1])
+        return own.encoding
 
     def _impression_scores(self) -> ImpressionScores | None:
         """Returns what scores many impressions faster than `call`, if it would score them alike."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
-from tfrs_npa.layers.packed import packed_starts, padded_rows
+from tfrs_npa.data.users import UNKNOWN_USER
+from tfrs_npa.layers.packed import packed_rows, packed_softmax, packed_starts, padded_rows
 from tfrs_npa.layers.personalized_attention import PersonalizedAttention
-from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
+from tfrs_npa.layers.sparse_products import weighted_sums
+from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures, WordProducts, unit
 from tfrs_npa.models.title_layout import ROWS
+from tfrs_npa.models.traced import Traced
 
 
 class TitleEncoding:
@@ -30,6 +35,8 @@ class TitleEncoding:
         news_attention: The attention of the query tower; None: nothing is projected.
 
     Attributes:
+        encoder: The candidate tower.
+        news_attention: The attention of the query tower, or None.
         words: What there is of each word by name, a `tf.TensorSpec` of shape `[None, n]`.
         is_personalized: Whether the weights of words depend on the user.
         has_own_keys: Whether there are keys apart from the values.
@@ -44,8 +51,9 @@ class TitleEncoding:
         news_attention: PersonalizedAttention | None = None,
     ):
         config, attention = encoder.config, encoder.attention
-        self._encoder, self._attention = encoder, attention
-        self._news_attention = news_attention
+        self.encoder, self._attention = encoder, attention
+        self.news_attention = news_attention
+        self._traced: dict[tuple[bool, bool], Traced] = {}
         self.is_personalized = attention.kind == "personalized"
         self.has_own_keys = self.is_personalized and attention.form == "recommenders"
         self.query_dim = attention.folded_dim
@@ -78,7 +86,7 @@ class TitleEncoding:
         They have terms too, for which other keys are needed.
         """
         if features.terms is None:
-            features = self._encoder.with_terms(features)
+            features = self.encoder.with_terms(features)
         if self.has_own_keys:
             features = features._replace(keys=self._folded_keys(features.keys))
         return features
@@ -98,9 +106,65 @@ class TitleEncoding:
         if "keys" in self.words:
             keys = tf.cast(features.keys, self.words["keys"].dtype)
             parts["keys"] = self._folded_keys(keys)
-        if self._news_attention is not None and "projected" in self.words:
-            parts["projected"] = self._news_attention.projected(features.values)
+        if self.news_attention is not None and "projected" in self.words:
+            parts["projected"] = self.news_attention.projected(features.values)
         return {name: tf.cast(parts[name], spec.dtype) for name, spec in self.words.items()}
+
+    def encoded(self, articles, words: WordProducts | None, of_titles: bool, of_words: bool):
+        """Encodes articles, and returns what is kept of them.
+
+        Args:
+            articles: `[articles]` int32, indices of the catalogue.
+            words: As for `NewsEncoder.contextual_words`.
+            of_titles: Whether vectors and terms are wanted.
+            of_words: Whether it is wanted what `of` returns.
+
+        Returns:
+            Two dicts. Of titles: `vectors` `[articles, num_filters]` for the unknown user, and
+            `terms` `[articles, num_terms]` if there are any. Of words: as `of`.
+        """
+        features, titles = self.encoder.title_features(articles, words=words), {}
+        if of_titles:
+            titles["vectors"] = self._for_everyone(features)
+            if self.encoder.num_terms:
+                titles["terms"] = self.encoder.terms_of(titles["vectors"])
+        return titles, self.of(features) if of_words else {}
+
+    def traced(self, of_titles: bool, of_words: bool) -> Traced:
+        """Returns `encoded` as a graph, a function of articles and words, which have to be given.
+
+        It is traced once, when it is called first.
+        """
+        key = of_titles, of_words
+        if key not in self._traced:
+            config, dtype = self.encoder.config, self.encoder.compute_dtype
+            words = WordProducts(
+                tf.TensorSpec([None], tf.int32),
+                tf.TensorSpec([None, config.word_embedding_dim], dtype),
+                tf.TensorSpec([None, config.num_filters], dtype),
+            )
+            self._traced[key] = Traced(
+                functools.partial(self.encoded, of_titles=of_titles, of_words=of_words),
+                [tf.TensorSpec([None], tf.int32), words],
+                self.encoder.user_embedding,
+                autograph=False,
+            )
+        return self._traced[key]
+
+    def _for_everyone(self, features):
+        """Returns what `NewsEncoder.for_everyone` does, by a product of all keys and the query."""
+        if features.keys is None:
+            return features.values
+        encoder, lengths = self.encoder, features.lengths
+        query = encoder.attention.query(encoder.user_embedding(tf.constant([UNKNOWN_USER])))
+        # Whole groups of rows, so that equal titles are equal to the last bit.
+        number, keys = tf.shape(features.keys)[0], padded_rows(features.keys, ROWS)
+        logits = tf.matmul(keys, query, transpose_b=True)[:number, 0]
+        weights, titles = packed_softmax(logits, lengths), packed_rows(lengths)
+        vectors = weighted_sums(
+            weights, features.values, titles, tf.range(number), tf.size(lengths)
+        )
+        return unit(vectors) if encoder.config.unit_vectors else vectors
 
     def features(self, words, lengths, terms, dtype) -> TitleFeatures:
         """Returns titles as features whose keys are compared with a `query`, from what is kept.
