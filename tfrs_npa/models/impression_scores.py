@@ -26,7 +26,7 @@ from tfrs_npa.models.user_encoder import Clicks, UserEncoder
 
 # Impressions that are scored together, in the beginning and later: the more, the more users a title
 # is pooled for at a time, but the later the first answer.
-_FIRST, _MOST = 8192, 65_536
+_FIRST, _MOST = 8192, 98_304
 # Pairs of an article and a known user whose vectors a density needs at the same time.
 _PAIRS = 200_000
 # Clicks of readers who are encoded, and candidates that are scored, at a time.
