@@ -51,21 +51,25 @@ def ranking_metrics(clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> d
                 f"{name} is {tensor.shape}, clicked is {clicked.shape}."
             )
 
-    num_candidates = tf.math.count_nonzero(mask, axis=1)
-    is_clicked = mask & (clicked == 1)
-    num_clicked = tf.math.count_nonzero(is_clicked, axis=1)
-    num_others = num_candidates - num_clicked
-    scored = (
-        (num_clicked > 0)
-        & (num_others > 0)
-        & tf.logical_not(tf.reduce_any(mask & (clicked < 0), axis=1))
+    # Padding is left out: most of a batch is padding.
+    impressions = tf.shape(mask)[0]
+    real = tf.where(mask)
+    rows, places = real[:, 0], real[:, 0] * tf.shape(mask, tf.int64)[1] + real[:, 1]
+    labels, scores = (tf.gather(tf.reshape(part, [-1]), places) for part in (clicked, scores))
+    is_clicked = labels == 1
+    kinds = [tf.ones_like(is_clicked), is_clicked, labels < 0, tf.math.is_nan(scores)]
+    counts = tf.stack([tf.cast(kind, tf.int64) for kind in kinds], axis=1)
+    num_candidates, num_clicked, num_unlabelled, num_nan = tf.unstack(
+        tf.math.unsorted_segment_sum(counts, rows, impressions), axis=1
     )
-    measurable = scored & tf.logical_not(tf.reduce_any(mask & tf.math.is_nan(scores), axis=1))
+    num_others = num_candidates - num_clicked
+    scored = (num_clicked > 0) & (num_others > 0) & (num_unlabelled == 0)
+    measurable = scored & (num_nan == 0)
 
-    rows, positions, mid_positions = _positions_of_clicked(is_clicked, scores, mask)
+    rows, positions, mid_positions = _positions_of_clicked(is_clicked, scores, rows, num_candidates)
 
     def sum_by_impression(values: tf.Tensor) -> tf.Tensor:
-        return tf.math.unsorted_segment_sum(values, rows, num_segments=tf.shape(clicked)[0])
+        return tf.math.unsorted_segment_sum(values, rows, impressions)
 
     # Counts are small integers and halves, so float64 makes the AUC exact.
     num_clicked = tf.cast(num_clicked, tf.float64)
@@ -91,21 +95,23 @@ def ranking_metrics(clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> d
 
 
 def _positions_of_clicked(
-    is_clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor
+    is_clicked: tf.Tensor, scores: tf.Tensor, rows: tf.Tensor, lengths: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Ranks the candidates of each row and picks out the clicked ones.
+
+    Args:
+        is_clicked: `[candidates]` those of one row after the other.
+        scores: `[candidates]`.
+        rows: `[candidates]` int64, ascending.
+        lengths: `[rows]` int64 candidates of each row.
 
     Returns:
         For each clicked candidate of the batch, all `[clicked]`: its row; its position from 1
         (float64), ties broken by candidate order; the mean position of its ties (float64).
     """
-    # Padding is left out: most of a batch is padding, and sorting takes most of the time.
-    real = tf.where(mask)
-    rows, lengths = real[:, 0], tf.math.count_nonzero(mask, axis=1)
-    places = rows * tf.shape(scores, tf.int64)[1] + real[:, 1]
     # Keys of 32 bits, below them the row: one sort for all rows. top_k puts the lower index first
     # among equals: a stable sort.
-    keys = _sort_keys(tf.gather(tf.reshape(scores, [-1]), places)) - rows * 2**32
+    keys = _sort_keys(scores) - rows * 2**32
     keys, order = tf.math.top_k(keys, k=tf.size(keys))
 
     starts_group = tf.concat([tf.ones_like(keys[:1], tf.bool), keys[1:] != keys[:-1]], axis=0)
@@ -113,8 +119,7 @@ def _positions_of_clicked(
     group_ends = tf.concat([group_starts[1:], tf.shape(keys, tf.int64)], axis=0)
     groups = tf.cumsum(tf.cast(starts_group, tf.int32)) - 1
 
-    is_clicked = tf.gather(tf.reshape(is_clicked, [-1]), tf.gather(places, order))
-    picked = tf.where(is_clicked)[:, 0]
+    picked = tf.where(tf.gather(is_clicked, order))[:, 0]
     rows, groups = tf.gather(rows, picked), tf.gather(groups, picked)
     positions = tf.cast(
         picked + 1 - tf.gather(tf.cumsum(lengths, exclusive=True), rows), tf.float64
