@@ -39,17 +39,21 @@ def gather(values: np.ndarray, splits: np.ndarray, rows: np.ndarray) -> np.ndarr
 
 def positions(splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Positions of the values of the chosen rows, in the order of `rows`."""
-    starts, lengths = bounds(splits, rows)
+    return _ranges(*bounds(splits, rows))
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The numbers from each start on, so many as `lengths` says, one range after the other."""
     offsets = splits_of(lengths)
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
 
 
 def pad(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
     """Unpacks rows into `[rows, width, ...]`, cut to `width` and padded with 0 on the right."""
-    inside = np.arange(width) < lengths[:, None]
-    matrix = np.zeros((*inside.shape, *values.shape[1:]), values.dtype)
-    matrix[inside] = values[(starts[:, None] + np.arange(width))[inside]]
-    return matrix
+    kept = np.minimum(lengths, width)
+    flat = np.zeros((len(kept) * width, *values.shape[1:]), values.dtype)
+    flat[_ranges(np.arange(len(kept)) * width, kept)] = values[_ranges(starts, kept)]
+    return flat.reshape(len(kept), width, *values.shape[1:])
 
 
 def smallest(keys: np.ndarray, count: int) -> np.ndarray:
