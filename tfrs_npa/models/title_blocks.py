@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_npa.layers.packed import packed_rows, packed_starts
 from tfrs_npa.layers.untracked import Untracked
+from tfrs_npa.models.ahead import mapped_ahead
 from tfrs_npa.models.block_scores import Blocks, BlockScores
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 from tfrs_npa.models.rounding_bounds import title_errors
@@ -144,20 +145,20 @@ class TitleBlocks(tf.Module):
         layout = self._layout(lengths[articles], len(scored))
         _, target, source = np.intersect1d(articles, held, True, return_indices=True)
         added = np.setdiff1d(np.arange(len(articles)), target)
-        words = {
-            name: tf.zeros([layout.rows, spec.shape[1]], spec.dtype)
-            for name, spec in self.encoding.words.items()
-        }
+        words = self._without_words(layout, np.arange(len(articles)))
         self._copy(words, layout.words, target, source)
         titles = {}
         for name, part in self._titles.items():
             titles[name] = np.zeros([len(articles), part.shape[1]], np.float32)
             titles[name][layout.order[target]] = part.numpy()[own.layout.order[source]]
         longest = np.float32(0) if from_scratch else self._longest_key.numpy()
-        for first in range(0, len(added), _CHUNK):
-            chunk = added[first : first + _CHUNK]
+
+        def encode(chunk):
             parts = own.encode(tf.constant(articles[chunk], tf.int32), tables)
             _write(words, layout.words(chunk), parts)
+            return chunk, parts
+
+        for chunk, parts in mapped_ahead(encode, _chunks(added)):
             longest = max(longest, parts["longest_key"].numpy())
             for name, whole in titles.items():
                 if whole.shape[1]:
@@ -182,13 +183,31 @@ class TitleBlocks(tf.Module):
 
         return keep
 
+    def _without_words(self, layout, titles):
+        """Returns matrices for the words of all titles, zero where there will be none."""
+        is_none = np.ones(layout.rows, bool)
+        is_none[layout.words(titles)] = False
+        none = np.flatnonzero(is_none).astype(np.int32)
+        specs = self.encoding.words
+        words = {
+            name: tf.raw_ops.Empty(shape=[layout.rows, spec.shape[1]], dtype=spec.dtype)
+            for name, spec in specs.items()
+        }
+        _write(
+            words, none, {n: tf.zeros([len(none), s.shape[1]], s.dtype) for n, s in specs.items()}
+        )
+        return words
+
     def _copy(self, words, rows, target, source):
         """Writes titles that are held, `source`, into `words` as titles `target`."""
         held = {name: _rows(part) for name, part in self._words.items()}
-        for first in range(0, len(target), _CHUNK):
-            copied = slice(first, first + _CHUNK)
-            at = self._untracked.layout.words(source[copied])
-            _write(words, rows(target[copied]), {n: tf.gather(p, at) for n, p in held.items()})
+
+        def copy(chunk):
+            at = self._untracked.layout.words(source[chunk])
+            _write(words, rows(target[chunk]), {n: tf.gather(p, at) for n, p in held.items()})
+
+        for _ in mapped_ahead(copy, _chunks(np.arange(len(target)))):
+            pass
 
     def mark_restored(self, scored: np.ndarray, listed: np.ndarray) -> None:
         """Records that the variables came from a checkpoint, and what `update` was given last."""
@@ -345,6 +364,11 @@ def _rows(part):
     return tf.reshape(part, [-1, part.shape[-1]])
 
 
+def _chunks(titles):
+    return [titles[first : first + _CHUNK] for first in range(0, len(titles), _CHUNK)]
+
+
 def _write(words, rows, parts):
+    """Writes rows of matrices in place; several threads may, each its own rows."""
     for name, whole in words.items():
         words[name] = tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=parts[name])
