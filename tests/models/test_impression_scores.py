@@ -380,8 +380,8 @@ def test_a_subclass_with_a_call_of_its_own(make_world):
 class Backwards(tfrs_npa.NewsEncoder):
     """Reads titles from right to left."""
 
-    def contextual_words(self, tokens, vectors=None, training=False, words=None):
-        return super().contextual_words(tf.reverse(tokens, [1]), vectors, training, words)
+    def contextual_words(self, tokens, vectors=None, training=False):
+        return super().contextual_words(tf.reverse(tokens, [1]), vectors, training)
 
 
 def test_a_tower_of_ones_own(make_world):

@@ -315,7 +315,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         """
         if further is None:
             inputs = self.title_inputs(news_id, tables)
-            return self.encode_titles(*inputs, training=training, words=words)
+            return self.encode_titles(*inputs, training=training, **_given(words))
         known = tf.shape(self.tokens)[0]
         is_known = news_id < known
         # The vector of padding, if articles have vectors, is zero.
@@ -354,7 +354,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         Returns:
             `TitleFeatures` of the titles.
         """
-        values, lengths = self.contextual_words(tokens, vectors, training, words)
+        values, lengths = self.contextual_words(tokens, vectors, training, **_given(words))
         values = self.attention.dropped(values, training)
         keys = self.attention.keys(values)
         if self.attention.kind != "personalized":
@@ -600,6 +600,11 @@ def joined(parts):
     return TitleFeatures(
         whole("values"), whole("keys"), packed_starts(lengths), lengths, whole("terms")
     )
+
+
+def _given(words):
+    """Returns `words` as a keyword if there are any: methods of a subclass may lack it."""
+    return {} if words is None else {"words": words}
 
 
 def _fitted(x, width):
