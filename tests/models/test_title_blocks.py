@@ -81,3 +81,17 @@ def test_some_are_listed_and_some_are_scored():
     expected = every.features(tf.constant([5, 7]), tf.float32)
     np.testing.assert_array_equal(found.values, expected.values)
     np.testing.assert_array_equal(found.terms, expected.terms)
+
+
+def test_rows_between_titles_are_zero():
+    """Memory that nothing was written to would make scores of what completes a group infinite."""
+    titles = stored(make_tower())
+    for listed in ([2, 3, 5], [3, 4, 6, 7]):
+        titles.update(np.array(listed))
+        layout = titles._layout(titles.encoding.encoder.title_lengths()[listed], len(listed))
+        is_between = np.ones(layout.rows, bool)
+        is_between[layout.words(np.arange(len(listed)))] = False
+        assert is_between.any()
+        for part in titles._words.values():
+            rows = tf.reshape(part, [-1, part.shape[-1]]).numpy()
+            assert not rows[is_between].any() and rows[~is_between].any()
