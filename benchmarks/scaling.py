@@ -138,9 +138,7 @@ def evaluation_times(config, catalog, sizes: list[int]) -> list[tuple[int, float
             model.evaluate(batches, verbose=0)
             seconds.append(time.perf_counter() - started)
             started = time.perf_counter()
-            titles = EncodedTitles(
-                model.candidate_tower, model.query_tower.attention, model.encoding_memory
-            )
+            titles = EncodedTitles(model.title_encoding, model.encoding_memory)
             titles.for_everyone(np.arange(titles.number))
             encoding.append(time.perf_counter() - started)
         medians = statistics.median(seconds), statistics.median(encoding)

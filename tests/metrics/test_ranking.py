@@ -196,3 +196,13 @@ def test_wrong_shape_is_named(name, shapes):
     clicked, scores, mask = (np.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=rf"\[batch, candidates\]; {name} is"):
         ranking_metrics(clicked.astype(np.int32), scores, mask.astype(bool))
+
+
+@pytest.mark.parametrize("shapes", [[(2, 3), (2, 4), (2, 3)], [(2, 4), (2, 3), (2, 3)]])
+def test_wrong_shape_in_a_graph(shapes):
+    """Which is known when it runs."""
+    types = tf.int32, tf.float32, tf.bool
+    graph = tf.function(ranking_metrics, [tf.TensorSpec([None, None], dtype) for dtype in types])
+    clicked, scores, mask = (tf.ones(shape, dtype) for shape, dtype in zip(shapes, types))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        graph(clicked, scores, mask)

@@ -26,16 +26,19 @@ DENSITY = {
 
 
 class Encodings:
-    """Counts the titles that are encoded."""
+    """Counts the titles that are encoded, and apart from them the graphs that encode some."""
 
     def __init__(self, model, monkeypatch):
-        self.titles, self._lock = 0, threading.Lock()
+        self.titles, self.calls_in_graphs, self._lock = 0, 0, threading.Lock()
         self._encode = model.candidate_tower.title_features
         monkeypatch.setattr(model.candidate_tower, "title_features", self._count)
 
     def _count(self, news_id, *args, **keywords):
         with self._lock:
-            self.titles += len(news_id)
+            if tf.is_symbolic_tensor(news_id):
+                self.calls_in_graphs += 1
+            else:
+                self.titles += len(news_id)
         return self._encode(news_id, *args, **keywords)
 
 
@@ -302,9 +305,40 @@ def test_towers_of_another_model(make_world, monkeypatch, small_parts):
     assert np.abs(found - before).max() > 0.1
     assert_close(found, plain_scores(world))
     world.model.query_tower = other.model.query_tower
+    assert_close(world.predict().flat_values, plain_scores(world))
     world.model.user_embedding = other.model.user_embedding
     assert_close(world.predict().flat_values, other.predict().flat_values)
-    assert world.model.title_encoding is not encoding
+    other_encoding = world.model.title_encoding
+    assert other_encoding is not encoding
+    world.model.candidate_tower.attention = make_world().model.candidate_tower.attention
+    assert world.model.title_encoding is not other_encoding
+
+
+@pytest.mark.parametrize("memory", [0, float("inf")])
+def test_many_titles_are_encoded_in_a_graph_whatever_the_memory(
+    memory, make_world, monkeypatch, small_parts
+):
+    monkeypatch.setattr(encoded_titles, "_TRACED", 12)
+    monkeypatch.setattr(encoded_titles, "_LEAST", 20)
+    world = make_world()
+    randomize(world.model)
+    world.model.encoding_memory = memory
+    encodings = Encodings(world.model, monkeypatch)
+    scores = world.predict().flat_values
+    assert encodings.calls_in_graphs and not encodings.titles
+    assert_close(scores, plain_scores(world))
+
+
+def test_nothing_but_padding(make_world):
+    """No title is encoded, and terms are there nevertheless."""
+    world = make_world(user_interest="mean", item_bias=True)
+    batch = {
+        "user_id": np.zeros(2, np.int32),
+        "history": np.zeros([2, 3], np.int32),
+        "candidates": np.zeros([2, 4], np.int32),
+    }
+    (found,) = world.model.predict_batches(tf.data.Dataset.from_tensors(batch))
+    assert found.shape[0] == 2 and not len(found.flat_values)
 
 
 def noted(function, calls):
@@ -436,7 +470,9 @@ def test_users_who_are_as_the_unknown_one(changes, make_world, monkeypatch):
     assert all(of.shared == len(of.users) for of in seen) and seen
 
 
-def test_mixed_bfloat16(make_world):
+@pytest.mark.parametrize("traced", [8192, 3], ids=["eagerly", "in a graph"])
+def test_mixed_bfloat16(traced, make_world, monkeypatch):
+    monkeypatch.setattr(encoded_titles, "_TRACED", traced)
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         for changes in ({}, DENSITY):

@@ -121,6 +121,15 @@ def test_contextual_words(random_model):
         for i in range(1, len(words) - 1):
             total = words[i - 1] @ before + words[i] @ here + words[i + 1] @ after + bias
             expected.append(np.maximum(total, 0))
-    found, lengths = tower.contextual_words(tf.constant(tokens))
-    assert lengths.numpy().tolist() == np.count_nonzero(tokens, axis=1).tolist()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for words in (None, tower.word_products(tokens)):
+        found, lengths = tower.contextual_words(tf.constant(tokens), words=words)
+        assert lengths.numpy().tolist() == np.count_nonzero(tokens, axis=1).tolist()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_products_of_other_words_are_refused(random_model):
+    tower = random_model(published=True).candidate_tower
+    tokens = tower.tokens.numpy()
+    products = tower.word_products(tokens[tokens != tokens.max()])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tower.contextual_words(tf.constant(tokens), words=products)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tfrs_npa
+from tfrs_npa.models import title_blocks
 from tfrs_npa.models.title_blocks import TitleBlocks
 
 TITLES = ["rain in the north", "wins", "", "a b c d e f g h", "rain rain rain", "the final vote"]
@@ -95,3 +96,21 @@ def test_rows_between_titles_are_zero():
         for part in titles._words.values():
             rows = tf.reshape(part, [-1, part.shape[-1]]).numpy()
             assert not rows[is_between].any() and rows[~is_between].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_in_many_parts(dtype, monkeypatch):
+    """What stays is copied, and what comes encoded, in threads: as if all were encoded at once."""
+    monkeypatch.setattr(title_blocks, "_CHUNK", 2)
+    tower = make_tower()
+    titles, users = stored(tower, dtype), tf.random.normal([3, TitleBlocks(tower).width], seed=1)
+    for listed in (np.arange(2, 8), np.array([2, 3, 4, 6, 7]), np.arange(8)):
+        titles.update(listed)
+        expected = TitleBlocks(tower, dtype)
+        expected.update(listed, from_scratch=True)
+        np.testing.assert_array_equal(titles.scores(users), expected.scores(users))
+        found, again = (
+            part.features(tf.range(len(listed)), tf.float32) for part in (titles, expected)
+        )
+        np.testing.assert_array_equal(found.values, again.values)
+        np.testing.assert_array_equal(found.terms, again.terms)

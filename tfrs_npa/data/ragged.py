@@ -43,7 +43,7 @@ def positions(splits: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, so many as `lengths` says, one range after the other."""
+    """The numbers from each start on, as many as `lengths` says, one range after the other."""
     offsets = splits_of(lengths)
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
 

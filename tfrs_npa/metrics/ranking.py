@@ -55,13 +55,15 @@ def ranking_metrics(clicked: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor) -> d
     impressions = tf.shape(mask)[0]
     real = tf.where(mask)
     rows, places = real[:, 0], real[:, 0] * tf.shape(mask, tf.int64)[1] + real[:, 1]
-    labels, scores = (tf.gather(tf.reshape(part, [-1]), places) for part in (clicked, scores))
+    # Reshaped to the mask's size: where shapes are not known before, another one is an error then.
+    size = tf.reshape(tf.size(mask), [1])
+    labels, scores = (tf.gather(tf.reshape(part, size), places) for part in (clicked, scores))
     is_clicked = labels == 1
     kinds = [tf.ones_like(is_clicked), is_clicked, labels < 0, tf.math.is_nan(scores)]
-    counts = tf.stack([tf.cast(kind, tf.int64) for kind in kinds], axis=1)
-    num_candidates, num_clicked, num_unlabelled, num_nan = tf.unstack(
-        tf.math.unsorted_segment_sum(counts, rows, impressions), axis=1
-    )
+    # A GPU has no kernel for sums of int64.
+    counts = tf.stack([tf.cast(kind, tf.int32) for kind in kinds], axis=1)
+    counts = tf.cast(tf.math.unsorted_segment_sum(counts, rows, impressions), tf.int64)
+    num_candidates, num_clicked, num_unlabelled, num_nan = tf.unstack(counts, num=4, axis=1)
     num_others = num_candidates - num_clicked
     scored = (num_clicked > 0) & (num_others > 0) & (num_unlabelled == 0)
     measurable = scored & (num_nan == 0)

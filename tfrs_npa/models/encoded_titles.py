@@ -21,7 +21,7 @@ _TITLES, _PAIRS = 2048, 8192
 _FEW = 256
 # Titles whose words are multiplied by the kernel at a time: fewer share fewer words.
 _MULTIPLIED = 32_768
-# If there are more titles to encode at first, a graph gains more than tracing it takes.
+# If there are more titles to encode at a time, a graph gains more than tracing it takes.
 _TRACED = 8192
 # For how many users a title is pooled at a time.
 _USERS = (2, 4, 8, 16)
@@ -92,11 +92,14 @@ class EncodedTitles:
         dtype = encoder.compute_dtype
         filters = encoder.config.num_filters
         self._shared = {"vectors": tf.raw_ops.Empty(shape=[self.number, filters], dtype=dtype)}
+        if encoder.num_terms:
+            terms = tf.zeros([self.number, encoder.num_terms], dtype)
+            self._shared["terms"] = terms
         self._has_shared = np.zeros(self.number, bool)
         self._words: dict[str, tf.Tensor] = {}
         self._starts = np.full(self.number, -1, np.int64)
         self._held, self._memory, self._warns = 0, memory, memory > 0
-        self._is_traced: bool | None = None
+        self._is_traced = False
 
     def prepare(self, titles: np.ndarray, hold: bool) -> None:
         """Encodes titles that are going to be needed: all at once is faster than some by some.
@@ -106,6 +109,7 @@ class EncodedTitles:
             hold: Whether to hold the words of those that are encoded, as far as there is memory.
         """
         missing = _missing(self._has_shared, titles)
+        self._is_traced = self._is_traced or len(missing) > _TRACED
         words = self._held + np.cumsum(self._lengths[missing], dtype=np.int64)
         held = int(np.count_nonzero(words <= self._capacity)) if hold else 0
         self._encode(missing[:held], hold=True)
@@ -311,8 +315,6 @@ class EncodedTitles:
         if hold:
             lengths = self._lengths[titles].astype(np.int64)
             capacity = 1 + max(self._capacity, self._held + int(lengths.sum()))
-        if self._is_traced is None:
-            self._is_traced = len(titles) > _TRACED
 
         def encoded(part):
             chunk, words = part
@@ -374,7 +376,7 @@ def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
 
 
 def _chunks(titles: np.ndarray, few: int) -> list[np.ndarray]:
-    """Returns titles in parts: perhaps a few, then parts of equal size, an even number of them.
+    """Returns titles in parts: perhaps a few, then one or an even number of about equal size.
 
     `mapped_ahead` has two threads, and makes the first item before they begin.
     """

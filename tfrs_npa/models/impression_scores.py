@@ -34,7 +34,7 @@ _CLICKS, _CANDIDATES = 16_384, 8192
 
 
 def impression_scores(model, memory: int) -> ImpressionScores | None:
-    """Returns the `ImpressionScores` of a model, or None if it was made of other parts.
+    """Returns the `ImpressionScores` of a model; None: it has parts of other classes or models.
 
     Args:
         model: An `NPA`.
@@ -47,7 +47,8 @@ def impression_scores(model, memory: int) -> ImpressionScores | None:
         return None
     if any(type(tower.attention) is not PersonalizedAttention for tower in towers):
         return None
-    if model.query_tower.news_encoder is not model.candidate_tower:
+    news_encoder, users = model.query_tower.news_encoder, model.user_embedding
+    if news_encoder is not model.candidate_tower or news_encoder.user_embedding is not users:
         return None
     return ImpressionScores(model, memory)
 

@@ -54,7 +54,7 @@ class WordProducts(NamedTuple):
     """Words of many titles, multiplied once by the convolution's kernel.
 
     Attributes:
-        rows: `[num_words]` int32, the place of each word of the vocabulary among the others.
+        rows: `[num_words]` int32, for each word of the vocabulary its row of `x`; -1 for others.
         x: `[distinct words, word_embedding_dim]`.
         products: `[distinct words * window_size, num_filters]`, see `packed_convolution`.
     """
@@ -370,7 +370,7 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
         """
         is_there = np.zeros(self.word_table.shape[0], bool)
         is_there[words] = True
-        rows = np.cumsum(is_there, dtype=np.int32) - 1
+        rows = np.where(is_there, np.cumsum(is_there, dtype=np.int32) - 1, np.int32(-1))
         x = tf.cast(lookup(self.word_table, np.flatnonzero(is_there)), self.compute_dtype)
         return WordProducts(tf.constant(rows), x, word_products(x, self.convolution_kernel))
 

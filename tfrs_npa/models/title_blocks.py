@@ -156,7 +156,7 @@ class TitleBlocks(tf.Module):
         def encode(chunk):
             parts = own.encode(tf.constant(articles[chunk], tf.int32), tables)
             _write(words, layout.words(chunk), parts)
-            return chunk, parts
+            return chunk, {name: part for name, part in parts.items() if name not in words}
 
         for chunk, parts in mapped_ahead(encode, _chunks(added)):
             longest = max(longest, parts["longest_key"].numpy())

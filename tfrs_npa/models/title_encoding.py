@@ -117,7 +117,7 @@ class TitleEncoding:
             articles: `[articles]` int32, indices of the catalogue.
             words: As for `NewsEncoder.contextual_words`.
             of_titles: Whether vectors and terms are wanted.
-            of_words: Whether it is wanted what `of` returns.
+            of_words: Whether what `of` returns is wanted.
 
         Returns:
             Two dicts. Of titles: `vectors` `[articles, num_filters]` for the unknown user, and
@@ -133,7 +133,7 @@ class TitleEncoding:
     def traced(self, of_titles: bool, of_words: bool) -> Traced:
         """Returns `encoded` as a graph, a function of articles and words, which have to be given.
 
-        It is traced once, when it is called first.
+        It is traced when it is called first.
         """
         key = of_titles, of_words
         if key not in self._traced:
