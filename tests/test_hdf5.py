@@ -39,7 +39,12 @@ def path(tmp_path):
 
 
 def test_its_own_data(path):
+    """Is accepted; the file stays as it is, and is closed: else it could not be written to."""
+    before = path.read_bytes()
     require_own_data(path)
+    assert path.read_bytes() == before
+    with h5py.File(path, "r+") as file:
+        np.testing.assert_array_equal(file["group/again/numbers"], np.arange(6))
 
 
 @pytest.mark.parametrize("add", [external_storage, external_link, soft_link, virtual])

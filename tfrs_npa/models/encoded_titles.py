@@ -93,8 +93,7 @@ class EncodedTitles:
         filters = encoder.config.num_filters
         self._shared = {"vectors": tf.raw_ops.Empty(shape=[self.number, filters], dtype=dtype)}
         if encoder.num_terms:
-            terms = tf.zeros([self.number, encoder.num_terms], dtype)
-            self._shared["terms"] = terms
+            self._shared["terms"] = tf.zeros([self.number, encoder.num_terms], dtype)
         self._has_shared = np.zeros(self.number, bool)
         self._words: dict[str, tf.Tensor] = {}
         self._starts = np.full(self.number, -1, np.int64)
