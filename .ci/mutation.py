@@ -2,7 +2,8 @@
 
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
 condition), and runs the tests of the changed module, of its folder, and of the folder that uses it
-most: a mutant that none of them notices has survived. Annotations are left out, since nothing reads
+most, as far as they reach the place: a mutant that none of them notices has survived. Which tests
+reach which lines is found out first, by coverage. Annotations are left out, since nothing reads
 them. What is done is kept: after an interruption, the same command continues. Ends with an error if
 fewer than 90 % are killed.
 
@@ -14,18 +15,23 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
+import itertools
 import os
 import pathlib
 import random
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).parents[1]
 WORK = ROOT / "build" / "mutation"
 # The copy that is changed, and one that is not.
 COPY, PRISTINE = WORK / "copy", WORK / "pristine"
 SESSION, CONFIG = WORK / "session.sqlite", WORK / "config.toml"
+# Which tests reach which lines, and how long each takes.
+COVERAGE, TIMES = WORK / "coverage.sqlite", WORK / "times.xml"
+ARGUMENTS = WORK / "tests.txt"
 MUTATED = ("layers", "metrics", "models", "data", "retrieval")
 # Tests of many processes, whose minutes tell nothing of a module that others do not.
 SLOW = ("test_strategies.py", "test_two_builds.py")
@@ -33,6 +39,8 @@ SLOW = ("test_strategies.py", "test_two_builds.py")
 USERS = {"layers": "models", "models": "retrieval"}
 # Most mutants are noticed by quick tests.
 MARKS, NO_TESTS = ("not slow", "slow"), 5
+# A test that takes so many times as long as it should, and so many seconds more, does not end.
+SLOWER, LATER = 5, 120
 SEED, LEAST = 1, 0.9
 
 
@@ -41,13 +49,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sample", type=int, default=300, metavar="N", help="default: 300")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="of a mutant")
     parser.add_argument("--test", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.test:
         sys.exit(tested())
     if not SESSION.exists():
-        prepare(options.timeout, options.sample)
+        prepare(options.sample)
     # An interrupted run leaves a mutant there.
     shutil.rmtree(COPY, ignore_errors=True)
     shutil.copytree(PRISTINE, COPY)
@@ -55,18 +62,23 @@ def main() -> None:
     sys.exit(report())
 
 
-def prepare(timeout: int, number: int) -> None:
-    """Copies what git knows, and makes a session of some of the mutants."""
+def prepare(number: int) -> None:
+    """Copies what git knows, runs the tests, and makes a session of some of the mutants."""
     shutil.rmtree(WORK, ignore_errors=True)
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
     for name in filter(None, names.stdout.decode().split("\0")):
         (PRISTINE / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, PRISTINE / name)
+    folders = sorted({"tests/" + name for name in [*MUTATED, *USERS.values()]})
+    options = ["-m", "", "--cov-context=test", "--cov-report=", f"--junitxml={TIMES}"]
+    ignored = [f"--ignore-glob=*/{name}" for name in SLOW]
+    if code := pytest([*options, "--cov=tfrs_npa", *ignored, *folders], PRISTINE):
+        sys.exit(code)
     modules = ", ".join(f'"tfrs_npa/{name}"' for name in MUTATED)
     CONFIG.write_text(
         "[cosmic-ray]\n"
         f"module-path = [{modules}]\n"
-        f"timeout = {timeout}\n"
+        "timeout = 86400\n"  # `tested` has one of its own
         "excluded-modules = []\n"
         f'test-command = "{sys.executable} {pathlib.Path(__file__).resolve()} --test"\n'
         "[cosmic-ray.distributor]\n"
@@ -111,22 +123,81 @@ def annotations(path: pathlib.Path) -> list[tuple[tuple[int, int], tuple[int, in
 
 
 def tested() -> int:
-    """Runs the tests of the module that differs from the original; returns the exit code."""
+    """Runs the tests of the place that differs from the original; returns the exit code."""
     for name in MUTATED:
         for path in sorted(pathlib.Path("tfrs_npa", name).glob("*.py")):
-            if path.read_bytes() != (PRISTINE / path).read_bytes():
-                return next(filter(None, map(functools.partial(run_tests, path), MARKS)), 0)
+            lines = path.read_text(encoding="utf-8").splitlines()
+            originals = (PRISTINE / path).read_text(encoding="utf-8").splitlines()
+            for number, pair in enumerate(itertools.zip_longest(lines, originals), 1):
+                if len(set(pair)) > 1:
+                    return run(tests_of_line(path, number))
     return 0
 
 
-def run_tests(path: pathlib.Path, marks: str) -> int:
-    """Runs the tests of a module that have some marks; returns the exit code, 0 without any."""
-    code = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks]
-        + tests_of(path),
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
-    ).returncode
-    return 0 if code == NO_TESTS else code
+def run(tests: list[str]) -> int:
+    """Runs tests, quick ones first; returns the exit code."""
+    ARGUMENTS.write_text("\n".join(tests), encoding="utf-8")
+    for marks in MARKS:
+        code = pytest(["-x", "-m", marks, f"@{ARGUMENTS}"], pathlib.Path.cwd(), seconds(tests))
+        if code not in (0, NO_TESTS):
+            return code
+    return 0
+
+
+def pytest(arguments: list[str], folder: pathlib.Path, timeout: float | None = None) -> int:
+    """Runs pytest in a folder; returns the exit code, 1 if it takes too long."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(COVERAGE)}
+    try:
+        return subprocess.run(command, cwd=folder, env=environment, timeout=timeout).returncode
+    except subprocess.TimeoutExpired:
+        print("too slow")
+        return 1
+
+
+def seconds(tests: list[str]) -> float:
+    """Returns after how long tests, or files of tests, have to be done."""
+    total = 0.0
+    for case in ElementTree.parse(TIMES).iter("testcase"):  # noqa: S314, pytest wrote it
+        file = case.attrib["classname"].replace(".", "/") + ".py"
+        if not {file, f"{file}::{case.attrib['name']}"}.isdisjoint(tests):
+            total += float(case.attrib["time"])
+    return SLOWER * total + LATER
+
+
+def tests_of_line(path: pathlib.Path, line: int) -> list[str]:
+    """Returns the tests of a module that reach a line; all, if it is not known which do.
+
+    Those of a file whose fixtures reach it all do.
+    """
+    from coverage import CoverageData
+
+    data, files = CoverageData(str(COVERAGE)), tests_of(path)
+    data.read()
+    contexts = data.contexts_by_lineno(str(PRISTINE / path))
+    reached = set()
+    for number in statement(ast.parse((PRISTINE / path).read_text(encoding="utf-8")), line):
+        for context in contexts.get(number, []):
+            test, _, phase = context.rpartition("|")
+            reached.add(test if phase == "run" else test.split("::")[0])
+    tests = [
+        test
+        for test in sorted(reached)
+        if test in files or (file := test.split("::")[0]) in files and file not in reached
+    ]
+    return sorted(tests, key=lambda test: files.index(test.split("::")[0])) or files
+
+
+def statement(tree: ast.AST, line: int) -> range:
+    """Returns the lines of the innermost statement at a line, without those of its body."""
+    lines = range(line, line + 1)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno:
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno
+            if line <= last:
+                lines = range(node.lineno, last + 1)
+    return lines
 
 
 def tests_of(path: pathlib.Path) -> list[str]:

@@ -209,6 +209,24 @@ def test_mixed_bfloat16(attention, kind, make_world):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
+def test_mixed_bfloat16_rounds_only_rows_that_are_looked_up(make_world):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        world = make_world(published=True)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    (batch,) = world.impression_batches().take(1)
+    graph = tf.function(world.model.__call__).get_concrete_function(batch, training=True).graph
+    handles = {inside.name: handle for handle, inside in graph.captures}
+
+    def readers_of(table):
+        of = [op for op in graph.get_operations() if op.inputs]
+        return [op.type for op in of if handles.get(op.inputs[0].name) is table.handle]
+
+    for table in (world.model.user_embedding.table, world.model.candidate_tower.word_table):
+        assert set(readers_of(table)) == {"ResourceGather"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "form",

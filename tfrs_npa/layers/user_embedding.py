@@ -58,6 +58,8 @@ class UserEmbedding(WholeWeights, tf.keras.layers.Layer):
             name="user_table",
             shape=(self.num_users, self.embedding_dim),
             initializer=_seeded(self.initializer, self.seed),
+            # Rows that are looked up are rounded, not all rows in each step.
+            experimental_autocast=False,
         )
         super().build(input_shape)
 

@@ -154,6 +154,8 @@ class NewsEncoder(WholeWeights, tf.keras.Model):
                 if word_embeddings is None
                 else tf.keras.initializers.Constant(word_embeddings)
             ),
+            # Rows that are looked up are rounded, not all rows in each step.
+            experimental_autocast=False,
         )
         self.convolution_kernel = self.add_weight(
             name="convolution_kernel",
