@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tfrs_npa
 from tfrs_npa.models import encoded_titles, impression_scores
+from tfrs_npa.models.title_encoding import TitleEncoding
 
 FORMS = ["recommenders", "paper"]
 KINDS = ["personalized", "vanilla", "mean"]
@@ -152,6 +153,30 @@ def test_in_one_part(make_world):
     world = make_world(**DENSITY)
     randomize(world.model)
     assert_close(world.predict().flat_values, plain_scores(world))
+
+
+@pytest.mark.parametrize(
+    "words, parts, is_held", [(10**6, 1, False), (0, 1, True), (10**6, 2, True)]
+)
+def test_words_are_projected_unless_there_are_fewer_clicks(
+    words, parts, is_held, make_world, monkeypatch
+):
+    """What comes later is not known while there may be another part."""
+    world = make_world(user_interest="mean")
+    randomize(world.model)
+    scores = plain_scores(world)
+    number = sum(len(batch["user_id"]) for batch in world.impression_batches())
+    monkeypatch.setattr(encoded_titles.EncodedTitles, "words_of", lambda *_: words)
+    monkeypatch.setattr(impression_scores, "_FIRST", number if parts == 2 else number + 1)
+    names, of = [], TitleEncoding.of
+
+    def kept(*args):
+        names.extend(of(*args))
+        return of(*args)
+
+    monkeypatch.setattr(TitleEncoding, "of", kept)
+    assert_close(world.predict().flat_values, scores)
+    assert "values" in names and ("projected" in names) == is_held
 
 
 @pytest.mark.slow
@@ -464,7 +489,7 @@ def test_users_who_are_as_the_unknown_one(changes, make_world, monkeypatch):
     monkeypatch.setattr(
         impression_scores.ImpressionScores,
         "_scores",
-        lambda self, of: seen.append(of) or scores(self, of),
+        lambda self, of, is_only: seen.append(of) or scores(self, of, is_only),
     )
     np.testing.assert_allclose(world.predict().flat_values, expected, atol=1e-5)
     assert all(of.shared == len(of.users) for of in seen) and seen

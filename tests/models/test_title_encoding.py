@@ -55,18 +55,20 @@ def test_graphs_encode_as_functions_do(form):
     vectors = tower.for_everyone(tower.title_features(articles))
     words = encoding.of(tower.title_features(articles))
     products = tower.word_products(tower.tokens.numpy())
-    results = [encoding.encoded(articles, None, True, True)]
-    results += [encoding.encoded(articles, products, True, True)]
-    results += [encoding.traced(True, True)(articles, products)]
+    names = tuple(encoding.words)
+    results = [encoding.encoded(articles, None, True, names)]
+    results += [encoding.encoded(articles, products, True, names)]
+    results += [encoding.traced(True, names)(articles, products)]
     for of_titles, of_words in results:
         assert ("terms" in of_titles) == (tower.num_terms > 0)
         np.testing.assert_allclose(of_titles["vectors"], vectors, rtol=1e-5, atol=1e-6)
         assert of_words.keys() == words.keys()
         for name, part in words.items():
             np.testing.assert_allclose(of_words[name], part, rtol=1e-5, atol=1e-6)
-    assert encoding.traced(False, True)(articles, products)[0] == {}
-    assert encoding.traced(True, False)(articles, products)[1] == {}
-    assert encoding.traced(True, False) is encoding.traced(True, False)
+    assert encoding.of(tower.title_features(articles), ["values"]).keys() == {"values"}
+    assert encoding.traced(False, names)(articles, products)[0] == {}
+    assert encoding.traced(True, ())(articles, products)[1] == {}
+    assert encoding.traced(True, ()) is encoding.traced(True, ())
 
 
 @pytest.mark.parametrize("form", FORMS)

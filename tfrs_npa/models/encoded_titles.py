@@ -81,6 +81,7 @@ class EncodedTitles:
     Attributes:
         titles: `[articles]` the title of each article of the catalogue.
         number: How many titles there are.
+        names: What is held of words; to hold less, set it before anything is encoded.
     """
 
     def __init__(self, encoding: TitleEncoding, memory: int):
@@ -88,6 +89,7 @@ class EncodedTitles:
         self._encoding, self._encoder = encoding, encoder
         self._articles, self.titles = _distinct(encoder.article_tables)
         self.number = len(self._articles)
+        self.names = tuple(encoding.words)
         self._lengths = encoder.title_lengths()[self._articles]
         dtype = encoder.compute_dtype
         filters = encoder.config.num_filters
@@ -113,6 +115,10 @@ class EncodedTitles:
         held = int(np.count_nonzero(words <= self._capacity)) if hold else 0
         self._encode(missing[:held], hold=True)
         self._encode(missing[held:], hold=False)
+
+    def words_of(self, titles: np.ndarray) -> int:
+        """Returns how many words some titles have, those that occur twice counted once."""
+        return int(self._lengths[_missing(np.zeros(self.number, bool), titles)].sum(dtype=np.int64))
 
     def for_everyone(self, titles: np.ndarray) -> Vectors:
         """Returns the vectors of titles for the unknown user.
@@ -198,8 +204,8 @@ class EncodedTitles:
 
         Args:
             block: The result of `attended`.
-            name: Of what: `values`, for the vectors r_u, or `projected`, for what the news
-                attention's `projected` makes of them.
+            name: Of what: `values`, for the vectors r_u, or `projected`, if it is held, for what
+                the news attention's `projected` makes of them.
             factors: `[titles, users]` float32, by which they are multiplied; None: 1.
         """
         weights = block.weights
@@ -310,8 +316,8 @@ class EncodedTitles:
         """Encodes titles, and holds their words or not."""
         if not len(titles):
             return
-        hold = hold and self._encoding.is_personalized
-        if hold:
+        names = self.names if hold and self._encoding.is_personalized else ()
+        if names:
             lengths = self._lengths[titles].astype(np.int64)
             capacity = 1 + max(self._capacity, self._held + int(lengths.sum()))
 
@@ -320,15 +326,15 @@ class EncodedTitles:
             articles = tf.constant(self._articles[chunk])
             of_titles = not self._has_shared[chunk].all()
             if self._is_traced:
-                return chunk, *self._encoding.traced(of_titles, hold)(articles, words)
-            return chunk, *self._encoding.encoded(articles, words, of_titles, hold)
+                return chunk, *self._encoding.traced(of_titles, names)(articles, words)
+            return chunk, *self._encoding.encoded(articles, words, of_titles, names)
 
         # A single one is worth no thread.
         mapped = mapped_ahead if len(titles) > _TITLES else map
         for chunk, shared, words in mapped(encoded, self._parts(titles)):
             _write(self._shared, shared, tf.constant(chunk, tf.int32), self.number)
             self._has_shared[chunk] = True
-            if hold:
+            if names:
                 lengths = self._lengths[chunk].astype(np.int64)
                 first = 1 + self._held
                 self._held += int(lengths.sum())

@@ -126,16 +126,16 @@ class ImpressionScores:
                 yield self._scored(window)
                 window, rows, enough = [], 0, min(4 * enough, _MOST)
         if window:
-            yield self._scored(window)
+            yield self._scored(window, is_only=enough == _FIRST)
 
-    def _scored(self, window):
+    def _scored(self, window, is_only=False):
         names = "user_id", "history", "candidates"
         features = [
             {name: np.asarray(features_of(batch)[name]) for name in names} for batch in window
         ]
         real = [batch["candidates"] != PADDING for batch in features]
         of, candidates = self._impressions(features, real)
-        scores = self._scores(of)[candidates]
+        scores = self._scores(of, is_only)[candidates]
         ends = np.cumsum([np.count_nonzero(mask) for mask in real])
         results = []
         for mask, own in zip(real, np.split(scores, ends[:-1]), strict=True):
@@ -189,10 +189,21 @@ class ImpressionScores:
         is_alike = tf.reduce_all(embedding == embedding[places[0]], axis=1)
         return np.where(is_alike, found.dtype.type(UNKNOWN_USER), found)[places[1:]]
 
-    def _scores(self, of: Impressions) -> np.ndarray:
-        """Returns the scores of all candidates, `[candidates]`."""
+    def _scores(self, of: Impressions, is_only: bool) -> np.ndarray:
+        """Returns the scores of all candidates, `[candidates]`.
+
+        Args:
+            of: `Impressions`.
+            is_only: Whether there are no other impressions.
+        """
         is_personal = of.shared < len(of.users)
-        self._titles.prepare(np.concatenate([of.clicked, of.titles]), hold=is_personal)
+        titles = np.concatenate([of.clicked, of.titles])
+        personal_clicks = len(of.clicked) - of.click_splits[of.shared]
+        if is_only and personal_clicks < self._titles.words_of(titles):
+            # Products for these clicks are fewer than those for the words.
+            names = self._titles.names
+            self._titles.names = tuple(name for name in names if name != "projected")
+        self._titles.prepare(titles, hold=is_personal)
         embedding = self._user_embedding(tf.constant(of.users))
         queries = None
         if self._encoder.attention.kind == "personalized":
@@ -226,7 +237,7 @@ class ImpressionScores:
             block = titles.attended(block, users, queries)
             if query is None:
                 return block, 0
-            if news.projects:
+            if "projected" in titles.names:
                 keys = news.projected_keys(titles.sums(block, "projected"))
             else:
                 keys = news.keys(titles.sums(block))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 import tensorflow as tf
 
@@ -53,7 +54,7 @@ class TitleEncoding:
         config, attention = encoder.config, encoder.attention
         self.encoder, self._attention = encoder, attention
         self.news_attention = news_attention
-        self._traced: dict[tuple[bool, bool], Traced] = {}
+        self._traced: dict[tuple[bool, tuple[str, ...]], Traced] = {}
         self.is_personalized = attention.kind == "personalized"
         self.has_own_keys = self.is_personalized and attention.form == "recommenders"
         self.query_dim = attention.folded_dim
@@ -96,28 +97,36 @@ class TitleEncoding:
         number, keys = tf.shape(keys)[0], padded_rows(keys, ROWS)
         return self._attention.folded_keys(keys)[:number]
 
-    def of(self, features: TitleFeatures) -> dict[str, tf.Tensor]:
+    def of(self, features: TitleFeatures, names: Collection[str] | None = None):
         """Returns what is kept of words, by name.
 
         Args:
             features: What the candidate tower makes of titles.
+            names: Which of `words` are wanted; None: all.
         """
+        names = self.words if names is None else names
         parts = {"values": features.values}
-        if "keys" in self.words:
+        if "keys" in names:
             keys = tf.cast(features.keys, self.words["keys"].dtype)
             parts["keys"] = self._folded_keys(keys)
-        if self.news_attention is not None and "projected" in self.words:
+        if self.news_attention is not None and "projected" in names:
             parts["projected"] = self.news_attention.projected(features.values)
-        return {name: tf.cast(parts[name], spec.dtype) for name, spec in self.words.items()}
+        return {name: tf.cast(parts[name], self.words[name].dtype) for name in names}
 
-    def encoded(self, articles, words: WordProducts | None, of_titles: bool, of_words: bool):
+    def encoded(
+        self,
+        articles,
+        words: WordProducts | None,
+        of_titles: bool,
+        of_words: Collection[str],
+    ):
         """Encodes articles, and returns what is kept of them.
 
         Args:
             articles: `[articles]` int32, indices of the catalogue.
             words: As for `NewsEncoder.contextual_words`.
             of_titles: Whether vectors and terms are wanted.
-            of_words: Whether what `of` returns is wanted.
+            of_words: What is wanted of words, names of `words`.
 
         Returns:
             Two dicts. Of titles: `vectors` `[articles, num_filters]` for the unknown user, and
@@ -128,9 +137,9 @@ class TitleEncoding:
             titles["vectors"] = self._for_everyone(features)
             if self.encoder.num_terms:
                 titles["terms"] = self.encoder.terms_of(titles["vectors"])
-        return titles, self.of(features) if of_words else {}
+        return titles, self.of(features, of_words)
 
-    def traced(self, of_titles: bool, of_words: bool) -> Traced:
+    def traced(self, of_titles: bool, of_words: tuple[str, ...]) -> Traced:
         """Returns `encoded` as a graph, a function of articles and words, which have to be given.
 
         It is traced when it is called first.
