@@ -70,7 +70,8 @@ def prepare(number: int) -> None:
         (PRISTINE / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, PRISTINE / name)
     folders = sorted({"tests/" + name for name in [*MUTATED, *USERS.values()]})
-    options = ["-m", "", "--cov-context=test", "--cov-report=", f"--junitxml={TIMES}"]
+    options = ["-m", "", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
+    options.append(f"--junitxml={TIMES}")
     ignored = [f"--ignore-glob=*/{name}" for name in SLOW]
     if code := pytest([*options, "--cov=tfrs_npa", *ignored, *folders], PRISTINE):
         sys.exit(code)

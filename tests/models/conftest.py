@@ -93,6 +93,8 @@ class World:
             fields |= {"dropout": 0.0, "pooling_dropout": 0.0, "user_dropout": 0.0}
         config_of = tfrs_npa.NPAConfig.from_saved if published else tfrs_npa.NPAConfig.from_dict
         self.config = config_of(fields | changes)
+        # Its own, since a model may add users.
+        self.users = tfrs_npa.UserIndex().adapt({"user_id": self.user_ids})
         self.model = tfrs_npa.NPA(self.config, self.catalog, self.users)
         self.model.compile(
             optimizer=tfrs_npa.default_optimizer(self.config, 100), run_eagerly=not graph
