@@ -1,11 +1,11 @@
 """Mutation testing of a fixed random sample, by Cosmic Ray: `make mutation`.
 
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
-condition), and runs the tests of the changed module, of its folder, and of the folder that uses it
-most, as far as they reach the place: a mutant that none of them notices has survived. Which tests
-reach which lines is found out first, by coverage. Annotations are left out, since nothing reads
-them. What is done is kept: after an interruption, the same command continues. Ends with an error if
-fewer than 90 % are killed.
+condition), and runs the tests of the changed module, and those of its folder, and of the folder
+that uses it most, that reach the place: a mutant that none of them notices has survived. Which
+tests reach which lines is found out first, by coverage. Annotations are left out, since nothing
+reads them. What is done is kept: after an interruption, the same command continues. Ends with an
+error if fewer than 90 % are killed.
 
 The counts and the survivors are in build/mutation/report.md.
 """
@@ -167,9 +167,10 @@ def seconds(tests: list[str]) -> float:
 
 
 def tests_of_line(path: pathlib.Path, line: int) -> list[str]:
-    """Returns the tests of a module that reach a line; all, if it is not known which do.
+    """Returns the tests of a module's own file, and others that reach a line of it.
 
-    Those of a file whose fixtures reach it all do.
+    If it is not known which do, all; those of a file whose fixtures reach it all do. Graphs that
+    AutoGraph makes of a function reach it unseen, hence the own file.
     """
     from coverage import CoverageData
 
@@ -181,12 +182,12 @@ def tests_of_line(path: pathlib.Path, line: int) -> list[str]:
         for context in contexts.get(number, []):
             test, _, phase = context.rpartition("|")
             reached.add(test if phase == "run" else test.split("::")[0])
-    tests = [
-        test
-        for test in sorted(reached)
-        if test in files or (file := test.split("::")[0]) in files and file not in reached
-    ]
-    return sorted(tests, key=lambda test: files.index(test.split("::")[0])) or files
+    if not reached:
+        return files
+    whole = {own_tests(path), *reached}.intersection(files)
+    file_of = {test: test.split("::")[0] for test in sorted(whole | reached)}
+    parts = [test for test, file in file_of.items() if file in files and file not in whole]
+    return sorted([*whole, *parts], key=lambda test: files.index(file_of[test]))
 
 
 def statement(tree: ast.AST, line: int) -> range:
@@ -204,11 +205,15 @@ def statement(tree: ast.AST, line: int) -> range:
 def tests_of(path: pathlib.Path) -> list[str]:
     """Returns the tests of a module: its own, then those of its folder, then those of its users."""
     name = path.parent.name
-    own = pathlib.Path("tests", name, f"test_{path.stem}.py")
-    folders = [own.parent, *[pathlib.Path("tests", user) for user in [USERS.get(name)] if user]]
+    folders = [pathlib.Path("tests", folder) for folder in (name, USERS.get(name)) if folder]
     files = [file for folder in folders for file in sorted(folder.glob("test_*.py"))]
     quick = [file for file in files if file.name not in SLOW]
-    return list(map(str, sorted(quick, key=lambda file: file != own)))
+    return sorted(map(str, quick), key=lambda file: file != own_tests(path))
+
+
+def own_tests(path: pathlib.Path) -> str:
+    """Returns the file of tests of a module, which may not exist."""
+    return f"tests/{path.parent.name}/test_{path.stem}.py"
 
 
 def report() -> int:
