@@ -7,9 +7,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_npa.data.batches import impression_batches, training_batches
+from tfrs_npa.data.batches import impression_batches, row_batches, training_batches
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions
+from tfrs_npa.data.sampling import TrainingRows
 from tfrs_npa.data.users import UserIndex
 
 ARTICLES = [f"N{i}" for i in range(60)]
@@ -307,6 +308,19 @@ def test_pipelines_divide_each_batch(
             sizes = [len(part["user_id"]) for part in steps]
             assert max(sizes) - min(sizes) <= 1
             assert [row for part in steps for row in packed(part)] == packed(batch)
+
+
+def test_batches_from_a_step_on():
+    """As a training that was interrupted in the middle of an epoch asks for them."""
+    rows = TrainingRows(IMPRESSIONS, config(history_sampling="random"))
+    whole, rest = row_batches(rows), row_batches(rows, first_step=5)
+    assert len(rest) == len(whole) - 5
+    for _ in range(2):
+        assert one_pass(rest) == one_pass(whole)[5:]
+    context = tf.distribute.InputContext(1, 0, 2)
+    parts, others = (batches.of_pipeline(context) for batches in (whole, rest))
+    assert len(others) == len(parts) - 10
+    assert one_pass(others) == one_pass(parts)[10:]
 
 
 def test_pipelines_of_other_numbers_of_replicas():
