@@ -1,11 +1,11 @@
 """Mutation testing of a fixed random sample, by Cosmic Ray: `make mutation`.
 
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
-condition), and runs the tests of the changed module, and those of its folder, and of the folder
-that uses it most, that reach the place: a mutant that none of them notices has survived. Which
-tests reach which lines is found out first, by coverage. Annotations are left out, since nothing
-reads them. What is done is kept: after an interruption, the same command continues. Ends with an
-error if fewer than 90 % are killed.
+condition), and runs the tests of the changed module, and those of its folder, and quick ones of the
+folder that uses it most, that reach the place: a mutant that none of them notices has survived.
+Which tests reach which lines is found out first, by coverage. Annotations are left out, since
+nothing reads them. What is done is kept: after an interruption, the same command continues. Ends
+with an error if fewer than 90 % are killed.
 
 The counts and the survivors are in build/mutation/report.md.
 """
@@ -131,15 +131,18 @@ def tested() -> int:
             originals = (PRISTINE / path).read_text(encoding="utf-8").splitlines()
             for number, pair in enumerate(itertools.zip_longest(lines, originals), 1):
                 if len(set(pair)) > 1:
-                    return run(tests_of_line(path, number))
+                    return run(tests_of_line(path, number), f"tests/{name}/")
     return 0
 
 
-def run(tests: list[str]) -> int:
-    """Runs tests, quick ones first; returns the exit code."""
-    ARGUMENTS.write_text("\n".join(tests), encoding="utf-8")
-    for marks in MARKS:
-        code = pytest(["-x", "-m", marks, f"@{ARGUMENTS}"], pathlib.Path.cwd(), seconds(tests))
+def run(tests: list[str], folder: str) -> int:
+    """Runs tests, the quick ones, then the slow ones of a folder; returns the exit code."""
+    own = [test for test in tests if test.startswith(folder)]
+    for marks, some in zip(MARKS, (tests, own), strict=True):
+        if not some:
+            continue
+        ARGUMENTS.write_text("\n".join(some), encoding="utf-8")
+        code = pytest(["-x", "-m", marks, f"@{ARGUMENTS}"], pathlib.Path.cwd(), seconds(some))
         if code not in (0, NO_TESTS):
             return code
     return 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 
-from tfrs_npa.models.ahead import made_ahead, mapped_ahead
+from tfrs_npa.models.ahead import made_ahead, mapped_ahead, parts_for_threads
 
 
 def test_order_is_kept():
@@ -27,6 +28,25 @@ def test_order_is_kept():
 def test_few_items(number):
     assert list(mapped_ahead(str, range(number))) == [str(item) for item in range(number)]
     assert list(made_ahead(iter(range(number)))) == list(range(number))
+
+
+@pytest.mark.parametrize(
+    "number, few, sizes",
+    [
+        (0, 2, []),
+        (7, 2, [7]),
+        (8, 2, [2, 3, 3]),
+        (8, 0, [4, 4]),
+        (17, 2, [2, 4, 4, 4, 3]),
+        (29, 0, [5, 5, 5, 5, 5, 4]),
+        (8, 99, [7, 1]),
+    ],
+)
+def test_parts_for_threads(number, few, sizes):
+    """As many for one of the two as for the other."""
+    parts = parts_for_threads(np.arange(number), 7, few)
+    assert [len(part) for part in parts] == sizes
+    assert np.concatenate([np.zeros(0, int), *parts]).tolist() == list(range(number))
 
 
 def test_no_more_items_are_taken_than_needed():

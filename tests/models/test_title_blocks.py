@@ -114,3 +114,46 @@ def test_in_many_parts(dtype, monkeypatch):
         )
         np.testing.assert_array_equal(found.values, again.values)
         np.testing.assert_array_equal(found.terms, again.terms)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("changes", [{}, {"user_interest": "mean", "unit_vectors": False}])
+def test_spare_memory(changes, dtype, monkeypatch):
+    """From the first copy on titles stay where they are, as long as there is room."""
+    monkeypatch.setattr(title_blocks, "_WASTE", 0.75)
+    tower = make_tower(**changes)
+    titles, copied = TitleBlocks(tower, dtype, spare=4.0), []
+    users, copy = tf.random.normal([3, titles.width], seed=1), titles._copy
+    monkeypatch.setattr(titles, "_copy", lambda *args: copied.append(len(args[-1])) or copy(*args))
+    for scored, listed, number in [
+        ([2, 3, 4], [2, 3, 4], 0),
+        ([2, 3], [2, 3], 0),
+        ([2, 5], [2, 3, 5], 2),
+        ([3, 5, 6, 7], [3, 5, 6, 7], 1),  # one is scored that was only listed
+        ([2, 3], [2, 3], 0),
+        ([2, 3, 4], [2, 3, 4], 0),
+        ([5], [5], 0),
+        ([5, 6], [5, 6], 1),
+        ([6], [6], 1),  # too much is of others
+    ]:
+        scored, listed = np.array(scored), np.array(listed)
+        if list(scored) == [6]:
+            monkeypatch.setattr(title_blocks, "_WASTE", 0.25)
+        # What is prepared and not kept leaves no trace.
+        titles.prepare(np.array([6]))
+        copied.clear()
+        titles.update(scored, listed)
+        assert copied == [number]
+        expected = TitleBlocks(tower, dtype)
+        expected.update(scored, listed)
+        np.testing.assert_array_equal(titles.scores(users), expected.scores(users))
+        if titles.is_rounded:
+            for found, part in zip(
+                titles.rounded_scores(users), expected.rounded_scores(users), strict=True
+            ):
+                np.testing.assert_array_equal(found, part)
+        found, again = (
+            part.features(tf.range(len(listed)), tf.float32) for part in (titles, expected)
+        )
+        np.testing.assert_array_equal(found.values, again.values)
+        np.testing.assert_array_equal(found.terms, again.terms)

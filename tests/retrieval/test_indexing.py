@@ -93,7 +93,8 @@ def test_refresh_is_a_rebuild(
         assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
         other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
         assert index.num_articles == other.num_articles == len(there)
-        assert index.bytes_per_article == other.bytes_per_article
+        # A quarter of room for others, and up to a quarter that is taken by those that left.
+        assert 1 <= index.bytes_per_article / other.bytes_per_article <= 1.25 / 0.75
         ours, theirs = index(queries, k=len(there)), other(queries, k=len(there))
         np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5, atol=1e-5)
         if form != "mean":

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 # Two fill the cores where one waits: a TensorFlow op uses all cores, but not all the time.
 _THREADS = 2
 
@@ -42,6 +44,22 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         finally:
             for future in futures:
                 future.cancel()
+
+
+def parts_for_threads(array: np.ndarray, size: int, few: int = 0) -> list[np.ndarray]:
+    """Returns parts of an array that keep the threads of `mapped_ahead` equally busy.
+
+    Args:
+        array: The array.
+        size: How long a part is, about. An array that is no longer is a single part.
+        few: Length of the first part, which is done before the threads begin.
+    """
+    parts = [array]
+    if len(array) > size:
+        few = min(few, size)
+        number = -(-(len(array) - few) // size)
+        parts = [array[:few], *np.array_split(array[few:], number + -number % _THREADS)]
+    return [part for part in parts if len(part)]
 
 
 def made_ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_npa.layers.personalized_attention import MASKED_LOGIT
-from tfrs_npa.models.ahead import mapped_ahead
+from tfrs_npa.models.ahead import mapped_ahead, parts_for_threads
 from tfrs_npa.models.title_encoding import TitleEncoding
 
 # Titles that are encoded, and pairs of a title and a user that are pooled, at a time: few enough
@@ -348,8 +348,7 @@ class EncodedTitles:
             if self._is_traced or len(titles) > _TITLES:
                 tokens = tf.gather(self._encoder.tokens, self._articles[together])
                 words = self._encoder.word_products(tokens.numpy())
-            few = _FEW if first == 0 and len(titles) > _TITLES else 0
-            for chunk in _chunks(together, few):
+            for chunk in parts_for_threads(together, _TITLES, 0 if first else _FEW):
                 yield chunk, words
 
 
@@ -378,14 +377,3 @@ def _missing(there: np.ndarray, titles: np.ndarray) -> np.ndarray:
     needed = np.zeros(len(there), bool)
     needed[titles] = True
     return np.flatnonzero(needed & ~there)
-
-
-def _chunks(titles: np.ndarray, few: int) -> list[np.ndarray]:
-    """Returns titles in parts: perhaps a few, then one or an even number of about equal size.
-
-    `mapped_ahead` has two threads, and makes the first item before they begin.
-    """
-    number = -(-len(titles) // _TITLES)
-    if number > 1:
-        number += number % 2
-    return [titles[:few], *np.array_split(titles[few:], number)][few == 0 :]

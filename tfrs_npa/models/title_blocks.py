@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_npa.layers.packed import packed_rows, packed_starts
 from tfrs_npa.layers.untracked import Untracked
-from tfrs_npa.models.ahead import mapped_ahead
+from tfrs_npa.models.ahead import mapped_ahead, parts_for_threads
 from tfrs_npa.models.block_scores import Blocks, BlockScores
 from tfrs_npa.models.news_encoder import NewsEncoder, TitleFeatures
 from tfrs_npa.models.rounding_bounds import title_errors
@@ -18,8 +18,13 @@ from tfrs_npa.models.title_layout import ROWS, TitleLayout
 from tfrs_npa.models.traced import Traced
 from tfrs_npa.models.user_encoder import num_interests
 
-# Titles that are encoded, or moved, at a time.
-_CHUNK = 4096
+# Titles that are encoded, or moved, at a time, and of the first part.
+_CHUNK, _FEW = 4096, 256
+# How much of the memory for words may be of titles that left, or between blocks of few titles,
+# before the others are moved together.
+_WASTE = 0.25
+# Rows that are filled with zeros at a time.
+_ZEROS = 16_384
 
 
 class TitleBlocks(tf.Module):
@@ -38,6 +43,9 @@ class TitleBlocks(tf.Module):
             `rounded_scores`.
         is_source: Whether exact scores are those of words as they are kept here, not as the encoder
             makes them.
+        spare: Memory for words of titles to come, as a share of those that are there, from the
+            first update of titles on that keeps some. As long as it suffices, those that stay are
+            not copied.
 
     Attributes:
         order: `[scored]`, the place of each scored title in `block_scores`, a variable.
@@ -45,9 +53,15 @@ class TitleBlocks(tf.Module):
         is_rounded: Whether values are bfloat16.
     """
 
-    def __init__(self, encoder: NewsEncoder, dtype: str = "float32", is_source: bool = False):
+    def __init__(
+        self,
+        encoder: NewsEncoder,
+        dtype: str = "float32",
+        is_source: bool = False,
+        spare: float = 0.0,
+    ):
         super().__init__(name="title_blocks")
-        config = encoder.config
+        self._spare, config = spare, encoder.config
         self._interests = num_interests(config)
         self.is_rounded, self._is_source = dtype == "bfloat16", is_source
         encoding = TitleEncoding(encoder, dtype, "float32")
@@ -98,10 +112,15 @@ class TitleBlocks(tf.Module):
 
     @property
     def size(self) -> int:
-        """Bytes that the titles take."""
-        words = self._untracked.layout.rows * self.encoding.word_size
+        """Bytes that the titles take, with those for titles to come."""
+        words = self._capacity * self.encoding.word_size
         numbers = sum(part.shape[-1] for part in (*self._titles.values(), self._listed))
-        return words + len(self._untracked.articles) * numbers * 4
+        return words + self._untracked.layout.places * numbers * 4
+
+    @property
+    def _capacity(self) -> int:
+        """Rows of memory for words."""
+        return ROWS * int(tf.shape(self._words["values"])[0])
 
     @property
     def count(self):
@@ -126,8 +145,9 @@ class TitleBlocks(tf.Module):
     ) -> Callable[[], None]:
         """Encodes articles, which are kept once the result is called, these and no others.
 
-        Articles that are held already are copied, not encoded again. Until the call, which takes
-        milliseconds, nothing changes, and titles take twice their memory.
+        Articles that are held already are not encoded again. Until the call, which takes
+        milliseconds, nothing changes; titles take twice their memory, unless those that are there
+        stay where they are.
 
         Args:
             scored: `[scored]` the articles of the encoder that scores are about, ascending.
@@ -142,14 +162,14 @@ class TitleBlocks(tf.Module):
         lengths = encoder.title_lengths(tables)
         articles = _scored_first(scored, listed)
         held = articles[:0] if from_scratch else own.articles
-        layout = self._layout(lengths[articles], len(scored))
         _, target, source = np.intersect1d(articles, held, True, return_indices=True)
-        added = np.setdiff1d(np.arange(len(articles)), target)
-        words = self._without_words(layout, np.arange(len(articles)))
-        self._copy(words, layout.words, target, source)
+        added = _others(len(articles), target)
+        layout, stays = self._next_layout(lengths[articles], len(scored), target, source)
+        words = self._memory(layout, _others(len(articles), target[stays]), stays)
+        self._copy(words, layout.words, target[~stays], source[~stays])
         titles = {}
         for name, part in self._titles.items():
-            titles[name] = np.zeros([len(articles), part.shape[1]], np.float32)
+            titles[name] = np.zeros([layout.places, part.shape[1]], np.float32)
             titles[name][layout.order[target]] = part.numpy()[own.layout.order[source]]
         longest = np.float32(0) if from_scratch else self._longest_key.numpy()
 
@@ -158,7 +178,7 @@ class TitleBlocks(tf.Module):
             _write(words, layout.words(chunk), parts)
             return chunk, {name: part for name, part in parts.items() if name not in words}
 
-        for chunk, parts in mapped_ahead(encode, _chunks(added)):
+        for chunk, parts in mapped_ahead(encode, parts_for_threads(added, _CHUNK, _FEW)):
             longest = max(longest, parts["longest_key"].numpy())
             for name, whole in titles.items():
                 if whole.shape[1]:
@@ -172,6 +192,7 @@ class TitleBlocks(tf.Module):
             *(
                 (part, tf.reshape(words.pop(name), [-1, *part.shape[1:]]))
                 for name, part in self._words.items()
+                if not stays.any()
             ),
         ]
         tensors = [(variable, tf.convert_to_tensor(value)) for variable, value in values]
@@ -183,19 +204,50 @@ class TitleBlocks(tf.Module):
 
         return keep
 
-    def _without_words(self, layout, titles):
-        """Returns matrices for the words of all titles, zero where there will be none."""
-        is_none = np.ones(layout.rows, bool)
+    def _next_layout(self, lengths, scored, target, source):
+        """Returns the layout of other titles, and which of those that are held stay in place.
+
+        Args:
+            lengths: `[titles]`.
+            scored: How many of the first are scored.
+            target: `[held]` those of them that are held already.
+            source: `[held]` the same titles in the present layout.
+        """
+        now = self._untracked.layout
+        stays = (target >= scored) | (now.order[source] < now.scored)
+        new = self._layout(lengths, scored)
+        if self._spare and stays.any():
+            grown = now.grown(lengths, scored, target[stays], source[stays])
+            if grown.rows <= min(self._capacity, new.rows / (1 - _WASTE)):
+                return grown, stays
+        return new, np.zeros(len(target), bool)
+
+    def _memory(self, layout, titles, stays):
+        """Returns matrices for words, zero where there are none, or those that are there.
+
+        Args:
+            layout: Its layout.
+            titles: Titles whose words will be written.
+            stays: `[held]` which titles stay in place; none: memory is new.
+        """
+        specs, first, rows = self.encoding.words, 0, layout.rows
+        if stays.any():
+            first = self._untracked.layout.rows
+            words = {name: _rows(part.read_value()) for name, part in self._words.items()}
+        else:
+            if len(stays):
+                rows += ROWS * int(self._spare * rows / ROWS)
+            words = {
+                name: tf.raw_ops.Empty(shape=[rows, spec.shape[1]], dtype=spec.dtype)
+                for name, spec in specs.items()
+            }
+        is_none = np.ones(rows, bool)
+        is_none[:first] = False
         is_none[layout.words(titles)] = False
         none = np.flatnonzero(is_none).astype(np.int32)
-        specs = self.encoding.words
-        words = {
-            name: tf.raw_ops.Empty(shape=[layout.rows, spec.shape[1]], dtype=spec.dtype)
-            for name, spec in specs.items()
-        }
-        _write(
-            words, none, {n: tf.zeros([len(none), s.shape[1]], s.dtype) for n, s in specs.items()}
-        )
+        for part in np.array_split(none, 1 + len(none) // _ZEROS):
+            nothing = {n: tf.zeros([len(part), s.shape[1]], s.dtype) for n, s in specs.items()}
+            _write(words, part, nothing)
         return words
 
     def _copy(self, words, rows, target, source):
@@ -206,7 +258,7 @@ class TitleBlocks(tf.Module):
             at = self._untracked.layout.words(source[chunk])
             _write(words, rows(target[chunk]), {n: tf.gather(p, at) for n, p in held.items()})
 
-        for _ in mapped_ahead(copy, _chunks(np.arange(len(target)))):
+        for _ in mapped_ahead(copy, parts_for_threads(np.arange(len(target)), _CHUNK)):
             pass
 
     def mark_restored(self, scored: np.ndarray, listed: np.ndarray) -> None:
@@ -349,7 +401,13 @@ class TitleBlocks(tf.Module):
 
 
 def _scored_first(scored, listed):
-    return np.concatenate([scored, np.setdiff1d(listed, scored)]).astype(np.int32)
+    others = np.setdiff1d(listed, scored, assume_unique=True)
+    return np.concatenate([scored, others]).astype(np.int32)
+
+
+def _others(number, titles):
+    """Returns the titles of a number of them that are not among some."""
+    return np.setdiff1d(np.arange(number), titles, assume_unique=True)
 
 
 def _places(articles, listed, layout, lengths):
@@ -362,10 +420,6 @@ def _places(articles, listed, layout, lengths):
 
 def _rows(part):
     return tf.reshape(part, [-1, part.shape[-1]])
-
-
-def _chunks(titles):
-    return [titles[first : first + _CHUNK] for first in range(0, len(titles), _CHUNK)]
 
 
 def _write(words, rows, parts):

@@ -16,6 +16,9 @@ from tfrs_npa.retrieval.coming_articles import ComingArticles
 from tfrs_npa.retrieval.top_k import ArticleTopK, best, best_of_rounded, without_gradients
 from tfrs_npa.settings import DEFAULT_K, DTYPES
 
+# Memory for articles to come, as a share of those that are there, of an index that is refreshed.
+_SPARE = 0.25
+
 
 class PersonalizedTopK(ArticleTopK):
     """Top K articles of a catalogue by NPA's score, a `tfrs.layers.factorized_top_k.TopK`.
@@ -66,7 +69,7 @@ class PersonalizedTopK(ArticleTopK):
         super().__init__(model, k, name)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.")
-        blocks = TitleBlocks(model.candidate_tower, dtype)
+        blocks = TitleBlocks(model.candidate_tower, dtype, spare=_SPARE)
         self._untracked.blocks = blocks
         self._untracked.width = blocks.width
         strings = tf.TensorSpec([None, None], tf.string)
