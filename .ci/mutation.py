@@ -22,15 +22,14 @@ import random
 import shutil
 import subprocess
 import sys
-from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).parents[1]
 WORK = ROOT / "build" / "mutation"
 # The copy that is changed, and one that is not.
 COPY, PRISTINE = WORK / "copy", WORK / "pristine"
 SESSION, CONFIG = WORK / "session.sqlite", WORK / "config.toml"
-# Which tests reach which lines, and how long each takes.
-COVERAGE, TIMES = WORK / "coverage.sqlite", WORK / "times.xml"
+# Which tests reach which lines.
+COVERAGE = WORK / "coverage.sqlite"
 ARGUMENTS = WORK / "tests.txt"
 MUTATED = ("layers", "metrics", "models", "data", "retrieval")
 # Tests of many processes, whose minutes tell nothing of a module that others do not.
@@ -39,8 +38,8 @@ SLOW = ("test_strategies.py", "test_two_builds.py")
 USERS = {"layers": "models", "models": "retrieval"}
 # Most mutants are noticed by quick tests.
 MARKS, NO_TESTS = ("not slow", "slow"), 5
-# A test that takes so many times as long as it should, and so many seconds more, does not end.
-SLOWER, LATER = 5, 120
+# Seconds after which a test does not end.
+ENDLESS = 600
 SEED, LEAST = 1, 0.9
 
 
@@ -71,7 +70,6 @@ def prepare(number: int) -> None:
         shutil.copy2(ROOT / name, PRISTINE / name)
     folders = sorted({"tests/" + name for name in [*MUTATED, *USERS.values()]})
     options = ["-m", "", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
-    options.append(f"--junitxml={TIMES}")
     ignored = [f"--ignore-glob=*/{name}" for name in SLOW]
     if code := pytest([*options, "--cov=tfrs_npa", *ignored, *folders], PRISTINE):
         sys.exit(code)
@@ -79,7 +77,7 @@ def prepare(number: int) -> None:
     CONFIG.write_text(
         "[cosmic-ray]\n"
         f"module-path = [{modules}]\n"
-        "timeout = 86400\n"  # `tested` has one of its own
+        "timeout = 86400\n"  # see ENDLESS
         "excluded-modules = []\n"
         f'test-command = "{sys.executable} {pathlib.Path(__file__).resolve()} --test"\n'
         "[cosmic-ray.distributor]\n"
@@ -142,31 +140,18 @@ def run(tests: list[str], folder: str) -> int:
         if not some:
             continue
         ARGUMENTS.write_text("\n".join(some), encoding="utf-8")
-        code = pytest(["-x", "-m", marks, f"@{ARGUMENTS}"], pathlib.Path.cwd(), seconds(some))
+        code = pytest(["-x", "-m", marks, f"@{ARGUMENTS}"], pathlib.Path.cwd())
         if code not in (0, NO_TESTS):
             return code
     return 0
 
 
-def pytest(arguments: list[str], folder: pathlib.Path, timeout: float | None = None) -> int:
-    """Runs pytest in a folder; returns the exit code, 1 if it takes too long."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+def pytest(arguments: list[str], folder: pathlib.Path) -> int:
+    """Runs pytest in a folder; returns the exit code."""
+    limit = ["-o", f"faulthandler_timeout={ENDLESS}", "-o", "faulthandler_exit_on_timeout=true"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *limit, *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(COVERAGE)}
-    try:
-        return subprocess.run(command, cwd=folder, env=environment, timeout=timeout).returncode
-    except subprocess.TimeoutExpired:
-        print("too slow")
-        return 1
-
-
-def seconds(tests: list[str]) -> float:
-    """Returns after how long tests, or files of tests, have to be done."""
-    total = 0.0
-    for case in ElementTree.parse(TIMES).iter("testcase"):  # noqa: S314, pytest wrote it
-        file = case.attrib["classname"].replace(".", "/") + ".py"
-        if not {file, f"{file}::{case.attrib['name']}"}.isdisjoint(tests):
-            total += float(case.attrib["time"])
-    return SLOWER * total + LATER
+    return subprocess.run(command, cwd=folder, env=environment).returncode
 
 
 def tests_of_line(path: pathlib.Path, line: int) -> list[str]:

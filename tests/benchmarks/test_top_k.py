@@ -36,7 +36,7 @@ def test_json(top_k, run_here, tmp_path, eager_functions):
     single, half = (float(row[1].replace(",", "")) for row in memory["rows"][1:])
     assert 0.5 < half / single < 0.7
     for row in memory["rows"][1:]:
-        assert float(row[3]) >= 0 and float(row[4]) < 1e-4
+        assert float(row[3]) >= 0 and float(row[4]) >= 0 and float(row[5]) < 1e-4
     plain, ours = (
         float(rows[name][0].replace(",", ""))
         for name in ("plain towers", "PersonalizedTopK, float32")

@@ -105,8 +105,11 @@ class PersonalizedTopK(ArticleTopK):
 
         The result is that of indexing the articles that are then there. Withdrawn articles stay in
         the model's catalogue, since histories still hold them. Threads may ask while it runs, as
-        during `index`: they get answers of before or of after, and the titles take twice their
-        memory.
+        during `index`: they get answers of before or of after.
+
+        The first refresh that adds articles moves the others to where there is room for a quarter
+        more, and again when that is used up, or a quarter is of withdrawn ones: the titles take
+        twice their memory then. Otherwise nothing is moved.
 
         Args:
             news: Articles to add, as `index_from_dataset` takes them, which the model's catalogue
