@@ -90,6 +90,10 @@ def test_it_keeps_no_ids(users):
     assert users.seen.nbytes == 126 and "V1" not in repr(users) and "1,000" in repr(users)
 
 
+def test_as_many_buckets_as_an_int32_has_numbers():
+    assert len(UserIndex.hashed(2**31 - 2)) == 2**31 - 1
+
+
 @pytest.mark.parametrize("buckets", [0, -1, 2**31 - 1])
 def test_a_wrong_number_of_buckets(buckets):
     with pytest.raises(ValueError, match="has to be from 1 to 2,147,483,646"):

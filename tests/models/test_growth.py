@@ -278,3 +278,12 @@ def test_models_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         tfrs_npa.warm_start(source, target)
     assert all(map(np.array_equal, before, target.get_weights()))
+
+
+@pytest.mark.parametrize("tokenizers", [("mind", "unicode"), ("unicode", "mind")])
+def test_words_of_other_tokenizers(tokenizers):
+    config, users = trained().config, tfrs_npa.UserIndex().adapt({"user_id": ["A"]})
+    catalogs = [tfrs_npa.NewsCatalog(tokenizer=name).adapt(NEWS) for name in tokenizers]
+    models = [tfrs_npa.NPA(config, catalog, users) for catalog in catalogs]
+    with pytest.raises(ValueError, match="tokenizers {} and {}".format(*tokenizers)):
+        tfrs_npa.warm_start(*models)

@@ -71,6 +71,18 @@ def test_untrained_title_is_the_mean_of_its_word_vectors(make_world):
             np.testing.assert_allclose(found, mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
 
 
+def test_titles_that_are_in_no_catalogue(random_model):
+    """The same titles, given as words beside articles of the catalogue, make the same features."""
+    tower = random_model().candidate_tower
+    known, titles = len(tower.tokens.numpy()), [6, 2, 7, 3]
+    further = tf.gather(tower.tokens, titles[:3])
+    news_id = tf.constant([known, known + 1, known + 2, titles[3]])
+    found = tower.title_features(news_id, further=further)._asdict()
+    expected = tower.title_features(tf.constant(titles))._asdict()
+    for name in ("values", "keys", "starts", "lengths"):
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 def test_equal_titles_have_equal_vectors_to_the_last_bit(random_model):
     """Wherever they are in a call, in a graph too; ties depend on it."""
     tower = random_model().candidate_tower

@@ -157,3 +157,19 @@ def test_spare_memory(changes, dtype, monkeypatch):
         )
         np.testing.assert_array_equal(found.values, again.values)
         np.testing.assert_array_equal(found.terms, again.terms)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("changes", [{}, {"attention": "paper"}, {"user_interest": "mean"}])
+def test_rounded_scores_and_their_bounds(changes, number):
+    """The bounds hold, and are no wider than rounding explains."""
+    tower = make_tower(**changes)
+    rounded, exact = (TitleBlocks(tower, dtype) for dtype in ("bfloat16", "float32"))
+    users = tf.random.normal([number, exact.width], seed=1)
+    for titles in (rounded, exact):
+        titles.update(np.arange(2, 8))
+    scores, bounds = (part.numpy() for part in rounded.rounded_scores(users))
+    errors = np.abs(scores - exact.scores(users).numpy())
+    assert (errors <= bounds).all() and errors.max() > 1e-4
+    # That of a title without words may be wide.
+    assert np.median(bounds) < 0.1 * np.abs(scores).max()
