@@ -13,6 +13,7 @@ import pytest
 
 SCRIPT = pathlib.Path(__file__).parents[1] / ".ci" / "mutation.py"
 MODULE = pathlib.Path("tfrs_npa", "layers", "module.py")
+TESTS = pathlib.Path("tests", "layers", "test_module.py")
 
 
 class Interrupted(Exception):
@@ -26,9 +27,9 @@ def called(monkeypatch):
 
     def run(command, cwd=".", **options):
         if command[0] == "git":
-            return types.SimpleNamespace(stdout=str(MODULE).encode())
-        if command[0] != "cosmic-ray":
-            return types.SimpleNamespace(returncode=1)  # of the tests
+            return types.SimpleNamespace(stdout=f"{MODULE}\0{TESTS}".encode())
+        if command[0] != "cosmic-ray":  # the tests, which notice every mutant
+            return types.SimpleNamespace(returncode=int("--cov=tfrs_npa" not in command))
         module = pathlib.Path(cwd, MODULE)
         called.append((command[1], module.read_text()))
         if command[1] == "init":
@@ -45,8 +46,9 @@ def called(monkeypatch):
 def mutation(tmp_path, monkeypatch, called):
     """The script, in a project of one module."""
     (tmp_path / ".ci").mkdir()
-    (tmp_path / MODULE).parent.mkdir(parents=True)
-    (tmp_path / MODULE).write_text("original")
+    for path in (MODULE, TESTS):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("original")
     spec = importlib.util.spec_from_file_location("mutation", shutil.copy(SCRIPT, tmp_path / ".ci"))
     mutation = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(mutation)

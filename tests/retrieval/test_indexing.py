@@ -90,7 +90,8 @@ def test_refresh_is_a_rebuild(
         titles = there | dict(zip(news["news_id"], news["title"]))
         assert index.refresh(news, withdraw=leaving) is index
         there = {id: titles[id] for id in titles if id not in leaving or id in news["news_id"]}
-        assert encoded == model.catalog.index(news["news_id"][:7]).tolist()
+        # Each once, by two threads.
+        assert sorted(encoded) == model.catalog.index(news["news_id"][:7]).tolist()
         other.index_from_dataset({"news_id": list(there), "title": list(there.values())})
         assert index.num_articles == other.num_articles == len(there)
         # A quarter of room for others, and up to a quarter that is taken by those that left.
