@@ -81,7 +81,7 @@ def test_size_and_types_of_a_word(form):
     for name, spec in encoding.words.items():
         assert spec.is_compatible_with(words[name])
     number = len(words["values"])
-    assert number * encoding.word_size == sum(
+    assert number * encoding.word_size() == sum(
         part.shape[0] * part.shape[1] * part.dtype.size for part in words.values()
     )
     assert ("projected" in words) == (attention.projected(words["values"]) is not None)

@@ -123,13 +123,21 @@ def test_any_request(
 @pytest.mark.parametrize("form", ["recommenders", "paper unmasked", "mean", "published"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ties_go_to_the_lower_index(dtype, form, make_model, queries, monkeypatch, strings):
-    """Equal titles have equal scores wherever their blocks have put them."""
+    """Equal titles have equal scores wherever their blocks, or a refresh, have put them."""
     monkeypatch.setattr(tfrs_npa.models.title_layout, "BLOCK", 130)
     model = make_model(1, **FORMS[form])
     titles = ["rain sun", "vote poll bank rate", "", "team wins final", "unheard", "", "rain"]
-    ids = [f"M{i}" for i in range(700)]
-    news = {"news_id": ids, "title": [titles[i % 7] for i in range(700)]}
-    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index_from_dataset(news)
+
+    def news(first, last):
+        numbers = range(first, last)
+        return {
+            "news_id": [f"M{i}" for i in numbers],
+            "title": [titles[i % 7] for i in numbers],
+        }
+
+    index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index_from_dataset(news(0, 550))
+    for first, last in [(550, 625), (625, 700)]:  # the second one moves nothing
+        index.refresh(news(first, last))
     scores, names = index(queries, k=700)
     for row_scores, row_names in zip(scores.numpy(), strings(names)):
         numbers = np.array([int(name[1:]) for name in row_names])

@@ -284,8 +284,8 @@ class EncodedTitles:
     @property
     def _capacity(self) -> int:
         """How many words can be held."""
-        most = max(self._memory / self._encoding.word_size, _LEAST)  # infinite where memory is
-        return int(min(most, self._lengths.sum(dtype=np.int64)))
+        words = self._memory / self._encoding.word_size(self.names)  # infinite where memory is
+        return int(min(max(words, _LEAST), self._lengths.sum(dtype=np.int64)))
 
     def _require_words(self, titles):
         missing = _missing(self._starts >= 0, titles)
@@ -299,7 +299,7 @@ class EncodedTitles:
 
     def _warn(self):
         if self._warns:
-            size = self._encoding.word_size * int(self._lengths.sum(dtype=np.int64))
+            size = self._encoding.word_size(self.names) * int(self._lengths.sum(dtype=np.int64))
             logger.warning(
                 "%s encoded titles would take %.2f GiB, more than encoding_memory, %.2f GiB; "
                 "they are encoded again when they are needed again, which takes longer and scores "

@@ -23,6 +23,8 @@ _CHUNK, _FEW = 4096, 256
 # How much of the memory for words may be of titles that left, or between blocks of few titles,
 # before the others are moved together.
 _WASTE = 0.25
+# Blocks that there may be more than twice as many as if the titles were moved together.
+_BLOCKS = 32
 # Rows that are filled with zeros at a time.
 _ZEROS = 16_384
 
@@ -43,9 +45,9 @@ class TitleBlocks(tf.Module):
             `rounded_scores`.
         is_source: Whether exact scores are those of words as they are kept here, not as the encoder
             makes them.
-        spare: Memory for words of titles to come, as a share of those that are there, from the
-            first update of titles on that keeps some. As long as it suffices, those that stay are
-            not copied.
+        spare: Memory for words of titles to come, as a share of those that are there. The first
+            update that keeps some titles allocates it; later ones leave those that stay where they
+            are while there is room (`_next_layout` has the other conditions).
 
     Attributes:
         order: `[scored]`, the place of each scored title in `block_scores`, a variable.
@@ -113,7 +115,7 @@ class TitleBlocks(tf.Module):
     @property
     def size(self) -> int:
         """Bytes that the titles take, with those for titles to come."""
-        words = self._capacity * self.encoding.word_size
+        words = self._capacity * self.encoding.word_size()
         numbers = sum(part.shape[-1] for part in (*self._titles.values(), self._listed))
         return words + self._untracked.layout.places * numbers * 4
 
@@ -146,8 +148,8 @@ class TitleBlocks(tf.Module):
         """Encodes articles, which are kept once the result is called, these and no others.
 
         Articles that are held already are not encoded again. Until the call, which takes
-        milliseconds, nothing changes; titles take twice their memory, unless those that are there
-        stay where they are.
+        milliseconds, nothing changes; titles take more than twice their memory, unless those that
+        are there stay where they are.
 
         Args:
             scored: `[scored]` the articles of the encoder that scores are about, ascending.
@@ -218,12 +220,23 @@ class TitleBlocks(tf.Module):
         new = self._layout(lengths, scored)
         if self._spare and stays.any():
             grown = now.grown(lengths, scored, target[stays], source[stays])
-            if grown.rows <= min(self._capacity, new.rows / (1 - _WASTE)):
+            is_new = np.ones(len(lengths), bool)
+            is_new[target[stays]] = False
+            # A block of one title would be summed in another order, and each block takes time.
+            alone = np.bincount(lengths[is_new & (np.arange(len(lengths)) < scored)]) == 1
+            if (
+                not alone.any()
+                and grown.rows <= min(self._capacity, new.rows / (1 - _WASTE))
+                and grown.places <= new.places / (1 - _WASTE)
+                and len(grown.blocks) <= 2 * len(new.blocks) + _BLOCKS
+            ):
                 return grown, stays
         return new, np.zeros(len(target), bool)
 
     def _memory(self, layout, titles, stays):
-        """Returns matrices for words, zero where there are none, or those that are there.
+        """Returns the matrices to write words into: those in use, or new ones.
+
+        They are zero where no words will be.
 
         Args:
             layout: Its layout.
@@ -258,7 +271,7 @@ class TitleBlocks(tf.Module):
             at = self._untracked.layout.words(source[chunk])
             _write(words, rows(target[chunk]), {n: tf.gather(p, at) for n, p in held.items()})
 
-        for _ in mapped_ahead(copy, parts_for_threads(np.arange(len(target)), _CHUNK)):
+        for _ in mapped_ahead(copy, parts_for_threads(np.arange(len(target)), _CHUNK, _FEW)):
             pass
 
     def mark_restored(self, scored: np.ndarray, listed: np.ndarray) -> None:

@@ -68,10 +68,15 @@ class TitleEncoding:
         if news_attention is not None and news_attention.projects:
             self.words["projected"] = spec(config.attention_dim, values_dtype)
 
-    @property
-    def word_size(self) -> int:
-        """Bytes of a word."""
-        return sum(spec.shape[1] * spec.dtype.size for spec in self.words.values())
+    def word_size(self, names: Collection[str] | None = None) -> int:
+        """Returns the bytes of a word.
+
+        Args:
+            names: Which of `words` are kept; None: all.
+        """
+        names = self.words if names is None else names
+        specs = [self.words[name] for name in names]
+        return sum(spec.shape[1] * spec.dtype.size for spec in specs)
 
     def query(self, user_embedding):
         """Returns what keys are compared with, `[rows, query_dim]`; None: there are none.
@@ -97,7 +102,9 @@ class TitleEncoding:
         number, keys = tf.shape(keys)[0], padded_rows(keys, ROWS)
         return self._attention.folded_keys(keys)[:number]
 
-    def of(self, features: TitleFeatures, names: Collection[str] | None = None):
+    def of(
+        self, features: TitleFeatures, names: Collection[str] | None = None
+    ) -> dict[str, tf.Tensor]:
         """Returns what is kept of words, by name.
 
         Args:

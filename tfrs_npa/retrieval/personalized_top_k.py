@@ -91,7 +91,7 @@ class PersonalizedTopK(ArticleTopK):
 
     @property
     def bytes_per_article(self) -> float:
-        """Bytes that the encoded titles take, for each article."""
+        """Bytes that the encoded titles, and the room for more, take for each article."""
         with self.unchanged():
             return self._untracked.blocks.size / max(1, self.num_articles)
 
@@ -108,8 +108,9 @@ class PersonalizedTopK(ArticleTopK):
         during `index`: they get answers of before or of after.
 
         The first refresh that adds articles moves the others to where there is room for a quarter
-        more, and again when that is used up, or a quarter is of withdrawn ones: the titles take
-        twice their memory then. Otherwise nothing is moved.
+        more. So do later ones if that is used up, a quarter is of withdrawn ones, blocks would be
+        too many, or a new title is the only one of its length: the titles take more than twice
+        their memory then. Otherwise nothing is moved.
 
         Args:
             news: Articles to add, as `index_from_dataset` takes them, which the model's catalogue
