@@ -151,6 +151,9 @@ def pytest(arguments: list[str], folder: pathlib.Path) -> int:
     limit = ["-o", f"faulthandler_timeout={ENDLESS}", "-o", "faulthandler_exit_on_timeout=true"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *limit, *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(COVERAGE)}
+    if folder != PRISTINE:
+        # Bytecode counts as that of any source of the same second and size.
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.run(command, cwd=folder, env=environment).returncode
 
 

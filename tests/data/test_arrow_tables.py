@@ -79,6 +79,10 @@ def test_features_of_each_candidate(tmp_path):
     frame = pd.DataFrame(COLUMNS | {"age": [[0.5, None], [1.5], [2.5] * 3]})
     with pytest.raises(ValueError, match=r"row 0 \(the first is 0\) has a missing value in age"):
         Impressions.from_pandas(frame, CATALOG, USERS, ["age"])
+    holed = [[[1, 2], [3, 4]], [[5, 6]], [[7, 8], [9, None], [1, 2]]]
+    columns["pair"] = pa.array(holed, pa.list_(pairs))
+    with pytest.raises(ValueError, match=r"row 2 \(the first is 0\) has a missing value in pair"):
+        Impressions.from_arrow(pa.table(columns), CATALOG, USERS, ["pair"])
 
 
 def test_datetimes_are_seconds():

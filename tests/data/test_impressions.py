@@ -223,7 +223,7 @@ def without(name):
         (dataset([]), "no impressions"),
         (dataset([(5, "U1", 0, [], [("A", 0), ("B", 2)])]), "impression 5 has the label 2"),
         (
-            dataset([(5, "U1", 0, ["A"], [("A", 0), ("B" * 9000, 1)])]),
+            dataset([(n, "U1", 0, ["A"], [("A", 0), ("B" * 1800 * n, 1)]) for n in (5, 6)]),
             "impression 5 has an id of 9,000 bytes in candidates; at most 1,024",
         ),
     ],

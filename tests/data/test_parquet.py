@@ -154,8 +154,8 @@ WRONG = {
     "labels": ({"clicked": [[1, 0], [0], [0, 0], [1, 0]]}, "row 2 .* 3 candidates but 2 labels"),
     "label": ({"clicked": [[1, 0], [0], [0, 0, 1], [1, 7]]}, "row 3 .* the label 7"),
     "long id": (
-        {"user_id": ["U1", "U2", "U3", "x" * 1025]},
-        r"row 3 \(the first is 0\) has an id of 1,025 bytes in user_id; at most 1,024",
+        {"user_id": ["U1", "U2", "x" * 1025, "x" * 1026]},
+        r"row 2 \(the first is 0\) has an id of 1,025 bytes in user_id; at most 1,024",
     ),
     "time": ({"time": ["noon"] * 4}, "log.parquet: time must hold seconds or datetimes"),
     "milliseconds": (

@@ -19,7 +19,8 @@ def random(*shape, seed=0):
 
 def make(kind="personalized", form="recommenders", **kwargs):
     """A built layer with random weights, biases included."""
-    layer = tfrs_npa.PersonalizedAttention(kind, form, attention_dim=A, seed=5, **kwargs)
+    kwargs = {"attention_dim": A, "seed": 5} | kwargs
+    layer = tfrs_npa.PersonalizedAttention(kind, form, **kwargs)
     layer.build(((None, None, F), (None, U)))
     generator = np.random.default_rng(2)
     layer.set_weights([generator.normal(size=w.shape) for w in layer.get_weights()])
@@ -163,6 +164,20 @@ def test_large_logits_do_not_overflow(form):
     packed = pool_packed(layer, tf.reshape(values, [-1, F]), users, [3, 3])
     assert np.all(np.isfinite(padded["output"]))
     np.testing.assert_allclose(packed["output"], padded["output"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention_dim", [U + 1, U + 2])  # only the larger one is folded
+@pytest.mark.parametrize("kind, form", SHAPES)
+def test_folded_keys_and_queries_have_the_same_products(kind, form, attention_dim):
+    layer, users = make(kind, form, attention_dim=attention_dim), random(4, U)
+    if kind != "personalized":
+        assert layer.folded_dim == 0
+        return
+    keys, query = layer.keys(random(4, F)), layer.folded_query(users)
+    folded = layer.folded_keys(keys)
+    assert query.shape == folded.shape == (4, layer.folded_dim)
+    expected = tf.reduce_sum(keys * layer.query(users), axis=1)
+    np.testing.assert_allclose(tf.reduce_sum(folded * query, axis=1), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)

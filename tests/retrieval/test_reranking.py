@@ -55,6 +55,12 @@ def check(found, expected, values_of):
     )
 
 
+def test_equal_scores():
+    """Only what the articles are like is left to tell them apart."""
+    scores, vectors = np.full((1, 3), 2.0), np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    assert mmr(scores, vectors, 3, 0.5).tolist() == [[0, 2, 1]]
+
+
 @settings(deadline=None, max_examples=60)
 @given(rows_of_candidates())
 def test_mmr_one_by_one(case):
