@@ -177,7 +177,8 @@ def test_folded_keys_and_queries_have_the_same_products(kind, form, attention_di
     folded = layer.folded_keys(keys)
     assert query.shape == folded.shape == (4, layer.folded_dim)
     expected = tf.reduce_sum(keys * layer.query(users), axis=1)
-    np.testing.assert_allclose(tf.reduce_sum(folded * query, axis=1), expected, rtol=1e-5, atol=1e-6)
+    products = tf.reduce_sum(folded * query, axis=1)
+    np.testing.assert_allclose(products, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
