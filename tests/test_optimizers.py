@@ -99,12 +99,14 @@ def test_alternating_batches_agree_with_numpy(mode):
 
 
 @pytest.mark.parametrize("clip", [{}, {"clipnorm": 0.5}])
-def test_xla_agrees_where_the_model_makes_its_indices_with_unique(clip):
-    words = tf.constant(np.random.default_rng(0).integers(0, ROWS, [30, 5]))
-    titles = np.random.default_rng(1).integers(0, 30, [4, 24])
+@pytest.mark.parametrize("rows, length, shape", [(ROWS, 5, (4, 24)), (12, 1, (30, 6))])
+def test_xla_agrees_where_the_model_makes_its_indices_with_unique(rows, length, shape, clip):
+    """Of 30 titles a batch has many or few, so that words occur once, or rows are too many."""
+    words = tf.constant(np.random.default_rng(0).integers(0, rows, [30, length]))
+    titles = np.random.default_rng(1).integers(0, 30, shape)
 
     def trained(jit_compile):
-        table = tf.Variable(random(ROWS, DIM))
+        table = tf.Variable(random(rows, DIM))
         optimizer = LazyAdam(0.1, **clip)
         optimizer.build([table])
 

@@ -199,16 +199,16 @@ def _sum_duplicates(gradient):
         return gradient
     rows, positions = tf.unique(gradient.indices)
     number = tf.size(rows)
-    values = tf.cond(
-        number == tf.size(gradient.indices),
-        lambda: gradient.values,
-        lambda: tf.math.unsorted_segment_sum(gradient.values, positions, number),
-    )
     # Compiled by XLA, tf.unique overlooks that a tensor may be shorter than its buffer, as the
     # result of another tf.unique is, and returns rows for what lies beyond its end as well. They
     # become -1, which XLA leaves out of a scatter. Elsewhere there are none.
     real = tf.range(tf.size(positions)) < tf.size(gradient.indices)
     real_indices = tf.math.unsorted_segment_sum(tf.cast(real, tf.int32), positions, number)
+    values = tf.cond(
+        tf.reduce_all(real_indices == 1),
+        lambda: gradient.values,
+        lambda: tf.math.unsorted_segment_sum(gradient.values, positions, number),
+    )
     rows = tf.where(real_indices > 0, rows, -1)
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 

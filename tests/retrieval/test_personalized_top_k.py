@@ -136,8 +136,17 @@ def test_ties_go_to_the_lower_index(dtype, form, make_model, queries, monkeypatc
         }
 
     index = tfrs_npa.PersonalizedTopK(model, dtype=dtype).index_from_dataset(news(0, 550))
-    for first, last in [(550, 625), (625, 700)]:  # the second one moves nothing
+    blocks = tfrs_npa.models.title_blocks.TitleBlocks
+    copied, copy = [], blocks._copy
+
+    def note(*args):
+        copied.append(len(args[-1]))
+        copy(*args)
+
+    monkeypatch.setattr(blocks, "_copy", note)
+    for first, last in [(550, 650), (650, 700)]:
         index.refresh(news(first, last))
+    assert copied == [550, 0]
     scores, names = index(queries, k=700)
     for row_scores, row_names in zip(scores.numpy(), strings(names)):
         numbers = np.array([int(name[1:]) for name in row_names])

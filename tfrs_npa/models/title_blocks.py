@@ -23,7 +23,7 @@ _CHUNK, _FEW = 4096, 256
 # How much of the memory for words may be of titles that left, or between blocks of few titles,
 # before the others are moved together.
 _WASTE = 0.25
-# Blocks that there may be more than twice as many as if the titles were moved together.
+# A layout may have twice as many blocks as if the titles were moved together, and so many more.
 _BLOCKS = 32
 # Rows that are filled with zeros at a time.
 _ZEROS = 16_384
@@ -46,8 +46,8 @@ class TitleBlocks(tf.Module):
         is_source: Whether exact scores are those of words as they are kept here, not as the encoder
             makes them.
         spare: Memory for words of titles to come, as a share of those that are there. The first
-            update that keeps some titles allocates it; later ones leave those that stay where they
-            are while there is room (`_next_layout` has the other conditions).
+            update that moves titles allocates it; later ones leave those that stay where they are
+            while there is room (`_next_layout` has the other conditions).
 
     Attributes:
         order: `[scored]`, the place of each scored title in `block_scores`, a variable.
@@ -220,13 +220,8 @@ class TitleBlocks(tf.Module):
         new = self._layout(lengths, scored)
         if self._spare and stays.any():
             grown = now.grown(lengths, scored, target[stays], source[stays])
-            is_new = np.ones(len(lengths), bool)
-            is_new[target[stays]] = False
-            # A block of one title would be summed in another order, and each block takes time.
-            alone = np.bincount(lengths[is_new & (np.arange(len(lengths)) < scored)]) == 1
             if (
-                not alone.any()
-                and grown.rows <= min(self._capacity, new.rows / (1 - _WASTE))
+                grown.rows <= min(self._capacity, new.rows / (1 - _WASTE))
                 and grown.places <= new.places / (1 - _WASTE)
                 and len(grown.blocks) <= 2 * len(new.blocks) + _BLOCKS
             ):

@@ -108,9 +108,9 @@ class PersonalizedTopK(ArticleTopK):
         during `index`: they get answers of before or of after.
 
         The first refresh that adds articles moves the others to where there is room for a quarter
-        more. So do later ones if that is used up, a quarter is of withdrawn ones, blocks would be
-        too many, or a new title is the only one of its length: the titles take more than twice
-        their memory then. Otherwise nothing is moved.
+        more. So do later ones if that is used up, a quarter would be of withdrawn ones, or blocks
+        of titles would be too many: the titles take more than twice their memory then. Otherwise
+        nothing is moved.
 
         Args:
             news: Articles to add, as `index_from_dataset` takes them, which the model's catalogue
