@@ -76,6 +76,11 @@ def test_pieces_are_joined(tmp_path_factory, pieces):
         assert_same(cache.arrays("key", lambda: pieces), joined(pieces))
 
 
+def test_pieces_of_other_shapes_are_not_joined():
+    with pytest.raises(ValueError, match="must match exactly"):
+        joined({"a": np.zeros([2, columns])} for columns in (3, 1))
+
+
 def test_each_key_has_its_own(tmp_path):
     cache = Cache(tmp_path)
     keys = ["a", ["a"], ["a", 1], ["a", "1"], {"a": 1}, None]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tfrs_npa.data.users
 from tfrs_npa.data.cache import Cache
 from tfrs_npa.data.catalog import NewsCatalog
 from tfrs_npa.data.impressions import Impressions, read_impressions, with_users
@@ -114,8 +115,14 @@ def test_save_and_load(tmp_path_factory, ids, buckets):
 
 def test_another_kind_or_number_is_not_equal(users):
     assert users != UserIndex.hashed(1001).adapt({"user_id": IDS})
+    assert users.empty() != UserIndex.hashed(1001) != users.empty()
     assert users != UserIndex().adapt({"user_id": IDS})
     assert users == users.empty().extend_from(users) and users != users.empty()
+
+
+def test_many_are_marked_some_at_a_time(users, monkeypatch):
+    monkeypatch.setattr(tfrs_npa.data.users, "_CHUNK", 4)
+    assert UserIndex.hashed(users.buckets).adapt({"user_id": IDS}) == users
 
 
 def test_each_class_loads_either_kind(users, tmp_path):
@@ -131,7 +138,8 @@ def test_damaged_files(users, tmp_path):
     content = (tmp_path / "users.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[:-30])
     np.savez(tmp_path / "other.npz", buckets=5000, seen=users.seen)
-    for name in ("cut.npz", "other.npz"):
+    np.savez(tmp_path / "wide.npz", buckets=users.buckets, seen=users.seen.astype(np.int16))
+    for name in ("cut.npz", "other.npz", "wide.npz"):
         with pytest.raises(ValueError, match=f"{name} is damaged, or holds no users"):
             UserIndex.load(tmp_path / name)
 

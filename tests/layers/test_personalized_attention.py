@@ -175,6 +175,7 @@ def test_folded_keys_and_queries_have_the_same_products(kind, form, attention_di
         return
     keys, query = layer.keys(random(4, F)), layer.folded_query(users)
     folded = layer.folded_keys(keys)
+    assert layer.folded_dim == (U + 1 if form == "recommenders" else F)
     assert query.shape == folded.shape == (4, layer.folded_dim)
     expected = tf.reduce_sum(keys * layer.query(users), axis=1)
     products = tf.reduce_sum(folded * query, axis=1)

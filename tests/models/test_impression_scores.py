@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 
@@ -525,3 +526,16 @@ def test_rows_with_equal_hashes(monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", lambda _: Same())
     distinct, back = impression_scores._distinct_rows(rows)
     np.testing.assert_array_equal(distinct[back], rows)
+
+
+@pytest.mark.parametrize("lengths", [[1, 5, 6], [0, 2, 2, 3, 4, 9, 9], [2] * 7, [0, 0], []])
+def test_rectangles(lengths):
+    """Each holds as much as the limit allows, and a length beyond it is alone."""
+    lengths, end = np.array(lengths, int), 0
+    for part in itertools.islice(impression_scores._rectangles(lengths, 4), len(lengths)):
+        own = lengths[part]
+        assert part.start == end and (own.max() * len(own) <= 4 or len(own) == 1)
+        following = lengths[part.stop : part.stop + 1]
+        assert not len(following) or following[0] * (len(own) + 1) > 4
+        end = part.stop
+    assert not lengths[end:].any()
