@@ -160,16 +160,20 @@ def pytest(arguments: list[str], folder: pathlib.Path) -> int:
 def tests_of_line(path: pathlib.Path, line: int) -> list[str]:
     """Returns the tests of a module's own file, and others that reach a line of it.
 
-    If it is not known which do, all; those of a file whose fixtures reach it all do. Graphs that
-    AutoGraph makes of a function reach it unseen, hence the own file.
+    If it is not known which do, all, as for what runs on import, whichever test comes first; those
+    of a file whose fixtures reach it all do. Graphs that AutoGraph makes of a function reach it
+    unseen, hence the own file.
     """
     from coverage import CoverageData
 
     data, files = CoverageData(str(COVERAGE)), tests_of(path)
+    tree = ast.parse((PRISTINE / path).read_text(encoding="utf-8"))
+    if not in_function(tree, line):
+        return files
     data.read()
     contexts = data.contexts_by_lineno(str(PRISTINE / path))
     reached = set()
-    for number in statement(ast.parse((PRISTINE / path).read_text(encoding="utf-8")), line):
+    for number in statement(tree, line):
         for context in contexts.get(number, []):
             test, _, phase = context.rpartition("|")
             reached.add(test if phase == "run" else test.split("::")[0])
@@ -179,6 +183,12 @@ def tests_of_line(path: pathlib.Path, line: int) -> list[str]:
     file_of = {test: test.split("::")[0] for test in sorted(whole | reached)}
     parts = [test for test, file in file_of.items() if file in files and file not in whole]
     return sorted([*whole, *parts], key=lambda test: files.index(file_of[test]))
+
+
+def in_function(tree: ast.AST, line: int) -> bool:
+    """Whether a line is in the body of a function."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return any(node.body[0].lineno <= line <= node.end_lineno for node in functions)
 
 
 def statement(tree: ast.AST, line: int) -> range:

@@ -10,6 +10,7 @@ import sys
 import types
 
 import pytest
+from coverage import CoverageData
 
 SCRIPT = pathlib.Path(__file__).parents[1] / ".ci" / "mutation.py"
 MODULE = pathlib.Path("tfrs_npa", "layers", "module.py")
@@ -87,3 +88,35 @@ def test_a_change_of_the_project_is_no_mutant(mutation, monkeypatch):
     assert mutation.tested() == 1
     MODULE.write_text("original")
     assert mutation.tested() == 0
+
+
+def test_tests_that_reach_a_line(mutation, monkeypatch):
+    run(mutation)
+    other, user = "tests/layers/test_other.py", "tests/models/test_user.py"
+    for name, text in {
+        MODULE: "LIMIT = 1\n\n\ndef small(x):\n    return x < LIMIT\n",
+        other: "",
+        user: "",
+    }.items():
+        (mutation.PRISTINE / name).parent.mkdir(parents=True, exist_ok=True)
+        (mutation.PRISTINE / name).write_text(text)
+    data = CoverageData(str(mutation.COVERAGE))
+    for context, lines in {
+        f"{other}::test_first|run": [1, 4],
+        f"{user}::test_some|run": [5],
+        f"{user}::test_more|run": [5],
+        "tests/data/test_far.py::test_others|run": [5],
+    }.items():
+        data.set_context(context)
+        data.add_lines({str(mutation.PRISTINE / MODULE): lines})
+    data.write()
+    monkeypatch.chdir(mutation.PRISTINE)
+    own = str(TESTS)
+    assert mutation.tests_of_line(MODULE, 5) == [own, f"{user}::test_more", f"{user}::test_some"]
+    data.set_context(f"{other}::test_first|setup")
+    data.add_lines({str(mutation.PRISTINE / MODULE): [5]})
+    data.write()
+    assert mutation.tests_of_line(MODULE, 5)[1] == other
+    # A constant and a signature belong to whoever imports first.
+    for line in (1, 4):
+        assert mutation.tests_of_line(MODULE, line) == [own, other, user]
