@@ -204,3 +204,12 @@ def test_known_width_is_kept():
         return tf.constant(weighted_sums(None, values, i, i, tf.size(i)).shape[1])
 
     assert width(tf.ones([2, 3]), tf.constant([0, 1])) == 3
+
+
+@pytest.mark.parametrize("number", [4096, 4097, 5000])
+def test_more_pairs_than_are_gathered_at_a_time(number):
+    left, right = random(0, tf.float64, 7, 3), random(1, tf.float64, 9, 3)
+    generator = np.random.default_rng(2)
+    i, j = np.sort(generator.integers(0, 7, number)), generator.integers(0, 9, number)
+    expected = np.sum(left.numpy()[i] * right.numpy()[j], axis=1)
+    np.testing.assert_allclose(inner_products(left, right, i, j), expected, rtol=1e-12)

@@ -74,9 +74,9 @@ def test_untrained_title_is_the_mean_of_its_word_vectors(make_world):
 def test_titles_that_are_in_no_catalogue(random_model):
     """The same titles, given as words beside articles of the catalogue, make the same features."""
     tower = random_model().candidate_tower
-    known, titles = len(tower.tokens.numpy()), [6, 2, 7, 3]
-    further = tf.gather(tower.tokens, titles[:3])
-    news_id = tf.constant([known, known + 1, known + 2, titles[3]])
+    known, titles = len(tower.tokens.numpy()), [6, 2, 7, 3, 2, 7, 6, 3, 7, 5]
+    further = tf.gather(tower.tokens, titles[:-1])
+    news_id = tf.constant([*range(known, known + 9), titles[-1]])
     found = tower.title_features(news_id, further=further)._asdict()
     expected = tower.title_features(tf.constant(titles))._asdict()
     for name in ("values", "keys", "starts", "lengths"):
