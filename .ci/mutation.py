@@ -152,7 +152,7 @@ def pytest(arguments: list[str], folder: pathlib.Path) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *limit, *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(COVERAGE)}
     if folder != PRISTINE:
-        # Bytecode counts as that of any source of the same second and size.
+        # Bytecode is taken for that of any source of equal size from the same second.
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.run(command, cwd=folder, env=environment).returncode
 

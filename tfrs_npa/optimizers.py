@@ -204,6 +204,7 @@ def _sum_duplicates(gradient):
     # become -1, which XLA leaves out of a scatter. Elsewhere there are none.
     real = tf.range(tf.size(positions)) < tf.size(gradient.indices)
     real_indices = tf.math.unsorted_segment_sum(tf.cast(real, tf.int32), positions, number)
+    # Mostly each row is there once, since the model looks up distinct words: nothing to add up.
     values = tf.cond(
         tf.reduce_all(real_indices == 1),
         lambda: gradient.values,
