@@ -146,17 +146,19 @@ def test_spare_memory(changes, dtype, monkeypatch):
         assert copied == [number]
         expected = TitleBlocks(tower, dtype)
         expected.update(scored, listed)
-        np.testing.assert_array_equal(titles.scores(users), expected.scores(users))
+        # Encoded with others, and in other blocks, so other last bits.
+        close = {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(titles.scores(users), expected.scores(users), **close)
         if titles.is_rounded:
             for found, part in zip(
                 titles.rounded_scores(users), expected.rounded_scores(users), strict=True
             ):
-                np.testing.assert_array_equal(found, part)
+                np.testing.assert_allclose(found, part, **close)
         found, again = (
             part.features(tf.range(len(listed)), tf.float32) for part in (titles, expected)
         )
-        np.testing.assert_array_equal(found.values, again.values)
-        np.testing.assert_array_equal(found.terms, again.terms)
+        np.testing.assert_allclose(found.values, again.values, **close)
+        np.testing.assert_allclose(found.terms, again.terms, **close)
 
 
 @pytest.mark.parametrize(
