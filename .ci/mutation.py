@@ -3,10 +3,9 @@
 Changes one place after the other in a copy of the package (`+` for `-`, `<` for `<=`, a number, a
 condition), and runs the tests of the changed module, and those of its folder, and quick ones of the
 folder that uses it most, that reach the place: a mutant that none of them notices has survived.
-Which tests reach which lines is found out first, by coverage. What runs on import is held
-against all of them. Annotations are left out, since
-nothing reads them. What is done is kept: after an interruption, the same command continues. Ends
-with an error if fewer than 90 % are killed.
+Which tests reach which lines is found out first, by coverage. What runs on import is held against
+all of them. Annotations are left out, since nothing reads them. What is done is kept: after an
+interruption, the same command continues. Ends with an error if fewer than 90 % are killed.
 
 The counts and the survivors are in build/mutation/report.md.
 """
